@@ -1,0 +1,139 @@
+"""What all rooms that speak with AWS share: planned calls, and AWS's refusals in our own words."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore import xform_name
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_BAD_CREDENTIALS = {
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "InvalidClientTokenId",
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "IncompleteSignature",
+    "SignatureDoesNotMatch",
+}
+_DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
+_THROTTLED = {
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "LimitExceededException",
+    "RequestLimitExceeded",
+}
+
+
+class TransientAwsError(AwsError):
+    """AWS throttled, failed or could not be reached: the same call later may succeed."""
+
+    code = "aws_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One AWS API call that a command makes, or with --dry-run only shows."""
+
+    service: str
+    operation: str
+    parameters: dict[str, Any]
+
+    def make(self, client: Any) -> Any:
+        """Make the call with a boto3 client of the service."""
+        with aws_errors(f"{self.service} {self.operation}"):
+            return getattr(client, xform_name(self.operation))(**self.parameters)
+
+
+def make_all(client: Any, calls: Sequence[ApiCall]) -> None:
+    for call in calls:
+        call.make(client)
+
+
+@contextmanager
+def aws_errors(what: str) -> Iterator[None]:
+    """Translate botocore's errors into ours. `what` says what was being done, for the message."""
+    try:
+        yield
+    except ClientError as error:
+        raise _refusal(what, error) from error
+    except ProfileNotFound as error:
+        raise ConfigurationError(str(error), hint="See the profiles with: aws configure list-profiles") from error
+    except NoRegionError as error:
+        raise ConfigurationError(
+            "No AWS region is set.", hint="Give --region, or set CQRSCTL_REGION or AWS_REGION."
+        ) from error
+    except (SSOError, TokenRetrievalError) as error:
+        raise ConfigurationError(f"{what}: {error}", hint="Sign in again with: aws sso login") from error
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        raise ConfigurationError(
+            f"{what}: no usable AWS credentials. {error}",
+            hint="Give --profile, or configure credentials as for the AWS CLI (aws configure).",
+            code="credentials",
+        ) from error
+    except (EndpointConnectionError, BotoConnectionError, HTTPClientError) as error:
+        raise TransientAwsError(
+            f"{what}: {error}",
+            hint="Check the region, the endpoint URL and the network; `cqrsctl local status` for the local stack.",
+        ) from error
+    except BotoCoreError as error:
+        raise AwsError(f"{what}: {error}") from error
+
+
+def error_code(error: BaseException | None) -> str:
+    """The AWS error code behind one of our errors, or an empty string."""
+    cause = error.__cause__ if isinstance(error, CqrsctlError) else error
+    return str(cause.response["Error"].get("Code", "")) if isinstance(cause, ClientError) else ""
+
+
+def _refusal(what: str, error: ClientError) -> CqrsctlError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    message = _first_line(str(error.response.get("Error", {}).get("Message", "")))
+    if code in _BAD_CREDENTIALS:
+        return ConfigurationError(
+            f"{what}: AWS does not accept the credentials ({code}). {message}",
+            hint="Check the profile and the region, or sign in again.",
+            code="credentials",
+        )
+    if code in _DENIED:
+        return AwsError(
+            f"{what}: access denied. {message}",
+            hint="Grant the missing permission to this identity.",
+            code="access_denied",
+        )
+    if code in _THROTTLED or status >= 500:
+        return TransientAwsError(f"{what}: {code or status}. {message}")
+    return AwsError(f"{what}: {message or code}", hint=None, code=_snake(code))
+
+
+def _first_line(message: str) -> str:
+    """Emulators answer a failure with a page of HTML; its first line says nothing, so leave it out."""
+    line = message.strip().split("\n", 1)[0]
+    return "" if line.startswith("<") else line
+
+
+def _snake(code: str) -> str:
+    return xform_name(code).removesuffix("_exception") or "aws"

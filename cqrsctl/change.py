@@ -1,0 +1,115 @@
+"""The nouns that flow through the pipeline: change records, positions, versions, checkpoints.
+
+Standard library only, no I/O: the Lambda functions import this too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Value: TypeAlias = (
+    "str | Decimal | bytes | bool | list[Value] | dict[str, Value]"  # noqa: F821 -- recursive
+    " | frozenset[str] | frozenset[Decimal] | frozenset[bytes] | None"
+)
+"""A DynamoDB attribute as a Python value: numbers are Decimals with all their digits, binaries are bytes."""
+
+Item: TypeAlias = "dict[str, Value]"
+
+SEQUENCE_RANGE = 10**40
+"""Sequence numbers have 21 to 40 digits (DynamoDB Streams API reference, StreamRecord)."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Event(StrEnum):
+    """What happened to the item."""
+
+    INSERT = "INSERT"
+    MODIFY = "MODIFY"
+    REMOVE = "REMOVE"
+
+
+@lru_cache(maxsize=64)
+def stream_label_micros(stream_arn: str) -> int:
+    """The stream's label, which is its creation time, in microseconds since 1970.
+
+    Raises ValueError where the ARN does not end in `/stream/LABEL`.
+    """
+    _, found, label = stream_arn.rpartition("/stream/")
+    if not found:
+        raise ValueError(f"not the ARN of a stream: {stream_arn}")
+    created = datetime.fromisoformat(label)
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    return (created - _EPOCH) // timedelta(microseconds=1)
+
+
+def version_of(stream_arn: str, sequence_number: int) -> int:
+    """The version that a change gives its row; larger is later, also across streams of a table made anew."""
+    return stream_label_micros(stream_arn) * SEQUENCE_RANGE + sequence_number
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """One change of one item, as the stream tells it.
+
+    `created_at` is rounded to the second (DynamoDB Local: to the minute): good for lag, no good for order.
+    `by_service` marks deletes made by DynamoDB's time-to-live.
+    """
+
+    stream_arn: str
+    sequence_number: int
+    event: Event
+    keys: Item
+    old_image: Item | None
+    new_image: Item | None
+    created_at: datetime
+    by_service: bool = False
+
+    @property
+    def version(self) -> int:
+        return version_of(self.stream_arn, self.sequence_number)
+
+    def __str__(self) -> str:
+        keys = ", ".join(f"{name} {value!s}" for name, value in self.keys.items())
+        return f"{self.event} of {keys} (sequence number {self.sequence_number})"
+
+
+class ShardState(StrEnum):
+    """How far a projection has read a shard."""
+
+    OPEN = "open"
+    FINISHED = "finished"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a shard was read. `sequence_number` None: from its start, leaving out what is older than `since`."""
+
+    shard_id: str
+    parent_id: str | None
+    sequence_number: int | None = None
+    state: ShardState = ShardState.OPEN
+    record_time: datetime | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one GetRecords call brought: changes of one shard in order, and where the shard stands after them."""
+
+    changes: tuple[ChangeRecord, ...]
+    position: Position
+
+
+Checkpoints: TypeAlias = "Mapping[str, Position]"
+"""The position of each shard of one stream, by shard id."""

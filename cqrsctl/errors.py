@@ -1,0 +1,88 @@
+"""What can go wrong, in the words of the person who has to mend it.
+
+Every error says what failed and on what; the hint names the command or setting that mends it. `code` is the
+stable name in JSON output, `exit_code` what the shell sees (the table stands in the README).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cqrsctl.change import Position
+
+
+class CqrsctlError(Exception):
+    """The root of all errors that cqrsctl raises on purpose."""
+
+    code = "failed"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class UsageError(CqrsctlError):
+    """The command line is wrong, or a confirmation could not be asked."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigurationError(CqrsctlError):
+    """A setting or a credential is missing or wrong."""
+
+    code = "configuration"
+    exit_code = 3
+
+
+class AwsError(CqrsctlError):
+    """AWS refused, did not answer, or a resource is not in the state that the command needs."""
+
+    code = "aws"
+    exit_code = 4
+
+
+class DatabaseError(CqrsctlError):
+    """The read model's database refused or did not answer."""
+
+    code = "database"
+    exit_code = 5
+
+
+class TransientDatabaseError(DatabaseError):
+    """A hiccup of the database: the transaction's outcome is read from the checkpoint, then it goes on."""
+
+    code = "database_unavailable"
+
+
+class StreamGap(CqrsctlError):
+    """Changes left the stream before they were read; the read model cannot be brought up to date from it.
+
+    `position` is the last one known of the shard that lost them, None where the whole stream was changed.
+    """
+
+    code = "stream_gap"
+    exit_code = 6
+
+    def __init__(self, message: str, *, position: Position | None = None) -> None:
+        super().__init__(message, hint="Make the read model anew: `cqrsctl read-model drop`, then `cqrsctl project`.")
+        self.position = position
+
+
+class Drift(CqrsctlError):
+    """The read model differs from the write model, and not because changes are still under way."""
+
+    code = "drift"
+    exit_code = 7
+
+
+class Busy(CqrsctlError):
+    """Another projector holds the read model."""
+
+    code = "busy"
+    exit_code = 9

@@ -1,0 +1,100 @@
+"""The embedded stack's AWS endpoint: moto's server in a process of its own.
+
+Its tables live in that process's memory. `python -m cqrsctl.local.emulator FD` serves on a listening socket
+that it inherits, so the port is known, and taken, before the process starts.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import logging
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.errors import CqrsctlError
+from cqrsctl.local.ports import LOOPBACK, listener, wait_until
+from cqrsctl.local.state import Service, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+NAME = "emulator"
+
+
+def check_installed() -> None:
+    """Raises CqrsctlError where moto's server is not installed."""
+    missing = [module for module in ("moto", "flask", "flask_cors") if importlib.util.find_spec(module) is None]
+    if missing:
+        raise CqrsctlError(
+            f"The embedded AWS endpoint needs {', '.join(missing)}, which is not installed.",
+            hint="Install it with: pip install 'cqrsctl[local]'",
+        )
+
+
+def start(state: State, preferred_port: int | None = None) -> Service:
+    """Start the endpoint and wait until it answers."""
+    with listener(preferred_port) as sock, state.log(NAME).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cqrsctl.local.emulator", str(sock.fileno())],
+            pass_fds=[sock.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+        service = Service.of(NAME, process.pid, sock.getsockname()[1])
+    state.record(service)
+    wait_until(lambda: answers(service), service, state.log(NAME))
+    return service
+
+
+def answers(service: Service) -> bool:
+    """Whether the endpoint serves requests."""
+    connection = http.client.HTTPConnection(LOOPBACK, service.port, timeout=5)
+    try:
+        connection.request("GET", "/moto-api/")
+        return connection.getresponse().status < 500
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def endpoint_url(service: Service) -> str:
+    return f"http://{LOOPBACK}:{service.port}"
+
+
+def serialised(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """One request at a time: moto takes a change's sequence number and appends the change in two steps, so that
+    two writes at once can get the same number."""
+    lock = threading.Lock()
+
+    def serve_one(environ: Any, start_response: Any) -> list[bytes]:
+        with lock:
+            return list(application(environ, start_response))
+
+    return serve_one
+
+
+def serve(descriptor: int) -> None:
+    """Serve on an inherited listening socket until the process is ended."""
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 -- only the server process needs moto
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server  # noqa: PLC0415
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    application = serialised(DomainDispatcherApplication(create_backend_app))
+    make_server(
+        LOOPBACK, 0, application, threaded=True, request_handler=MotoRequestHandler, fd=descriptor
+    ).serve_forever()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

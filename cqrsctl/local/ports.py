@@ -1,0 +1,60 @@
+"""Free loopback ports, and waiting for what is to listen on them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import CqrsctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cqrsctl.local.state import Service
+
+LOOPBACK = "127.0.0.1"
+
+
+def listener(preferred: int | None = None) -> socket.socket:
+    """A listening socket on the preferred port, or where that is taken, on any free one."""
+    for port in (preferred, 0):
+        if port is None:
+            continue
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((LOOPBACK, port))
+        except OSError:
+            sock.close()
+            if port == 0:
+                raise
+        else:
+            sock.listen(128)
+            return sock
+    raise AssertionError("port 0 is always free")
+
+
+def free_port(preferred: int | None = None) -> int:
+    """A port that is free now. Another process may take it before it is used."""
+    with listener(preferred) as sock:
+        return int(sock.getsockname()[1])
+
+
+def wait_until(answers: Callable[[], bool], service: Service, log: Path, patience_seconds: float = 60) -> None:
+    """Wait until a service answers. Raises CqrsctlError where it ends first or takes too long."""
+    deadline = time.monotonic() + patience_seconds
+    while not answers():
+        if service.process() is None:
+            raise CqrsctlError(f"{service.name} ended while it started: {last_line(log)}", hint=f"Read {log}.")
+        if time.monotonic() > deadline:
+            raise CqrsctlError(f"{service.name} did not answer within {patience_seconds:.0f} s.", hint=f"Read {log}.")
+        time.sleep(0.02)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something of an error, or just the last line."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    telling = [line for line in lines if "ERROR" in line or "Error" in line] or lines
+    return telling[-1].strip() if telling else "it wrote nothing"

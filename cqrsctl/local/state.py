@@ -1,0 +1,121 @@
+"""What the embedded stack remembers between commands: its processes, their ports, its password."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from cqrsctl.errors import CqrsctlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process that the stack started. A pid alone can be another process by now; its start time tells."""
+
+    name: str
+    pid: int
+    started: float
+    port: int
+
+    @classmethod
+    def of(cls, name: str, pid: int, port: int) -> Service:
+        return cls(name, pid, psutil.Process(pid).create_time(), port)
+
+    def process(self) -> psutil.Process | None:
+        """The process, if it is still the one that was started and has not ended."""
+        try:
+            process = psutil.Process(self.pid)
+            same = process.create_time() == self.started
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def stop(self, patience_seconds: float = 30) -> None:
+        """End the process: politely, and after the patience by force."""
+        process = self.process()
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(patience_seconds)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(patience_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The folder of one embedded stack."""
+
+    directory: Path
+
+    def services(self) -> dict[str, Service]:
+        """The processes that were started, by name; they may have died since."""
+        try:
+            content = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise CqrsctlError(
+                f"{self._file} is damaged: {error}.",
+                hint="End the stack's processes by hand, then remove that file.",
+            ) from error
+        return {name: Service(**service) for name, service in content.items()}
+
+    def record(self, service: Service) -> None:
+        self._write({**self.services(), service.name: service})
+
+    def forget(self, name: str) -> None:
+        self._write({kept: service for kept, service in self.services().items() if kept != name})
+
+    def log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+    @property
+    def password_file(self) -> Path:
+        return self.directory / "database.password"
+
+    def password(self) -> str:
+        """The random password of the stack's database, made at the first call."""
+        try:
+            return self.password_file.read_text()
+        except FileNotFoundError:
+            password = secrets.token_urlsafe(24)
+            write_private(self.password_file, password)
+            return password
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other commands from changing this stack; they wait their turn."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "stack.json"
+
+    def _write(self, services: dict[str, Service]) -> None:
+        content = {name: asdict(service) for name, service in services.items()}
+        write_private(self._file, json.dumps(content, indent=2))
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+    new.replace(path)

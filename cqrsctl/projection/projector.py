@@ -1,0 +1,184 @@
+"""The projector: takes pages from a source and applies them to a sink, exactly once and in order.
+
+What it is given: a sink (the read model's database), which holds the checkpoints, and a way to open a source (the
+stream) at checkpoints. After anything that leaves a transaction's outcome in doubt it opens both anew, at the
+checkpoints that the sink holds then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from cqrsctl.errors import StreamGap, TransientDatabaseError
+from cqrsctl.projection.batch import Batch, batch_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from cqrsctl.change import Checkpoints, Page, Position
+    from cqrsctl.projection.definition import Projection
+
+_PATIENCE_SECONDS = 300.0
+_LONGEST_BACKOFF_SECONDS = 10.0
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests need not wait."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or return early where the projector is to stop."""
+
+
+class Source(Protocol):
+    """Where pages come from."""
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing more is there to be taken now."""
+
+    @property
+    def shards_under_way(self) -> int:
+        """How many shards are being read."""
+
+    def take(self) -> list[Page]:
+        """The pages that are there, at most one a shard. Raises StreamGap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a transaction did: rows written, and rows whose guard found the same or a newer version."""
+
+    rows: int
+    stale: int
+
+
+class Sink(Protocol):
+    """The read model, as the projector needs it. Any method may raise TransientDatabaseError."""
+
+    def open(self) -> Checkpoints:
+        """Connect, take the projector's lock, read the checkpoints. Raises Busy, StreamGap."""
+
+    def apply(self, batch: Batch) -> Applied:
+        """Apply a batch in one transaction."""
+
+    def beat(self) -> None:
+        """Tell the database, now and then, that the projector lives."""
+
+    def mark_gap(self, position: Position) -> None:
+        """Remember for good that a shard's changes after a position were lost."""
+
+    def close(self) -> None:
+        """Let go of lock and connection."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did so far. `lag`: now minus the creation of the oldest change not yet applied; 0 at the tip."""
+
+    changes: int = 0
+    rows: int = 0
+    stale: int = 0
+    shards: int = 0
+    lag: timedelta = timedelta(0)
+    caught_up: bool = False
+
+
+@dataclass(slots=True)
+class Projector:
+    """Runs projections of one stream until stopped, or until caught up."""
+
+    sink: Sink
+    open_source: Callable[[Checkpoints], Source]
+    projections: Sequence[Projection]
+    clock: Clock
+    progress: Callable[[Summary], None]
+    notice: Callable[[str], None]
+    summary: Summary = field(default_factory=Summary)
+    _was_open: bool = False
+
+    def run(self, *, once: bool, stopped: Callable[[], bool]) -> Summary:
+        """Project until `stopped`; with `once`, until every shard is caught up.
+
+        Raises BadRecord, StreamGap, Busy, AwsError, and DatabaseError where the database stays away too long.
+        """
+        try:
+            while not self._retrying(stopped)(self._session, once, stopped):
+                pass
+        finally:
+            self.sink.close()
+        return self.summary
+
+    def _retrying(self, stopped: Callable[[], bool]) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception(self._is_hiccup),
+            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_BACKOFF_SECONDS),
+            stop=lambda state: stopped() or stop_after_delay(_PATIENCE_SECONDS)(state),
+            sleep=self.clock.sleep,
+            before_sleep=lambda state: self._tell(state.outcome.exception() if state.outcome else None),
+            reraise=True,
+        )
+
+    def _is_hiccup(self, error: BaseException) -> bool:
+        """A database that did not answer at the start is told at once: more likely a setting is wrong."""
+        return self._was_open and isinstance(error, TransientDatabaseError)
+
+    def _session(self, once: bool, stopped: Callable[[], bool]) -> bool:
+        """Project from the checkpoints on: True at the end, False where a hiccup ended a session that got on."""
+        before = self.summary.changes
+        try:
+            checkpoints = self.sink.open()
+            self._was_open = True
+            source = self.open_source(checkpoints)
+            self._follow(source, once, stopped)
+        except TransientDatabaseError as error:
+            self.sink.close()
+            if self.summary.changes == before:
+                raise
+            self._tell(error)
+            return False
+        return True
+
+    def _follow(self, source: Source, once: bool, stopped: Callable[[], bool]) -> None:
+        while not stopped():
+            try:
+                pages = source.take()
+            except StreamGap as gap:
+                if gap.position:
+                    self.sink.mark_gap(gap.position)
+                raise
+            if pages:
+                self._apply(pages)
+            else:
+                self.sink.beat()
+            self._measure(source, pages)
+            self.progress(self.summary)
+            if once and source.caught_up and not pages:
+                return
+
+    def _apply(self, pages: Sequence[Page]) -> None:
+        batch = batch_of(pages, self.projections)
+        applied = self.sink.apply(batch)
+        self.summary.changes += batch.changes
+        self.summary.rows += applied.rows
+        self.summary.stale += applied.stale
+        if batch.bad:
+            raise batch.bad
+
+    def _measure(self, source: Source, pages: Sequence[Page]) -> None:
+        self.summary.shards = source.shards_under_way
+        self.summary.caught_up = source.caught_up
+        if self.summary.caught_up:
+            self.summary.lag = timedelta(0)
+        elif times := [page.position.record_time for page in pages if page.position.record_time]:
+            self.summary.lag = max(self.clock.now() - min(times), timedelta(0))
+
+    def _tell(self, error: BaseException | None) -> None:
+        self.notice(f"{error} Trying again.")

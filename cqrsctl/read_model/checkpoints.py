@@ -1,0 +1,142 @@
+"""The checkpoints: how far each projection has read each shard of a stream."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.change import Position, ShardState
+from cqrsctl.errors import StreamGap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.read_model.connection import Connection
+
+_KEEP_FINISHED_DAYS = 7
+"""DynamoDB lists a closed shard for about a day; after that its finished checkpoint has no more use."""
+
+
+def read(connection: Connection, projections: Sequence[Projection], stream_arn: str) -> dict[str, Position]:
+    """The stream's checkpoints; where projections differ, the position of the one furthest behind.
+
+    What the others have already is refused by their guard. Raises StreamGap where a projection has checkpoints of
+    another stream only: what happened between the two streams was recorded nowhere.
+    """
+    names = [projection.name for projection in projections]
+    marks = ", ".join(["%s"] * len(names))
+    rows = connection.query(
+        f"SELECT projection, stream, shard, parent, sequence_number, state, record_time, read_since"
+        f" FROM cqrs_checkpoint WHERE projection IN ({marks})",
+        names,
+    )
+    connection.commit()
+    here = [row for row in rows if row["stream"] == stream_arn]
+    for name in sorted({row["projection"] for row in rows} - {row["projection"] for row in here}):
+        before = next(row["stream"] for row in rows if row["projection"] == name)
+        raise StreamGap(
+            f"Projection {name} was fed by another stream, {before}, and never by {stream_arn}: the table was made "
+            "anew, or its stream switched off and on. What changed in between was recorded nowhere."
+        )
+    positions: dict[str, list[Position]] = {}
+    for row in here:
+        positions.setdefault(row["shard"], []).append(_position(row))
+    return {
+        shard: min(found, key=_progress) if len(found) == len(names) else _unread(found[0])
+        for shard, found in positions.items()
+    }
+
+
+def write(
+    connection: Connection, projections: Sequence[Projection], stream_arn: str, positions: Iterable[Position]
+) -> None:
+    """Put the shards' positions, for each projection, into the running transaction."""
+    rows = [
+        (
+            projection.name,
+            stream_arn,
+            position.shard_id,
+            position.parent_id,
+            position.sequence_number,
+            position.state.value,
+            naive(position.record_time),
+            naive(position.since),
+        )
+        for position in positions
+        for projection in projections
+    ]
+    if not rows:
+        return
+    values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s, NOW(6))"] * len(rows))
+    connection.execute(
+        f"""
+        INSERT INTO cqrs_checkpoint
+            (projection, stream, shard, parent, sequence_number, state, record_time, read_since, updated_at)
+        VALUES {values}
+        ON DUPLICATE KEY UPDATE
+            sequence_number = VALUES(sequence_number),
+            state           = VALUES(state),
+            record_time     = VALUES(record_time),
+            updated_at      = VALUES(updated_at)
+        """,
+        [cell for row in rows for cell in row],
+    )
+
+
+def forget_finished(connection: Connection, stream_arn: str) -> None:
+    """Remove finished checkpoints that are too old to matter."""
+    connection.execute(
+        "DELETE FROM cqrs_checkpoint"
+        " WHERE stream = %s AND state = 'finished' AND updated_at < NOW(6) - INTERVAL %s DAY",
+        (stream_arn, _KEEP_FINISHED_DAYS),
+    )
+    connection.commit()
+
+
+def listing(connection: Connection) -> list[dict[str, Any]]:
+    """All checkpoints, as `read-model status` shows them."""
+    rows = connection.query(
+        "SELECT projection, stream, shard, state, sequence_number, record_time, updated_at"
+        " FROM cqrs_checkpoint ORDER BY projection, stream, shard"
+    )
+    for row in rows:
+        row["sequence_number"] = None if row["sequence_number"] is None else int(row["sequence_number"])
+        for name in ("record_time", "updated_at"):
+            row[name] = aware(row[name])
+    return rows
+
+
+def naive(moment: datetime | None) -> datetime | None:
+    """A time for a DATETIME column: UTC without saying so."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """A time from a DATETIME column."""
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _position(row: dict[str, Any]) -> Position:
+    number = row["sequence_number"]
+    return Position(
+        shard_id=row["shard"],
+        parent_id=row["parent"],
+        sequence_number=None if number is None else int(number),
+        state=ShardState(row["state"]),
+        record_time=aware(row["record_time"]),
+        since=aware(row["read_since"]),
+    )
+
+
+def _progress(position: Position) -> tuple[bool, bool, int]:
+    """Orders positions of a shard: a gap first, then by how far it was read."""
+    return (
+        position.state is not ShardState.GAP,
+        position.state is ShardState.FINISHED,
+        -1 if position.sequence_number is None else position.sequence_number,
+    )
+
+
+def _unread(position: Position) -> Position:
+    return Position(position.shard_id, position.parent_id)

@@ -1,0 +1,216 @@
+"""Connections to the read model's database. This room alone knows PyMySQL; its errors never leave it."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+from pymysql.constants import CR, ER
+from pymysql.cursors import Cursor, SSCursor
+
+from cqrsctl.errors import ConfigurationError, CqrsctlError, DatabaseError, TransientDatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 120
+_LOCK_WAIT_SECONDS = 20
+_IDLE_SECONDS = 120
+"""The server drops a connection, and with it the projector's lock, that was silent for so long."""
+
+# Lost or refused connections, and a server that is read-only, as a writer is after a failover (1290, 1792, 1836).
+_HICCUPS = {
+    CR.CR_SERVER_GONE_ERROR,
+    CR.CR_SERVER_LOST,
+    CR.CR_CONN_HOST_ERROR,
+    CR.CR_CONNECTION_ERROR,
+    CR.CR_UNKNOWN_HOST,
+    ER.CON_COUNT_ERROR,
+    ER.SERVER_SHUTDOWN,
+    ER.LOCK_WAIT_TIMEOUT,
+    ER.LOCK_DEADLOCK,
+    ER.OPTION_PREVENTS_STATEMENT,
+    1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+    1836,  # ER_READ_ONLY_MODE
+    1927,  # ER_CONNECTION_KILLED (MariaDB)
+    4031,  # ER_CLIENT_INTERACTION_TIMEOUT (MySQL 8)
+}
+_REFUSED_LOGIN = {ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR}
+_NO_PERMISSION = {ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
+_NOT_THERE = {ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR}
+
+
+class ReadModelMissing(DatabaseError):
+    """The read model's tables, or its whole database, were not made yet."""
+
+    code = "read_model_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server to connect to. `password` is asked for at each connection: it may be a token that expires."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: Callable[[], str] = field(repr=False)
+    ca_bundle: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+
+class Connection:
+    """A connection in UTC, READ COMMITTED and strict mode, without autocommit."""
+
+    def __init__(self, raw: pymysql.Connection[Cursor], endpoint: Endpoint) -> None:
+        self._raw = raw
+        self._endpoint = endpoint
+
+    def execute(self, sql: str, parameters: tuple[Any, ...] | list[Any] = ()) -> int:
+        """Run a statement; the number of rows it touched, as MySQL counts them."""
+        with database_errors(self._endpoint), self._raw.cursor() as cursor:
+            return cursor.execute(sql, parameters or None)
+
+    def query(self, sql: str, parameters: tuple[Any, ...] | list[Any] = ()) -> list[dict[str, Any]]:
+        """Run a query; all its rows."""
+        with database_errors(self._endpoint), self._raw.cursor() as cursor:
+            cursor.execute(sql, parameters or None)
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def stream(self, sql: str) -> Iterator[tuple[list[str], tuple[Any, ...] | None]]:
+        """Run a query without holding its result in memory: first (names, None), then (names, row) for each row."""
+        with database_errors(self._endpoint), self._raw.cursor(SSCursor) as cursor:
+            cursor.execute(sql)
+            names = [column[0] for column in cursor.description or ()]
+            yield names, None
+            while (row := cursor.fetchone()) is not None:
+                yield names, row
+
+    def upsert(self, sql: str, parameters: list[Any], rows: int) -> tuple[int, int]:
+        """Run an INSERT … ON DUPLICATE KEY UPDATE of so many rows: rows written, rows that stayed as they were.
+
+        MySQL counts 1 for a row inserted, 2 for one changed, 0 for one that stayed. How many were changed stands
+        in the statement's info text ("Records: 3  Duplicates: 1  Warnings: 0"), which it sends where a statement
+        has several rows.
+        """
+        with database_errors(self._endpoint), self._raw.cursor() as cursor:
+            touched = cursor.execute(sql, parameters)
+            written = touched - _changed(cursor) if rows > 1 else min(touched, 1)
+            return written, rows - written
+
+    def commit(self) -> None:
+        with database_errors(self._endpoint):
+            self._raw.commit()
+
+    def rollback(self) -> None:
+        with database_errors(self._endpoint):
+            self._raw.rollback()
+
+    def close(self) -> None:
+        """Close the connection; the server rolls back what was not committed."""
+        if self._raw.open:
+            self._raw.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
+    """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError."""
+    with database_errors(endpoint):
+        raw = pymysql.connect(
+            host=endpoint.host,
+            port=endpoint.port,
+            user=endpoint.user,
+            password=endpoint.password(),
+            database=endpoint.database if with_database else None,
+            charset="utf8mb4",
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            write_timeout=_READ_SECONDS,
+            autocommit=False,
+            init_command=(
+                "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
+                "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
+                f"innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}, wait_timeout = {_IDLE_SECONDS}"
+            ),
+            **_tls(endpoint),
+        )
+    connection = Connection(raw, endpoint)
+    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    return connection
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, by name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def database_errors(endpoint: Endpoint) -> Iterator[None]:
+    """Translate PyMySQL's errors into ours."""
+    try:
+        yield
+    except pymysql.Error as error:
+        raise _translated(endpoint, error) from error
+    except (OSError, EOFError) as error:
+        raise TransientDatabaseError(f"{endpoint}: {error}.") from error
+
+
+def _tls(endpoint: Endpoint) -> dict[str, Any]:
+    if is_loopback(endpoint.host):
+        return {"ssl_disabled": True}
+    if endpoint.ca_bundle is None:
+        raise ConfigurationError(
+            f"{endpoint.host} is not this machine, and there is no CA bundle to verify it with.",
+            hint="Set database.ca_bundle; for RDS, the file that AWS offers as global-bundle.pem.",
+            code="tls",
+        )
+    if not endpoint.ca_bundle.is_file():
+        raise ConfigurationError(f"database.ca_bundle: there is no file {endpoint.ca_bundle}.", code="tls")
+    return {"ssl_ca": str(endpoint.ca_bundle), "ssl_verify_cert": True, "ssl_verify_identity": True}
+
+
+def _translated(endpoint: Endpoint, error: pymysql.Error) -> CqrsctlError:
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[-1]) if error.args else type(error).__name__
+    if number in _REFUSED_LOGIN:
+        return DatabaseError(
+            f"{endpoint}: the database refused the login. {text}.",
+            hint="Check database.user and where its password comes from: database.secret, database.iam_auth, "
+            "or CQRSCTL_DATABASE_PASSWORD.",
+            code="database_login",
+        )
+    if number in _NO_PERMISSION:
+        return DatabaseError(f"{endpoint}: {text}.", hint=f"Grant it to {endpoint.user}.", code="database_permission")
+    if number in _NOT_THERE:
+        return ReadModelMissing(
+            f"{endpoint}: there is no read model yet. {text}.", hint="Make it with: cqrsctl read-model init"
+        )
+    if number in _HICCUPS or (number == 0 and isinstance(error, pymysql.err.InterfaceError)):
+        return TransientDatabaseError(
+            f"{endpoint}: the database does not answer, or not now ({number}). {text}.",
+            hint="Check that it runs and can be reached: database.host, database.port, security groups.",
+        )
+    return DatabaseError(f"{endpoint}: {text} ({number}).")
+
+
+def _changed(cursor: Cursor) -> int:
+    """PyMySQL keeps the statement's info text, but offers no public way to it."""
+    message = cursor._result.message  # type: ignore[attr-defined]  # noqa: SLF001
+    duplicates: bytes = message.split(b"Duplicates: ")[1].split()[0]
+    return int(duplicates)

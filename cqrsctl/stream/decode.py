@@ -1,0 +1,180 @@
+"""Stream records become ChangeRecords.
+
+One decoder for the three shapes a record comes in: boto3's parsed GetRecords (times are datetimes, binaries
+bytes), the Lambda event (times are epoch seconds, binaries base64 text), and our own JSON lines. Pure: standard
+library only, also in Lambda.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.change import ChangeRecord, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cqrsctl.change import Item, Value
+
+
+def decode_record(record: Mapping[str, Any], stream_arn: str | None = None) -> ChangeRecord:
+    """A record of GetRecords, or of a Lambda event (which names its stream itself), as a ChangeRecord.
+
+    Raises ValueError where it is neither.
+    """
+    try:
+        body = record["dynamodb"]
+        identity = record.get("userIdentity") or {}
+        return ChangeRecord(
+            stream_arn=stream_arn or record["eventSourceARN"],
+            sequence_number=int(body["SequenceNumber"]),
+            event=Event(record["eventName"]),
+            keys=decode_item(body["Keys"]),
+            old_image=_image(body.get("OldImage")),
+            new_image=_image(body.get("NewImage")),
+            created_at=_moment(body["ApproximateCreationDateTime"]),
+            by_service=(identity.get("Type") or identity.get("type")) == "Service",
+        )
+    except KeyError as missing:
+        raise ValueError(f"not a record of a DynamoDB stream: {missing} is missing") from None
+
+
+def decode_item(item: Mapping[str, Mapping[str, Any]]) -> Item:
+    """`{"Price": {"N": "19.90"}}` → `{"Price": Decimal("19.90")}`. Raises ValueError on an unknown type."""
+    return {name: decode_value(attribute) for name, attribute in item.items()}
+
+
+def decode_value(attribute: Mapping[str, Any]) -> Value:
+    """One typed attribute value. Numbers become Decimals of exactly the digits sent."""
+    ((tag, raw),) = attribute.items()
+    try:
+        decoder = _DECODERS[tag]
+    except KeyError:
+        raise ValueError(f"unknown attribute type {tag!r}") from None
+    value: Value = decoder(raw)
+    return value
+
+
+def encode_item(item: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
+    """The reverse of decode_item; binaries become base64 text, as in JSON on the wire."""
+    return {name: encode_value(value) for name, value in item.items()}
+
+
+def encode_value(value: Value) -> dict[str, Any]:  # noqa: PLR0911 -- one line a type
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case Decimal():
+            return {"N": str(value)}
+        case None:
+            return {"NULL": True}
+        case bytes():
+            return {"B": base64.b64encode(value).decode()}
+        case dict():
+            return {"M": encode_item(value)}
+        case list():
+            return {"L": [encode_value(member) for member in value]}
+        case _:
+            return _encode_set(value)
+
+
+def to_json(change: ChangeRecord, shard_id: str) -> dict[str, Any]:
+    """A whole change record as a JSON object: what `stream tail -o jsonl` prints."""
+    return {
+        "stream_arn": change.stream_arn,
+        "shard_id": shard_id,
+        "sequence_number": str(change.sequence_number),
+        "event": change.event.value,
+        "created_at": change.created_at,
+        "by_service": change.by_service,
+        "keys": encode_item(change.keys),
+        "old_image": None if change.old_image is None else encode_item(change.old_image),
+        "new_image": None if change.new_image is None else encode_item(change.new_image),
+    }
+
+
+def from_json(line: Mapping[str, Any]) -> ChangeRecord:
+    """What `to_json` wrote. Raises ValueError where it is something else."""
+    try:
+        return ChangeRecord(
+            stream_arn=str(line["stream_arn"]),
+            sequence_number=int(line["sequence_number"]),
+            event=Event(line["event"]),
+            keys=decode_item(line["keys"]),
+            old_image=_image(line["old_image"]),
+            new_image=_image(line["new_image"]),
+            created_at=_moment(line["created_at"]),
+            by_service=bool(line.get("by_service")),
+        )
+    except KeyError as missing:
+        raise ValueError(f"not a change record: {missing} is missing") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"not a change record: {error}") from None
+
+
+def _image(image: Mapping[str, Any] | None) -> Item | None:
+    return None if image is None else decode_item(image)
+
+
+def _moment(value: datetime | float | str) -> datetime:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).astimezone(UTC)
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _text(raw: str) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"{raw!r} is not text")  # noqa: TRY004 -- what a decoder raises is one class
+    return raw
+
+
+def _boolean(raw: bool) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError(f"{raw!r} is not a boolean")  # noqa: TRY004
+    return raw
+
+
+def _binary(raw: bytes | str) -> bytes:
+    if isinstance(raw, bytes):
+        return raw
+    try:
+        return base64.b64decode(raw, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a binary attribute is not base64: {error}") from None
+
+
+def _number(raw: str) -> Decimal:
+    try:
+        number = Decimal(raw)
+    except ArithmeticError:
+        raise ValueError(f"{raw!r} is not a number") from None
+    if not number.is_finite():
+        raise ValueError(f"{raw!r} is not a number that DynamoDB holds")
+    return number
+
+
+def _encode_set(members: frozenset[Any]) -> dict[str, Any]:
+    encoded = sorted(next(iter(encode_value(member).items())) for member in members)
+    return {f"{encoded[0][0]}S": [text for _, text in encoded]}
+
+
+_DECODERS: dict[str, Any] = {
+    "S": _text,
+    "N": _number,
+    "B": _binary,
+    "BOOL": _boolean,
+    "NULL": lambda _: None,
+    "M": decode_item,
+    "L": lambda members: [decode_value(member) for member in members],
+    "SS": frozenset,
+    "NS": lambda members: frozenset(map(_number, members)),
+    "BS": lambda members: frozenset(map(_binary, members)),
+}

@@ -1,0 +1,68 @@
+"""Which shards may be read now, and which were lost: decisions about the shard tree. Pure.
+
+A shard's parent is read to its end first, so that the changes of one item keep their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cqrsctl.change import Position, ShardState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from cqrsctl.change import Checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard as DescribeStream lists it. `ending` None: it is open."""
+
+    shard_id: str
+    parent_id: str | None
+    starting: int
+    ending: int | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.ending is None
+
+
+def readable(shards: Mapping[str, Shard], finished: Collection[str]) -> list[Shard]:
+    """The shards that are not finished and whose parent is finished, or no longer exists."""
+    return [
+        shard
+        for shard in shards.values()
+        if shard.shard_id not in finished
+        and (shard.parent_id is None or shard.parent_id in finished or shard.parent_id not in shards)
+    ]
+
+
+def lost(shards: Mapping[str, Shard], checkpoints: Checkpoints) -> list[Position]:
+    """The positions from which the stream cannot be followed any more.
+
+    A shard that was not read to its end and is no longer listed; and a listed shard that is new, whose parent
+    is neither listed nor known as finished: whole generations of shards passed unread. Both hold records that
+    nobody can read now. Only for a stream that has checkpoints; where there is none, nothing was promised.
+    """
+    vanished = [
+        position
+        for position in checkpoints.values()
+        if position.state is ShardState.OPEN and position.shard_id not in shards
+    ]
+    orphans = [
+        Position(shard.shard_id, shard.parent_id)
+        for shard in shards.values()
+        if shard.shard_id not in checkpoints
+        and shard.parent_id is not None
+        and shard.parent_id not in shards
+        and shard.parent_id not in checkpoints
+    ]
+    return vanished + orphans
+
+
+def oldest_first(shards: Iterable[Shard]) -> list[Shard]:
+    """Shards in the order of their first sequence number, parents before children."""
+    return sorted(shards, key=lambda shard: (shard.starting, shard.shard_id))

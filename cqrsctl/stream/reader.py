@@ -1,0 +1,247 @@
+"""Reading a stream: many shards at once, parents before children, found again as shards split and close."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from cqrsctl.aws import TransientAwsError
+from cqrsctl.change import Page, Position, ShardState
+from cqrsctl.stream import lineage, shards
+from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from cqrsctl.change import Checkpoints
+    from cqrsctl.stream.lineage import Shard
+    from cqrsctl.stream.shards import StreamsClient
+
+POLL_SECONDS = 0.2
+"""AWS throttles a shard's readers at about five reads a second."""
+QUIET_POLL_SECONDS = 1.0
+QUIET_AFTER_SECONDS = 10.0
+RELIST_SECONDS = 30.0
+EMPTY_PAGES_AT_TIP = 5
+"""AWS may return empty pages before the tip, so one is no proof of having caught up."""
+_MOST_READS_UNDER_WAY = 32
+_LONGEST_BACKOFF_SECONDS = 10.0
+_PATIENCE_SECONDS = 300.0
+
+
+class Beginning(StrEnum):
+    """Where a stream without checkpoints is read from."""
+
+    HORIZON = "horizon"
+    LATEST = "latest"
+
+
+class Clock(Protocol):
+    """Time, passed in so that tests need not wait."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or return early where the reading is to stop."""
+
+
+class _Poll:
+    """When a shard is to be read next, and how its reads went."""
+
+    def __init__(self, reader: ShardReader, now: float) -> None:
+        self.reader = reader
+        self.due = now
+        self.under_way = False
+        self.empty_pages = 0
+        self._last_change = now
+        self._failures = 0
+        self._failing_since = now
+
+    @property
+    def at_tip(self) -> bool:
+        return self.empty_pages >= EMPTY_PAGES_AT_TIP
+
+    def read(self, read: Read, now: float) -> None:
+        self._failures = 0
+        if read.records:
+            self.empty_pages = 0
+            self._last_change = now
+            self.due = now if read.full else now + POLL_SECONDS
+        else:
+            self.empty_pages += 1
+            quiet = self.at_tip and now - self._last_change > QUIET_AFTER_SECONDS
+            self.due = now + (QUIET_POLL_SECONDS if quiet else POLL_SECONDS)
+
+    def failed(self, error: TransientAwsError, now: float) -> None:
+        """Wait longer after each failure in a row. Raises the error after five minutes of them."""
+        if not self._failures:
+            self._failing_since = now
+        elif now - self._failing_since > _PATIENCE_SECONDS:
+            raise error
+        else:
+            self.reader.forget_iterator()
+        self._failures += 1
+        self.due = now + backoff(self._failures)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """How a stream is read. `since` leaves out older changes; `only_shard` reads a single shard."""
+
+    beginning: Beginning = Beginning.HORIZON
+    since: datetime | None = None
+    only_shard: str | None = None
+
+
+class StreamReader:
+    """All shards of a stream. `take` brings the pages that are there; whoever takes them applies them before the
+    next `take`, so that a child's changes never come before its parent's."""
+
+    def __init__(
+        self,
+        client: StreamsClient,
+        stream_arn: str,
+        checkpoints: Checkpoints,
+        clock: Clock,
+        executor: Executor,
+        options: ReaderOptions = ReaderOptions(),
+    ) -> None:
+        """Raises ShardLost where the checkpoints name a gap."""
+        for position in checkpoints.values():
+            if position.state is ShardState.GAP:
+                raise ShardLost(position)
+        self.stream_arn = stream_arn
+        self._client = client
+        self._clock = clock
+        self._executor = executor
+        self._options = options
+        self._positions = dict(checkpoints)
+        self._shards: dict[str, Shard] = {}
+        self._polls: dict[str, _Poll] = {}
+        self._under_way: dict[Future[Read], _Poll] = {}
+        self._at_latest: set[str] = set()
+        self._list_due = clock.monotonic()
+        self._list_failures = 0
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every shard was read to its tip or its end, and no shard is known that was not begun."""
+        return (
+            bool(self._shards)
+            and self._list_due > self._clock.monotonic()
+            and all(poll.at_tip for poll in self._polls.values())
+        )
+
+    @property
+    def shards_under_way(self) -> int:
+        return len(self._polls)
+
+    def take(self) -> list[Page]:
+        """The pages that are there, after a moment's wait none. A page without changes brings a new position.
+
+        Raises ShardLost, and AwsError where AWS refuses, or does not answer for five minutes.
+        """
+        if self._clock.monotonic() >= self._list_due and (found := self._list_shards()):
+            return found
+        self._begin_reads()
+        self._wait()
+        return [page for future in [f for f in self._under_way if f.done()] for page in self._finish(future)]
+
+    def _list_shards(self) -> list[Page]:
+        """List the shards anew; those not known before come as pages without changes, to be registered."""
+        now = self._clock.monotonic()
+        try:
+            listed = dict(shards.describe(self._client, self.stream_arn).shards)
+        except TransientAwsError:
+            self._list_failures += 1
+            if not self._shards or self._list_failures * _LONGEST_BACKOFF_SECONDS > _PATIENCE_SECONDS:
+                raise
+            self._list_due = now + backoff(self._list_failures)
+            return []
+        self._list_failures = 0
+        self._list_due = now + (RELIST_SECONDS if listed else QUIET_POLL_SECONDS)
+        if self._options.only_shard is not None:
+            listed = {key: shard for key, shard in listed.items() if key == self._options.only_shard}
+        if self._positions:
+            for position in lineage.lost(listed, self._positions):
+                raise ShardLost(position)
+        self._shards = listed
+        found = self._register(first=not self._positions)
+        self._open_readable()
+        return found
+
+    def _register(self, *, first: bool) -> list[Page]:
+        latest = first and self._options.beginning is Beginning.LATEST
+        new = [shard for shard in lineage.oldest_first(self._shards.values()) if shard.shard_id not in self._positions]
+        for shard in new:
+            position = Position(shard.shard_id, shard.parent_id, since=self._options.since)
+            if latest:
+                self._at_latest.add(shard.shard_id)
+                # DynamoDB Local rounds a record's time to the minute.
+                start = self._clock.now().replace(second=0, microsecond=0)
+                state = ShardState.OPEN if shard.is_open else ShardState.FINISHED
+                position = replace(position, since=start, state=state)
+            self._positions[shard.shard_id] = position
+        return [Page((), self._positions[shard.shard_id]) for shard in new]
+
+    def _open_readable(self) -> None:
+        finished = {key for key, position in self._positions.items() if position.state is ShardState.FINISHED}
+        for shard in lineage.readable(self._shards, finished):
+            if shard.shard_id not in self._polls:
+                position = self._positions[shard.shard_id]
+                at_latest = shard.shard_id in self._at_latest
+                reader = ShardReader(self._client, self.stream_arn, position, at_latest)
+                self._polls[shard.shard_id] = _Poll(reader, self._clock.monotonic())
+
+    def _begin_reads(self) -> None:
+        now = self._clock.monotonic()
+        for poll in sorted(self._polls.values(), key=lambda poll: poll.due):
+            if len(self._under_way) >= _MOST_READS_UNDER_WAY or poll.due > now:
+                return
+            if not poll.under_way:
+                poll.under_way = True
+                self._under_way[self._executor.submit(poll.reader.read)] = poll
+
+    def _wait(self) -> None:
+        """Wait until a read is done, or the next is due."""
+        now = self._clock.monotonic()
+        next_due = min(
+            now + QUIET_POLL_SECONDS,
+            self._list_due,
+            *(poll.due for poll in self._polls.values() if not poll.under_way),
+        )
+        if self._under_way:
+            wait(self._under_way, timeout=max(next_due - now, 0), return_when=FIRST_COMPLETED)
+        elif next_due > now:
+            self._clock.sleep(next_due - now)
+
+    def _finish(self, future: Future[Read]) -> Iterable[Page]:
+        poll = self._under_way.pop(future)
+        poll.under_way = False
+        now = self._clock.monotonic()
+        try:
+            read = future.result()
+        except TransientAwsError as error:
+            poll.failed(error, now)
+            return
+        poll.read(read, now)
+        position = read.page.position
+        self._positions[position.shard_id] = position
+        if position.state is ShardState.FINISHED:
+            del self._polls[position.shard_id]
+            self._list_due = now
+        if read.records or position.state is ShardState.FINISHED:
+            yield read.page
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: exponential, with full jitter."""
+    return random.uniform(0, min(_LONGEST_BACKOFF_SECONDS, POLL_SECONDS * 2**failures))  # noqa: S311 -- jitter

@@ -1,0 +1,114 @@
+"""Reading one shard, in order, from a position that is exactly known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import aws_errors, error_code
+from cqrsctl.change import Page, ShardState
+from cqrsctl.errors import AwsError, StreamGap
+from cqrsctl.stream.decode import decode_record
+
+if TYPE_CHECKING:
+    from cqrsctl.change import Position
+    from cqrsctl.stream.shards import StreamsClient
+
+PAGE_RECORDS = 1_000
+FULL_PAGE_BYTES = 900_000
+"""GetRecords returns at most 1,000 records or 1 MB."""
+
+_TRIMMED = "TrimmedDataAccessException"
+_EXPIRED = "ExpiredIteratorException"
+_LOST = {_TRIMMED, "ResourceNotFoundException"}
+
+
+class ShardLost(StreamGap):
+    """Records left a shard before they were read, or the shard itself did."""
+
+    def __init__(self, position: Position) -> None:
+        after = f" after {position.record_time:%Y-%m-%d %H:%M:%S} UTC" if position.record_time else ""
+        last = f" (sequence number {position.sequence_number})" if position.sequence_number else ""
+        super().__init__(
+            f"Shard {position.shard_id}: the changes{after}{last} left the stream before they were read; "
+            "DynamoDB keeps them for 24 hours.",
+            position=position,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one GetRecords call brought. `full`: there is probably more at once."""
+
+    page: Page
+    records: int
+    full: bool
+
+
+@dataclass(slots=True)
+class ShardReader:
+    """One shard being read. `position` is what was read, which may be ahead of what was applied.
+
+    Iterators live only here, at most for minutes; one that expired is got anew from the position.
+    """
+
+    client: StreamsClient
+    stream_arn: str
+    position: Position
+    at_latest: bool = False
+    iterator: str | None = None
+
+    def read(self) -> Read:
+        """One GetRecords call; `page.position.state` says whether it was the shard's last.
+
+        Raises ShardLost where records that come next were trimmed, TransientAwsError, AwsError.
+        """
+        try:
+            return self._read()
+        except AwsError as error:
+            code = error_code(error)
+            nothing_promised = code == _TRIMMED and self.position.sequence_number is None
+            if code != _EXPIRED and not nothing_promised:
+                raise ShardLost(self.position) if code in _LOST else error from error
+        self.forget_iterator()
+        return self._read()
+
+    def forget_iterator(self) -> None:
+        self.iterator = None
+
+    def _read(self) -> Read:
+        if self.iterator is None:
+            self.iterator = self._new_iterator()
+        with aws_errors("dynamodbstreams GetRecords"):
+            answer = self.client.get_records(ShardIterator=self.iterator, Limit=PAGE_RECORDS)
+        records = answer["Records"]
+        self.iterator = answer.get("NextShardIterator")
+        changes = tuple(decode_record(record, self.stream_arn) for record in records)
+        if changes:
+            last = changes[-1]
+            self.position = replace(self.position, sequence_number=last.sequence_number, record_time=last.created_at)
+        if self.iterator is None:
+            self.position = replace(self.position, state=ShardState.FINISHED)
+        since = self.position.since
+        if since is not None:
+            changes = tuple(change for change in changes if change.created_at >= since)
+        size = sum(record["dynamodb"].get("SizeBytes", 0) for record in records)
+        return Read(
+            page=Page(changes, self.position),
+            records=len(records),
+            full=len(records) >= PAGE_RECORDS or size >= FULL_PAGE_BYTES,
+        )
+
+    def _new_iterator(self) -> str:
+        parameters: dict[str, Any] = {"StreamArn": self.stream_arn, "ShardId": self.position.shard_id}
+        if self.position.sequence_number is not None:
+            parameters["ShardIteratorType"] = "AFTER_SEQUENCE_NUMBER"
+            parameters["SequenceNumber"] = str(self.position.sequence_number)
+        else:
+            parameters["ShardIteratorType"] = "LATEST" if self.at_latest else "TRIM_HORIZON"
+        # LATEST is asked for once. What came while that iterator was lost is found from the horizon on,
+        # leaving out what is older than `since`.
+        self.at_latest = False
+        with aws_errors("dynamodbstreams GetShardIterator"):
+            iterator: str = self.client.get_shard_iterator(**parameters)["ShardIterator"]
+        return iterator

@@ -1,0 +1,82 @@
+"""The four operations of DynamoDB Streams, and the listing of a stream's shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cqrsctl.aws import aws_errors, error_code
+from cqrsctl.errors import AwsError
+from cqrsctl.stream.lineage import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class StreamsClient(Protocol):
+    """boto3's client of DynamoDB Streams, as far as it is used here. The simulator of the tests has it too."""
+
+    def describe_stream(self, **parameters: Any) -> Any: ...
+    def get_shard_iterator(self, **parameters: Any) -> Any: ...
+    def get_records(self, **parameters: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream and all its shards, by id."""
+
+    arn: str
+    status: str
+    view_type: str
+    created_at: datetime | None
+    key: tuple[str, ...]
+    shards: Mapping[str, Shard]
+
+
+def describe(client: StreamsClient, stream_arn: str) -> Stream:
+    """The stream with all its shards: every page is read (a page lists at most 100). Raises AwsError."""
+    parameters = {"StreamArn": stream_arn}
+    shards: dict[str, Shard] = {}
+    while True:
+        page = _describe_page(client, parameters)
+        for listed in page.get("Shards", []):
+            shard = _shard(listed)
+            shards[shard.shard_id] = shard
+        if not page.get("LastEvaluatedShardId"):
+            break
+        parameters["ExclusiveStartShardId"] = page["LastEvaluatedShardId"]
+    return Stream(
+        arn=stream_arn,
+        status=page.get("StreamStatus", "ENABLED"),
+        view_type=page["StreamViewType"],
+        created_at=page.get("CreationRequestDateTime"),
+        key=tuple(part["AttributeName"] for part in page.get("KeySchema", [])),
+        shards=shards,
+    )
+
+
+def _describe_page(client: StreamsClient, parameters: dict[str, str]) -> dict[str, Any]:
+    try:
+        with aws_errors("dynamodbstreams DescribeStream"):
+            description: dict[str, Any] = client.describe_stream(**parameters)["StreamDescription"]
+            return description
+    except AwsError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            raise AwsError(
+                f"There is no stream {parameters['StreamArn']}.",
+                hint="Look at it with `cqrsctl table status`.",
+                code="stream_missing",
+            ) from error
+        raise
+
+
+def _shard(listed: Mapping[str, Any]) -> Shard:
+    numbers = listed.get("SequenceNumberRange") or {}
+    ending = numbers.get("EndingSequenceNumber")
+    return Shard(
+        shard_id=listed["ShardId"],
+        parent_id=listed.get("ParentShardId"),
+        starting=int(numbers.get("StartingSequenceNumber") or 0),
+        ending=int(ending) if ending else None,
+    )

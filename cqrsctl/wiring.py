@@ -1,0 +1,173 @@
+"""From settings to clients and connections, when a command runs; nothing is opened before."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.errors import ConfigurationError, CqrsctlError
+from cqrsctl.read_model.connection import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cqrsctl.config import Environment
+    from cqrsctl.local.stack import Running
+
+_EMBEDDED_REGION = "us-east-1"
+_EMBEDDED_KEY = "local"
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 30
+_ATTEMPTS = 4
+
+
+class SystemClock:
+    """The real time. Its sleep ends early when `stop` is set."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self.stop.wait(seconds)
+
+
+@dataclass
+class Wiring:
+    """Clients and connections of one environment, made at their first use."""
+
+    environment: Environment
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        return self.client("dynamodb")
+
+    @cached_property
+    def streams(self) -> Any:
+        return self.client("dynamodbstreams")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client. Raises ConfigurationError where profile or region are wrong or missing."""
+        from botocore.config import Config  # noqa: PLC0415 -- most of a command's start-up time
+
+        from cqrsctl.aws import aws_errors  # noqa: PLC0415
+
+        with aws_errors(service):
+            return self._session.client(
+                service,
+                endpoint_url=self._endpoint_url(service),
+                config=Config(
+                    connect_timeout=_CONNECT_SECONDS,
+                    read_timeout=_READ_SECONDS,
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    max_pool_connections=32,
+                    user_agent_extra="cqrsctl",
+                ),
+            )
+
+    @cached_property
+    def database(self) -> Endpoint:
+        """The read model's database. Raises ConfigurationError where it is not configured."""
+        settings = self.environment.database
+        if settings.host is None and not self.environment.embedded:
+            raise ConfigurationError(
+                f"Environment {self.environment.name!r} names no database.",
+                hint=f"Set database.host in [environments.{self.environment.name}], or CQRSCTL_DATABASE_HOST.",
+            )
+        if settings.host is None:
+            stack = self._stack
+            return Endpoint(
+                host="127.0.0.1",
+                port=stack.database_port,
+                database=settings.name,
+                user=settings.user,
+                password=lambda: stack.database_password,
+            )
+        return Endpoint(
+            host=settings.host,
+            port=settings.port,
+            database=settings.name,
+            user=settings.user,
+            password=self._password(),
+            ca_bundle=settings.ca_bundle,
+        )
+
+    @cached_property
+    def _stack(self) -> Running:
+        from cqrsctl.local.stack import running  # noqa: PLC0415
+        from cqrsctl.local.state import State  # noqa: PLC0415
+
+        return running(State(self.environment.state_dir))
+
+    @cached_property
+    def _session(self) -> Any:
+        import boto3  # noqa: PLC0415
+
+        from cqrsctl.aws import aws_errors  # noqa: PLC0415
+
+        environment = self.environment
+        with aws_errors("AWS profile"):
+            if environment.embedded and environment.profile is None:
+                return boto3.Session(
+                    aws_access_key_id=_EMBEDDED_KEY,
+                    aws_secret_access_key=_EMBEDDED_KEY,
+                    region_name=environment.region or _EMBEDDED_REGION,
+                )
+            return boto3.Session(profile_name=environment.profile, region_name=environment.region)
+
+    def _endpoint_url(self, service: str) -> str | None:
+        """The endpoint that was asked for; None leaves it to boto3, which knows AWS_ENDPOINT_URL and its kin."""
+        if self.environment.endpoint_url:
+            return self.environment.endpoint_url
+        if not self.environment.embedded or self.environment.aws_endpoint(service):
+            return None
+        return self._stack.endpoint_url
+
+    def _password(self) -> Callable[[], str]:
+        settings = self.environment.database
+        password = settings.password
+        if password is not None:
+            return lambda: password
+        if settings.iam_auth:
+            return self._iam_token
+        if settings.secret:
+            return self._secret
+        raise ConfigurationError(
+            f"Environment {self.environment.name!r} says nowhere what the database's password is.",
+            hint="Set database.secret or database.iam_auth, or the variable CQRSCTL_DATABASE_PASSWORD.",
+        )
+
+    def _iam_token(self) -> str:
+        from cqrsctl.aws import aws_errors  # noqa: PLC0415
+
+        settings = self.environment.database
+        with aws_errors("rds generate-db-auth-token"):
+            token: str = self.client("rds").generate_db_auth_token(
+                DBHostname=settings.host, Port=settings.port, DBUsername=settings.user
+            )
+            return token
+
+    def _secret(self) -> str:
+        """The password in Secrets Manager: RDS keeps it as JSON with username and password."""
+        from cqrsctl.aws import aws_errors  # noqa: PLC0415
+
+        name = self.environment.database.secret
+        with aws_errors(f"secretsmanager GetSecretValue of {name}"):
+            text = self.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+        try:
+            password: str = json.loads(text)["password"]
+        except (ValueError, KeyError, TypeError):
+            raise CqrsctlError(
+                f"Secret {name} is not JSON with a `password`.", hint="Use the secret that RDS manages."
+            ) from None
+        return password

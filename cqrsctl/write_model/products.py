@@ -1,0 +1,131 @@
+"""Commands on products: put, get, delete, and the page-wise scan that verification compares with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.errors import AwsError, CqrsctlError
+from cqrsctl.write_model.table import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cqrsctl.write_model.product import Product
+
+MOST_GETS = 100
+"""BatchGetItem takes at most 100 keys (DynamoDB API reference)."""
+
+
+class Existence(StrEnum):
+    """What must hold for a put to be done."""
+
+    ANY = "any"
+    ABSENT = "absent"
+    EXISTS = "exists"
+
+
+class Outcome(StrEnum):
+    """What a put did."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+
+
+class ConditionFailed(CqrsctlError):
+    """The product is there where it must not be, or is not where it must."""
+
+    code = "condition_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A product to be put."""
+
+    table: str
+    product: Product
+    existence: Existence = Existence.ANY
+
+    def call(self) -> ApiCall:
+        parameters: dict[str, Any] = {
+            "TableName": self.table,
+            "Item": self.product.item(),
+            "ReturnValues": "ALL_OLD",
+        }
+        if self.existence is not Existence.ANY:
+            function = "attribute_not_exists" if self.existence is Existence.ABSENT else "attribute_exists"
+            parameters["ConditionExpression"] = f"{function}({KEY})"
+        return ApiCall("dynamodb", "PutItem", parameters)
+
+    def make(self, client: Any) -> Outcome:
+        """Put the product. Raises ConditionFailed, or AwsError."""
+        try:
+            old = self.call().make(client).get("Attributes")
+        except AwsError as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
+                raise ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.") from error
+            raise _without_table(error, self.table) from error
+        if old is None:
+            return Outcome.CREATED
+        return Outcome.UNCHANGED if old == self.product.item() else Outcome.REPLACED
+
+
+def get(client: Any, table: str, product_id: int) -> dict[str, Any] | None:
+    """The item as DynamoDB holds it now (a consistent read), or None."""
+    call = ApiCall("dynamodb", "GetItem", {"TableName": table, "Key": _key(product_id), "ConsistentRead": True})
+    try:
+        item: dict[str, Any] | None = call.make(client).get("Item")
+    except AwsError as error:
+        raise _without_table(error, table) from error
+    return item
+
+
+def delete_call(table: str, product_id: int) -> ApiCall:
+    return ApiCall("dynamodb", "DeleteItem", {"TableName": table, "Key": _key(product_id), "ReturnValues": "ALL_OLD"})
+
+
+def delete(client: Any, table: str, product_id: int) -> bool:
+    """Delete a product; False where there was none."""
+    try:
+        return "Attributes" in delete_call(table, product_id).make(client)
+    except AwsError as error:
+        raise _without_table(error, table) from error
+
+
+def scan(client: Any, table: str) -> Iterator[list[dict[str, Any]]]:
+    """All items, a page at a time (eventually consistent, at most 1 MB a page)."""
+    parameters: dict[str, Any] = {"TableName": table}
+    while True:
+        page = ApiCall("dynamodb", "Scan", parameters).make(client)
+        yield page["Items"]
+        if not page.get("LastEvaluatedKey"):
+            return
+        parameters["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def get_many(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The items of at most 100 keys that exist now (consistent reads), in any order."""
+    request: dict[str, Any] = {table: {"Keys": list(keys), "ConsistentRead": True}}
+    while request:
+        answer = ApiCall("dynamodb", "BatchGetItem", {"RequestItems": request}).make(client)
+        yield from answer["Responses"].get(table, [])
+        request = answer.get("UnprocessedKeys") or {}
+
+
+def _key(product_id: int) -> dict[str, dict[str, str]]:
+    return {KEY: {"N": str(product_id)}}
+
+
+def _without_table(error: AwsError, table: str) -> AwsError:
+    """AWS says only "Requested resource not found" of a missing table."""
+    if error_code(error) != "ResourceNotFoundException":
+        return error
+    return AwsError(
+        f"There is no table {table!r} here.",
+        hint="Create it with `cqrsctl table create`, or check --region, --endpoint-url and --env.",
+        code="table_missing",
+    )

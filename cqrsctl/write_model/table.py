@@ -1,0 +1,283 @@
+"""The write model's table: what is asked for, what is there, and the API calls between the two."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+KEY = "ProductId"
+VIEW_TYPE = "NEW_AND_OLD_IMAGES"
+STREAM_ON = {"StreamEnabled": True, "StreamViewType": VIEW_TYPE}
+_SETTLED = "ACTIVE"
+_UNKNOWN_OPERATION = "UnknownOperationException"
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """The table as asked for. Capacities are units a second and count only where billing is provisioned."""
+
+    name: str
+    on_demand: bool = True
+    read_capacity: int = 5
+    write_capacity: int = 5
+    stream: bool = True
+    point_in_time_recovery: bool = True
+    deletion_protection: bool = True
+    kms_key: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def create_call(self) -> ApiCall:
+        parameters: dict[str, Any] = {
+            "TableName": self.name,
+            "AttributeDefinitions": [{"AttributeName": KEY, "AttributeType": "N"}],
+            "KeySchema": [{"AttributeName": KEY, "KeyType": "HASH"}],
+            "BillingMode": "PAY_PER_REQUEST" if self.on_demand else "PROVISIONED",
+            "StreamSpecification": STREAM_ON if self.stream else {"StreamEnabled": False},
+            "DeletionProtectionEnabled": self.deletion_protection,
+        }
+        if not self.on_demand:
+            parameters["ProvisionedThroughput"] = {
+                "ReadCapacityUnits": self.read_capacity,
+                "WriteCapacityUnits": self.write_capacity,
+            }
+        if self.kms_key:
+            parameters["SSESpecification"] = {
+                "Enabled": True,
+                "SSEType": "KMS",
+                "KMSMasterKeyId": self.kms_key,
+            }
+        if self.tags:
+            parameters["Tags"] = [{"Key": key, "Value": value} for key, value in self.tags]
+        return ApiCall("dynamodb", "CreateTable", parameters)
+
+    def backups_call(self) -> ApiCall:
+        return ApiCall(
+            "dynamodb",
+            "UpdateContinuousBackups",
+            {
+                "TableName": self.name,
+                "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": self.point_in_time_recovery},
+            },
+        )
+
+    def calls(self) -> list[ApiCall]:
+        """All calls of a creation."""
+        return [self.create_call(), *([self.backups_call()] if self.point_in_time_recovery else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table as DynamoDB describes it. `items` and `bytes` are estimates about six hours old on AWS."""
+
+    name: str
+    arn: str
+    status: str
+    key: tuple[tuple[str, str], ...]
+    items: int
+    bytes: int
+    on_demand: bool
+    read_capacity: int
+    write_capacity: int
+    deletion_protection: bool
+    kms_key: str | None
+    stream_arn: str | None
+    view_type: str | None
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> Table:
+        types = {a["AttributeName"]: a["AttributeType"] for a in description["AttributeDefinitions"]}
+        stream = description.get("StreamSpecification") or {}
+        throughput = description.get("ProvisionedThroughput") or {}
+        streaming = bool(stream.get("StreamEnabled"))
+        return cls(
+            name=description["TableName"],
+            arn=description.get("TableArn", ""),
+            status=description["TableStatus"],
+            key=tuple((part["AttributeName"], types[part["AttributeName"]]) for part in description["KeySchema"]),
+            items=description.get("ItemCount", 0),
+            bytes=description.get("TableSizeBytes", 0),
+            on_demand=(description.get("BillingModeSummary") or {}).get("BillingMode") == "PAY_PER_REQUEST",
+            read_capacity=throughput.get("ReadCapacityUnits", 0),
+            write_capacity=throughput.get("WriteCapacityUnits", 0),
+            deletion_protection=bool(description.get("DeletionProtectionEnabled")),
+            kms_key=(description.get("SSEDescription") or {}).get("KMSMasterKeyArn"),
+            stream_arn=description.get("LatestStreamArn") if streaming else None,
+            view_type=stream.get("StreamViewType") if streaming else None,
+        )
+
+
+def describe(client: Any, name: str) -> Table:
+    """The table. Raises AwsError (`table_missing`) where there is none."""
+    table = find(client, name)
+    if table is None:
+        raise AwsError(
+            f"No table {name!r} in {client.meta.region_name} ({client.meta.endpoint_url}).",
+            hint="Create it with `cqrsctl table create`, or check --region, --endpoint-url and --env.",
+            code="table_missing",
+        )
+    return table
+
+
+def find(client: Any, name: str) -> Table | None:
+    """The table, or None where there is none."""
+    try:
+        return Table.of(ApiCall("dynamodb", "DescribeTable", {"TableName": name}).make(client)["Table"])
+    except AwsError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return None
+        raise
+
+
+def require_stream(client: Any, name: str) -> str:
+    """The ARN of the table's stream. Raises AwsError where it is off or has no new images."""
+    table = describe(client, name)
+    if table.stream_arn is None:
+        raise AwsError(
+            f"The stream of table {name!r} is off.",
+            hint="Switch it on with: cqrsctl table enable-stream",
+            code="stream_off",
+        )
+    if table.view_type not in {VIEW_TYPE, "NEW_IMAGE"}:
+        raise AwsError(
+            f"The stream of table {name!r} has the view type {table.view_type}, which lacks new images.",
+            hint="Switch it off and on again with cqrsctl: table disable-stream, then table enable-stream.",
+            code="stream_view_type",
+        )
+    return table.stream_arn
+
+
+def require_product_table(client: Any, name: str) -> Table:
+    """The table, if its key is that of products. Raises AwsError where it is another."""
+    table = describe(client, name)
+    if table.key != ((KEY, "N"),):
+        found = " and ".join(f"{attribute} ({kind})" for attribute, kind in table.key)
+        raise AwsError(
+            f"Table {name!r} has the key {found}, not {KEY} (N): it does not hold products.",
+            hint="Name the products' table in cqrsctl.toml (table = …) or CQRSCTL_TABLE.",
+            code="table_differs",
+        )
+    return table
+
+
+def differences(spec: TableSpec, table: Table, *, recovery: bool | None) -> list[str]:
+    """Where the table is not as asked for, in words. `recovery` None: not known (some emulators cannot tell)."""
+    asked_and_there = [
+        ("key", f"{KEY} (N)", ", ".join(f"{name} ({kind})" for name, kind in table.key)),
+        ("billing", _billing(spec.on_demand), _billing(table.on_demand)),
+        ("stream", VIEW_TYPE if spec.stream else "off", table.view_type or "off"),
+        ("deletion protection", _on(spec.deletion_protection), _on(table.deletion_protection)),
+    ]
+    if not spec.on_demand and not table.on_demand:
+        asked_and_there += [
+            ("read capacity", str(spec.read_capacity), str(table.read_capacity)),
+            ("write capacity", str(spec.write_capacity), str(table.write_capacity)),
+        ]
+    if recovery is not None:
+        asked_and_there.append(("point-in-time recovery", _on(spec.point_in_time_recovery), _on(recovery)))
+    if spec.kms_key and not (table.kms_key or "").endswith(spec.kms_key):
+        asked_and_there.append(("KMS key", spec.kms_key, table.kms_key or "AWS owned"))
+    return [f"{what}: asked {asked}, is {there}" for what, asked, there in asked_and_there if asked != there]
+
+
+def recovery_enabled(client: Any, name: str) -> bool | None:
+    """Whether point-in-time recovery is on; None where the endpoint cannot tell (DynamoDB Local)."""
+    try:
+        answer = ApiCall("dynamodb", "DescribeContinuousBackups", {"TableName": name}).make(client)
+    except AwsError as error:
+        if error_code(error) == _UNKNOWN_OPERATION:
+            return None
+        raise
+    description = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription") or {}
+    return description.get("PointInTimeRecoveryStatus") == "ENABLED"
+
+
+def create(
+    client: Any, spec: TableSpec, note: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+) -> bool:
+    """Create the table and wait until it is there; False where it already is as asked.
+
+    Raises AwsError (`table_differs`) listing the differences where it exists but differs; nothing is changed.
+    """
+    table = find(client, spec.name)
+    if table is not None:
+        _check_same(client, spec, table)
+        return False
+    spec.create_call().make(client)
+    wait_until_active(client, spec.name, sleep)
+    if spec.point_in_time_recovery:
+        _switch_recovery_on(client, spec, note)
+    return True
+
+
+def _switch_recovery_on(client: Any, spec: TableSpec, note: Callable[[str], None]) -> None:
+    try:
+        spec.backups_call().make(client)
+    except AwsError as error:
+        if error_code(error) != _UNKNOWN_OPERATION:
+            raise
+        note("This endpoint knows no point-in-time recovery; the table is without it.")
+
+
+def _check_same(client: Any, spec: TableSpec, table: Table) -> None:
+    found = differences(spec, table, recovery=recovery_enabled(client, spec.name))
+    if found:
+        raise AwsError(
+            f"Table {spec.name!r} exists, but differs: {'; '.join(found)}. Nothing was changed.",
+            hint="Ask for what is there, or change the table first.",
+            code="table_differs",
+        )
+
+
+def enable_stream_calls(name: str) -> list[ApiCall]:
+    return [ApiCall("dynamodb", "UpdateTable", {"TableName": name, "StreamSpecification": STREAM_ON})]
+
+
+def disable_stream_calls(name: str) -> list[ApiCall]:
+    return [ApiCall("dynamodb", "UpdateTable", {"TableName": name, "StreamSpecification": {"StreamEnabled": False}})]
+
+
+def delete_calls(name: str, *, unprotect: bool) -> list[ApiCall]:
+    calls = [ApiCall("dynamodb", "DeleteTable", {"TableName": name})]
+    if unprotect:
+        calls.insert(0, ApiCall("dynamodb", "UpdateTable", {"TableName": name, "DeletionProtectionEnabled": False}))
+    return calls
+
+
+def wait_until_active(client: Any, name: str, sleep: Callable[[float], None] = time.sleep) -> Table:
+    """Wait until the table takes requests. Raises AwsError after ten minutes."""
+    for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
+        table = find(client, name)
+        if table is not None and table.status == _SETTLED:
+            return table
+        sleep(_POLL_SECONDS)
+    raise AwsError(
+        f"Table {name!r} was not active within {_PATIENCE_SECONDS} s.", hint="Look again: cqrsctl table status"
+    )
+
+
+def wait_until_gone(client: Any, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until the table is deleted. Raises AwsError after ten minutes."""
+    for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
+        if find(client, name) is None:
+            return
+        sleep(_POLL_SECONDS)
+    raise AwsError(
+        f"Table {name!r} was not gone within {_PATIENCE_SECONDS} s.", hint="Look again: cqrsctl table status"
+    )
+
+
+def _billing(on_demand: bool) -> str:
+    return "on-demand" if on_demand else "provisioned"
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
