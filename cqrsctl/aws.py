@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_log = logging.getLogger(__name__)
 
 _BAD_CREDENTIALS = {
     "UnrecognizedClientException",
@@ -63,6 +66,7 @@ class ApiCall:
 
     def make(self, client: Any) -> Any:
         """Make the call with a boto3 client of the service."""
+        _log.info("%s %s", self.service, self.operation)
         with aws_errors(f"{self.service} {self.operation}"):
             return getattr(client, xform_name(self.operation))(**self.parameters)
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from decimal import Decimal
 
 Value: TypeAlias = (
-    "str | Decimal | bytes | bool | list[Value] | dict[str, Value]"  # noqa: F821 -- recursive
+    "str | Decimal | bytes | bool | list[Value] | dict[str, Value]"
     " | frozenset[str] | frozenset[Decimal] | frozenset[bytes] | None"
 )
 """A DynamoDB attribute as a Python value: numbers are Decimals with all their digits, binaries are bytes."""

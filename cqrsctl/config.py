@@ -136,7 +136,16 @@ def load(flags: Flags, variables: Mapping[str, str] = os.environ, directory: Pat
     """Read all settings. Raises ConfigurationError, naming the place that is wrong."""
     path = _find_file(flags, variables, directory or Path.cwd())
     file = _read_file(path) if path else _File()
-    where = str(path) if path else FILE_NAME
+    return _environment(file, str(path) if path else FILE_NAME, flags, variables)
+
+
+def pristine(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
+    """An embedded environment with nothing but defaults, whatever the settings say; its state dir is as set."""
+    kept = {"CQRSCTL_STATE_DIR": variables.get("CQRSCTL_STATE_DIR", "")}
+    return _environment(_File(), FILE_NAME, Flags(env=name), kept)
+
+
+def _environment(file: _File, where: str, flags: Flags, variables: Mapping[str, str]) -> Environment:
     name = flags.env or variables.get("CQRSCTL_ENV") or file.environment or "local"
     if name not in file.environments and name not in EMBEDDED:
         known = sorted({*file.environments, *EMBEDDED})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from cqrsctl.errors import ConfigurationError, CqrsctlError, DatabaseError, Tran
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 120
@@ -128,6 +131,7 @@ class Connection:
 
 def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
     """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError."""
+    _log.info("connecting to %s", endpoint)
     with database_errors(endpoint):
         raw = pymysql.connect(
             host=endpoint.host,

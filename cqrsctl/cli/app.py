@@ -1,0 +1,159 @@
+"""The root of the command line: root options, groups loaded when they are used, errors as messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cqrsctl import __version__
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import Invocation, LogFormat
+from cqrsctl.config import Flags
+from cqrsctl.errors import CqrsctlError
+
+INTERRUPTED = 130
+COMMANDS = {
+    "demo": "Run the whole pipeline on a fresh stack, step by step.",
+    "local": "Start and stop the embedded stack.",
+    "table": "Create and manage the write model's DynamoDB table.",
+    "product": "Put, get, delete and import products.",
+    "stream": "Look at what comes out of the table.",
+    "project": "Run the projector: the stream's changes become rows.",
+    "read-model": "Create, inspect and drop the read model's tables and view.",
+    "query": "Query the read model.",
+    "verify": "Compare the read model with the write model.",
+}
+"""Every command with its help line, so that --help need not load them. A test holds them to the modules'."""
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name, and loads the module of the one that is used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, help_line in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=help_line))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in COMMANDS:
+            self.add_command(load_command(args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def load_command(name: str) -> Any:
+    """The command or group of a name, from its module."""
+    module = importlib.import_module(f"cqrsctl.cli.{name.replace('-', '_')}")
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    name="cqrsctl",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"cqrsctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Start with: cqrsctl demo")
+def root(
+    ctx: typer.Context,
+    env: Annotated[str | None, typer.Option("--env", "-e", metavar="NAME", help="The environment to work on.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="The settings file (cqrsctl.toml).")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="The AWS profile.")] = None,
+    region: Annotated[str | None, typer.Option(metavar="NAME", help="The AWS region.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(metavar="URL", help="The endpoint of all AWS services.")] = None,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Tell more; -vv for traces.")
+    ] = 0,
+    log_format: Annotated[LogFormat, typer.Option(help="How remarks are written on stderr.")] = LogFormat.TEXT,
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Operate a CQRS pipeline on AWS: DynamoDB, its stream, a projector, and an Aurora MySQL read model."""
+    invocation = ctx.obj
+    invocation.flags = Flags(env, config, profile, region, endpoint_url)
+    invocation.verbosity = verbose
+    invocation.log_format = log_format
+    _configure_logging(verbose, log_format)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    invocation = Invocation()
+    sys.exit(run(invocation))
+
+
+def run(invocation: Invocation) -> int:
+    """Run the command line; its exit code. The one place where errors become messages."""
+    try:
+        result = dispatch(invocation, sys.argv[1:])
+    except CqrsctlError as failure:
+        if invocation.verbosity >= 2:
+            traceback.print_exc()
+        render.error(failure, invocation.output)
+        return failure.exit_code
+    except typer.TyperException as misuse:
+        return _misused(misuse, invocation)
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as bug:  # noqa: BLE001 -- the last resort: a message instead of a trace
+        if invocation.verbosity >= 2:
+            traceback.print_exc()
+        fault = CqrsctlError(
+            f"This is a fault of cqrsctl: {type(bug).__name__}: {bug}.",
+            hint="Run it again with -vv and report the trace.",
+            code="internal",
+        )
+        render.error(fault, invocation.output)
+        return fault.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def dispatch(invocation: Invocation, arguments: list[str]) -> Any:
+    """Run one command. What it raises goes through; an interruption is returned as its exit code."""
+    command = typer.main.get_command(app)
+    return command.main(arguments, prog_name="cqrsctl", standalone_mode=False, obj=invocation)
+
+
+def _misused(misuse: typer.TyperException, invocation: Invocation) -> int:
+    """Typer's own errors: a usage line and what is wrong with it."""
+    if invocation.output.is_json:
+        render.error(CqrsctlError(misuse.format_message(), hint="See --help.", code="usage"), invocation.output)
+    elif (show := getattr(misuse, "show", None)) is not None:
+        show()
+    return int(misuse.exit_code)
+
+
+class _JsonLines(logging.Formatter):
+    """Log records as JSON, one a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(
+            {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()},
+            ensure_ascii=False,
+        )
+
+
+def _configure_logging(verbosity: int, log_format: LogFormat) -> None:
+    """Only cqrsctl's own log: botocore's, at debug level, would show secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if log_format is LogFormat.JSON else logging.Formatter("%(message)s"))
+    logger = logging.getLogger("cqrsctl")
+    logger.handlers = [handler]
+    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))

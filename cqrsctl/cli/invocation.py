@@ -1,0 +1,103 @@
+"""One run of the command line: the root options, and what commands need because of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cqrsctl.cli import render
+from cqrsctl.cli.render import Output
+from cqrsctl.config import Environment, Flags, load
+from cqrsctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from cqrsctl.wiring import Wiring
+
+
+class LogFormat(StrEnum):
+    """How remarks and logs are written on stderr."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass
+class Invocation:
+    """What the root options ask for. Settings are read, and connections made, at their first use."""
+
+    flags: Flags = field(default_factory=Flags)
+    verbosity: int = 0
+    log_format: LogFormat = LogFormat.TEXT
+    output: Output = Output.TABLE
+    preset: Environment | None = None
+
+    @cached_property
+    def environment(self) -> Environment:
+        return self.preset or load(self.flags)
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        from cqrsctl.wiring import Wiring
+
+        return Wiring(self.environment)
+
+    def note(self, message: str) -> None:
+        """A remark for the person at the terminal, or for the log."""
+        if self.log_format is LogFormat.JSON:
+            content = {"time": render.rfc3339(datetime.now(UTC)), "level": "info", "message": message}
+            sys.stderr.write(json.dumps(content, ensure_ascii=False) + "\n")
+        else:
+            render.note(message)
+
+    def confirm(self, question: str, *, yes: bool, needed: bool = True) -> None:
+        """Ask before something that cannot be undone. Raises UsageError where nobody can answer."""
+        if yes or not needed:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError(f"{question} This was not confirmed.", hint="Confirm it with --yes.", code="not_confirmed")
+        if not typer.confirm(question + " Go on?", err=True):
+            self.note("Nothing was done.")
+            raise typer.Exit(1)
+
+
+def of(ctx: typer.Context) -> Invocation:
+    """The invocation that a command runs in."""
+    invocation = ctx.find_root().obj
+    if not isinstance(invocation, Invocation):
+        raise AssertionError("the root is run with an invocation")  # noqa: TRY004
+    return invocation
+
+
+def _remember_output(ctx: typer.Context, value: Output) -> Output:
+    of(ctx).output = value
+    return value
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90`, `90s`, `15m`, `2h`, `1d`. Raises typer.BadParameter."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return timedelta(seconds=float(number) * units[unit])
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is not a duration (30s, 15m, 2h, 1d)") from None
+
+
+OutputOption = Annotated[
+    Output,
+    typer.Option("--output", "-o", help="How data is printed.", callback=_remember_output, is_eager=True),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls that would be made; make none.")]
+
+
+def group(help: str) -> typer.Typer:
+    """A group of commands, or the module of a single one."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, add_completion=False)

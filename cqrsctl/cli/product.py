@@ -1,0 +1,227 @@
+"""`cqrsctl product`: commands on the write model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, group, of
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.stream.decode import decode_item
+from cqrsctl.write_model import products, rows, table
+from cqrsctl.write_model import sample as samples
+from cqrsctl.write_model.importing import Importer, Progress
+from cqrsctl.write_model.product import FIELDS, product, product_id
+from cqrsctl.write_model.rows import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+app = group("Put, get, delete and import products.")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The ProductId: 0 to 2⁶³-1.", show_default=False)]
+
+
+@app.command()
+def put(
+    ctx: typer.Context,
+    id: IdArgument,
+    name: Annotated[str, typer.Option(help="The name, up to 255 characters.", show_default=False)],
+    price: Annotated[str, typer.Option(metavar="DECIMAL", help="The price, like 19.90.", show_default=False)],
+    out_of_stock: Annotated[bool, typer.Option("--out-of-stock/--in-stock", help="Whether it is sold out.")] = False,
+    if_absent: Annotated[bool, typer.Option("--if-absent", help="Only if there is no such product yet.")] = False,
+    if_exists: Annotated[bool, typer.Option("--if-exists", help="Only if there is one already.")] = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put one product into the table, whole.
+
+    \b
+    Example:
+      cqrsctl product put 42 --name "Oak Desk Lamp" --price 19.90
+    """
+    if if_absent and if_exists:
+        raise UsageError("--if-absent and --if-exists exclude each other.")
+    entry = product({"ProductId": id, "Name": name, "Price": price, "OutOfStock": out_of_stock})
+    existence = products.Existence.ANY
+    if if_absent or if_exists:
+        existence = products.Existence.ABSENT if if_absent else products.Existence.EXISTS
+    command = products.Put(of(ctx).environment.table, entry, existence)
+    if dry_run:
+        return render.planned(output, [command.call()])
+    outcome = command.make(of(ctx).wiring.dynamodb)
+    of(ctx).note(f"Product {entry.product_id} is {outcome}.")
+    return render.one(output, _shown(entry.fields()))
+
+
+@app.command()
+def get(ctx: typer.Context, id: IdArgument, output: OutputOption = Output.TABLE) -> None:
+    """Read one product from the table (a consistent read of the write model).
+
+    \b
+    Example:
+      cqrsctl product get 42 -o json
+    """
+    number = product_id(id)
+    item = products.get(of(ctx).wiring.dynamodb, of(ctx).environment.table, number)
+    if item is None:
+        raise CqrsctlError(f"There is no product {number}.", code="not_found")
+    render.one(output, _shown(decode_item(item)))
+
+
+@app.command()
+def delete(
+    ctx: typer.Context, id: IdArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
+) -> None:
+    """Delete one product. It does not ask.
+
+    \b
+    Example:
+      cqrsctl product delete 42
+    """
+    number = product_id(id)
+    name = of(ctx).environment.table
+    if dry_run:
+        return render.planned(output, [products.delete_call(name, number)])
+    existed = products.delete(of(ctx).wiring.dynamodb, name, number)
+    of(ctx).note(f"Product {number} is deleted." if existed else f"There was no product {number}.")
+    return render.one(output, {"ProductId": number, "deleted": existed})
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="The file; - for standard input.", show_default=False)],
+    format: Annotated[
+        Format | None, typer.Option(help="The file's format.  [default: by its ending, else csv]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Parallel writers.")] = 8,
+    rejects: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where bad rows go.  [default: FILE.rejects.csv or .jsonl]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row; write nothing to the table.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Import products from CSV (header ProductId,Name,Price,OutOfStock) or JSON lines.
+
+    Rows of the same product are written in the file's order. Bad rows go, with line and reason, to the rejects
+    file, which can be imported again once mended; all others go in.
+
+    \b
+    Examples:
+      cqrsctl product import products.csv
+      cqrsctl product sample --count 1000 -o jsonl | cqrsctl product import - --format jsonl
+    """
+    invocation = of(ctx)
+    form = format or (Format.JSONL if Path(file).suffix in {".jsonl", ".ndjson"} else Format.CSV)
+    rejects_path = rejects or _rejects_path(file, form)
+    if file != "-" and rejects_path.absolute() == Path(file).absolute():
+        raise UsageError("The rejects file is the imported file itself.", hint="Choose another with --rejects.")
+    client, name = (None, "") if dry_run else (invocation.wiring.dynamodb, invocation.environment.table)
+    if client is not None:
+        table.require_product_table(client, name)
+    progress = Progress()
+    begun = time.monotonic()
+    with _opened(file) as source, rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
+        source_rows = rows.read(source, form)
+        try:
+            if client is None:
+                _check(source_rows, refused, progress)
+            else:
+                importer = Importer(client, name, workers, progress)
+                importer.run(source_rows, refused.add, lambda p: show(_progress_line(p, begun)))
+        except KeyboardInterrupt:
+            invocation.note(
+                f"Stopped at line {progress.line}: {progress.imported} products are written. "
+                "Importing the file again is safe."
+            )
+            raise
+        except CqrsctlError as error:
+            if progress.line:
+                error.message += (
+                    f" {progress.imported} products were written; the file was read to line {progress.line}."
+                )
+            raise
+    seconds = max(time.monotonic() - begun, 1e-9)
+    verb = "valid" if dry_run else "imported"
+    invocation.note(
+        f"{verb} {progress.imported}, rejected {progress.rejected}, {progress.imported / seconds:.0f} items/s"
+    )
+    if output is not Output.TABLE:
+        record = {verb: progress.imported, "rejected": progress.rejected, "seconds": round(seconds, 3)}
+        render.one(output, record | {"rejects": str(rejects_path) if progress.rejected else None})
+    if progress.rejected:
+        raise CqrsctlError(
+            f"{progress.rejected} rows were rejected; they stand in {rejects_path} with line and reason.",
+            hint=f"Mend them there, then: cqrsctl product import {rejects_path}",
+            code="rows_rejected",
+        )
+
+
+@app.command()
+def sample(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same products.")] = 1,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print realistic products, for trying things out. Nothing is written to the table.
+
+    \b
+    Example:
+      cqrsctl product sample --count 1000 -o csv | cqrsctl product import -
+    """
+    render.rows(output, FIELDS, (_shown(entry.fields()) for entry in samples.products(count, seed)))
+
+
+def _shown(fields: dict[str, Any]) -> dict[str, Any]:
+    """A product as it is printed: the id a whole number, the price with its digits."""
+    known = dict(fields)
+    if "ProductId" in known:
+        known["ProductId"] = int(known["ProductId"])
+    return {name: render.money(value) for name, value in known.items()}
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[TextIO]:
+    """The file as text. Bytes that are no UTF-8 get through here and are refused with their row."""
+    if file == "-":
+        reconfigure = getattr(sys.stdin, "reconfigure", None)
+        if reconfigure:
+            reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        yield sys.stdin
+        return
+    try:
+        opened = Path(file).open(encoding="utf-8-sig", errors="surrogateescape", newline="")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}.") from error
+    with opened as source:
+        yield source
+
+
+def _rejects_path(file: str, form: Format) -> Path:
+    base = Path("products") if file == "-" else Path(file).with_suffix("")
+    return base.with_name(f"{base.name}.rejects.{form.value}")
+
+
+def _check(source_rows: Iterable[rows.SourceRow], refused: rows.RejectsFile, progress: Progress) -> None:
+    """Check all rows without writing them."""
+    for row in source_rows:
+        progress.line = row.line
+        try:
+            product(row.fields())
+            progress.imported += 1
+        except CqrsctlError as invalid:
+            refused.add(row.rejected(invalid.message))
+            progress.rejected += 1
+
+
+def _progress_line(progress: Progress, begun: float) -> str:
+    rate = progress.imported / max(time.monotonic() - begun, 1e-9)
+    return f"imported {progress.imported}, rejected {progress.rejected}, {rate:.0f} items/s"

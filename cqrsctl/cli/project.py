@@ -1,0 +1,131 @@
+"""`cqrsctl project`: the projector."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import UsageError
+from cqrsctl.operations import project as projecting
+from cqrsctl.stream.reader import Beginning
+from cqrsctl.wiring import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cqrsctl.projection.projector import Summary
+
+app = group("Run the projector: the stream's changes become rows.")
+
+
+@app.command()
+def project(
+    ctx: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Stop when every shard is caught up.")] = False,
+    projection: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this projection; may be repeated.")
+    ] = None,
+    from_: Annotated[
+        Beginning, typer.Option("--from", help="Where to begin; counts only where there is no checkpoint.")
+    ] = Beginning.HORIZON,
+    input: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Replay change records that `stream tail -o jsonl` wrote.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Map every change to its rows; write nothing.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run the projector: the stream's changes become rows of the read model.
+
+    It starts from its checkpoints and follows the stream until Ctrl-C; rows and checkpoints commit together, so
+    that it can be stopped, or killed, at any moment. What is missing of the read model is made first.
+
+    \b
+    Examples:
+      cqrsctl project --once
+      cqrsctl project
+      cqrsctl project --input changes.jsonl
+    """
+    if input is not None and (once or dry_run):
+        raise UsageError("--input goes with neither --once nor --dry-run.")
+    invocation = of(ctx)
+    chosen = projecting.chosen(invocation.environment.projections, projection or ())
+    clock = SystemClock()
+    with _stopping(clock) as interrupted, render.live() as show:
+        run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note)
+        if input is None:
+            summary = projecting.from_stream(run, once=once, beginning=from_, dry_run=dry_run)
+        elif input == "-":
+            summary = projecting.from_file(run, sys.stdin)
+        else:
+            summary = _replay(run, Path(input))
+    _report(summary, output, note=invocation.note, dry_run=dry_run)
+    if interrupted():
+        raise typer.Exit(130)
+
+
+def _replay(run: projecting.Run, path: Path) -> Summary:
+    try:
+        file = path.open(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}.") from error
+    with file:
+        return projecting.from_file(run, file)
+
+
+@contextmanager
+def _stopping(clock: SystemClock) -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM let the running transaction finish; a second one leaves at once, losing nothing."""
+
+    def stop(number: int, _: Any) -> None:
+        clock.stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield clock.stop.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
+    begun = time.monotonic()
+
+    def progress(summary: Summary) -> None:
+        rate = summary.changes / max(time.monotonic() - begun, 1e-9)
+        show(
+            f"applied {summary.changes} changes, {rate:.0f}/s, lag {render.duration(summary.lag)}, "
+            f"{summary.shards} shard{'' if summary.shards == 1 else 's'}" + (", caught up" if summary.caught_up else "")
+        )
+
+    return progress
+
+
+def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dry_run: bool) -> None:
+    note(
+        f"{'would apply' if dry_run else 'applied'} {summary.changes} changes to {summary.rows} rows, "
+        f"dead-lettered 0, lag {render.duration(summary.lag)}"
+    )
+    if output is Output.TABLE:
+        return
+    render.one(
+        output,
+        {
+            "changes": summary.changes,
+            "rows": summary.rows,
+            "stale": summary.stale,
+            "dead_lettered": 0,
+            "shards": summary.shards,
+            "lag_seconds": summary.lag.total_seconds(),
+            "caught_up": summary.caught_up,
+        },
+    )

@@ -1,0 +1,161 @@
+"""`cqrsctl query`: reads on the read model."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.read_model import query
+from cqrsctl.read_model.connection import connect
+from cqrsctl.write_model.product import price, product_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.read_model.connection import Connection
+
+app = group("Query the read model.")
+
+NameOption = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Only names that contain this (or match it, with % in it).")
+]
+MinOption = Annotated[str | None, typer.Option(metavar="DECIMAL", help="Only from this price on.")]
+MaxOption = Annotated[str | None, typer.Option(metavar="DECIMAL", help="Only up to this price.")]
+StockOption = Annotated[
+    bool | None, typer.Option("--out-of-stock/--in-stock", help="Only sold out, or only available.")
+]
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    name_like: NameOption = None,
+    min_price: MinOption = None,
+    max_price: MaxOption = None,
+    out_of_stock: StockOption = None,
+    sort: Annotated[str | None, typer.Option(metavar="COLUMN|-COLUMN", help="The order; - for descending.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many rows.")] = 50,
+    after: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on after the page that gave this.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List products, a page at a time; stderr names the token of the next page.
+
+    \b
+    Examples:
+      cqrsctl query list --max-price 20 --in-stock --sort -Price --limit 10
+      cqrsctl query list --name-like lamp -o json
+    """
+    projection = _projection(ctx)
+    listing = query.ListQuery(
+        projection=projection,
+        filters=_filters(name_like, min_price, max_price, out_of_stock),
+        sort=sort or projection.keys[0].name,
+        limit=limit,
+        after=after,
+    )
+    with _connected(ctx) as connection:
+        rows, token = listing.run(connection)
+    render.rows(output, [column.name for column in projection.columns], map(_shown, rows))
+    if token:
+        of(ctx).note(f"There are more: --after {token}")
+
+
+@app.command()
+def get(
+    ctx: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The ProductId.", show_default=False)],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Read one product from the read model.
+
+    \b
+    Example:
+      cqrsctl query get 42 -o json
+    """
+    number = product_id(id)
+    with _connected(ctx) as connection:
+        row = query.get(connection, _projection(ctx), number)
+    if row is None:
+        raise CqrsctlError(f"The read model has no product {number}.", code="not_found")
+    render.one(output, _shown(row))
+
+
+@app.command()
+def count(
+    ctx: typer.Context,
+    name_like: NameOption = None,
+    min_price: MinOption = None,
+    max_price: MaxOption = None,
+    out_of_stock: StockOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Count products, with the same filters as `list`.
+
+    \b
+    Example:
+      cqrsctl query count --out-of-stock
+    """
+    filters = _filters(name_like, min_price, max_price, out_of_stock)
+    with _connected(ctx) as connection:
+        number = query.count(connection, _projection(ctx), filters)
+    if output is Output.TABLE:
+        render.line(str(number))
+    else:
+        render.one(output, {"count": number})
+
+
+@app.command()
+def sql(
+    ctx: typer.Context,
+    statement: Annotated[str, typer.Argument(metavar="SELECT", help="One query.", show_default=False)],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run one query in SQL, in a read-only transaction.
+
+    \b
+    Example:
+      cqrsctl query sql "SELECT OutOfStock, COUNT(*), AVG(Price) FROM Product GROUP BY OutOfStock"
+    """
+    with _connected(ctx) as connection:
+        results = query.read_only(connection, statement)
+        names, _ = next(results)
+        columns = _distinct(names)
+        render.rows(output, columns, (dict(zip(columns, row, strict=True)) for _, row in results if row is not None))
+
+
+@contextmanager
+def _connected(ctx: typer.Context) -> Iterator[Connection]:
+    with connect(of(ctx).wiring.database) as connection:
+        yield connection
+
+
+def _projection(ctx: typer.Context) -> Projection:
+    """The projection that products are queried from: `product`, else the first declared."""
+    projections = of(ctx).environment.projections
+    return next((projection for projection in projections if projection.name == "product"), projections[0])
+
+
+def _filters(
+    name_like: str | None, min_price: str | None, max_price: str | None, out_of_stock: bool | None
+) -> query.Filters:
+    lowest = None if min_price is None else price(min_price)
+    highest = None if max_price is None else price(max_price)
+    if lowest is not None and highest is not None and lowest > highest:
+        raise UsageError(f"--min-price {lowest} is above --max-price {highest}.")
+    return query.Filters(name_like, lowest, highest, out_of_stock)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: render.money(value) for name, value in row.items()}
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Column names as keys of an object: a name that comes again gets a number."""
+    return [name if name not in names[:index] else f"{name}_{index + 1}" for index, name in enumerate(names)]

@@ -1,0 +1,239 @@
+"""The one place that knows tables, JSON, CSV, colours and progress. Data goes to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from cqrsctl.aws import ApiCall
+    from cqrsctl.errors import CqrsctlError
+
+_UNBOUNDED_WIDTH = 10_000
+
+
+class Output(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+    @property
+    def is_json(self) -> bool:
+        return self in {Output.JSON, Output.JSONL}
+
+
+def rows(output: Output, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """Print records: a table, a JSON array, JSON lines, or CSV. All but the table are written as they come."""
+    match output:
+        case Output.TABLE:
+            _table(columns, records)
+        case Output.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(columns)
+            for record in records:
+                writer.writerow([_cell(record.get(column)) for column in columns])
+        case Output.JSONL:
+            for record in records:
+                sys.stdout.write(to_json(record) + "\n")
+                sys.stdout.flush()
+        case Output.JSON:
+            _json_array(records)
+
+
+def one(output: Output, record: Mapping[str, Any]) -> None:
+    """Print one record: as a table, a name and value a line."""
+    if output is Output.JSON:
+        sys.stdout.write(json.dumps(record, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    elif output is Output.TABLE:
+        grid = _grid()
+        for name, value in record.items():
+            grid.add_row(_text(name, "bold"), _text(_cell(value)))
+        console(sys.stdout).print(grid)
+    else:
+        rows(output, list(record), [record])
+
+
+def planned(output: Output, calls: Sequence[ApiCall]) -> None:
+    """Print the API calls that --dry-run leaves undone."""
+    if output is Output.TABLE:
+        for call in calls:
+            sys.stdout.write(
+                f"{call.service} {call.operation} {json.dumps(call.parameters, default=_plain, indent=2)}\n"
+            )
+        return
+    rows(
+        output,
+        ["service", "operation", "parameters"],
+        [{"service": c.service, "operation": c.operation, "parameters": c.parameters} for c in calls],
+    )
+
+
+def error(failure: CqrsctlError, output: Output) -> None:
+    """Print an error on stderr: what failed and what mends it."""
+    if output.is_json:
+        content = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+        sys.stderr.write(json.dumps({"error": content}, ensure_ascii=False) + "\n")
+        return
+    err = console(sys.stderr)
+    err.print(_text("Error: ", "bold red") + _text(failure.message), soft_wrap=True)
+    if failure.hint:
+        err.print(_text("Hint: ", "bold") + _text(failure.hint), soft_wrap=True)
+
+
+def note(message: str, style: str = "dim") -> None:
+    """Print a remark on stderr."""
+    console(sys.stderr).print(_text(message, style), soft_wrap=True)
+
+
+def line(text: Text | str) -> None:
+    """Print a line of a table that grows, on stdout."""
+    console(sys.stdout).print(_text(text) if isinstance(text, str) else text, soft_wrap=True)
+    sys.stdout.flush()
+
+
+def step(title: str, command: str) -> None:
+    """Announce a step of several: what it is for, and the command."""
+    line(_text(f"\n{title}", "bold"))
+    line(_text(f"$ {command}", "cyan"))
+
+
+@contextmanager
+def live() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that changes in place; where stderr is no terminal, nothing is shown."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.live import Live
+
+    with Live(console=console(sys.stderr), transient=True, refresh_per_second=8) as shown:
+        yield lambda text: shown.update(_text(text, "cyan"))
+
+
+def to_json(record: Any) -> str:
+    """One line of JSON."""
+    return json.dumps(record, default=_plain, ensure_ascii=False)
+
+
+def money(value: Any) -> Any:
+    """A decimal with all digits that count, and at least two after the point: 19.9000 is 19.90."""
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return value
+    whole, _, decimals = format(value, "f").partition(".")
+    return Decimal(f"{whole}.{decimals.rstrip('0').ljust(2, '0')}")
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time in UTC with Z; a time without a zone is UTC already."""
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return aware.isoformat().replace("+00:00", "Z")
+
+
+def duration(value: timedelta) -> str:
+    """A duration in words of two units: 3 s, 4 min 10 s, 2 h 5 min."""
+    seconds = int(value.total_seconds())
+    for size, unit, smaller_size, smaller in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // smaller_size
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds} s"
+
+
+def printable(text: str) -> str:
+    """Text without control characters that would act on the terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def console(stream: TextIO) -> Console:
+    """A console that wraps nothing where its stream is no terminal. Rich honours NO_COLOR."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else _UNBOUNDED_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    grid = _grid()
+    for column in columns:
+        heading = column.upper().replace("_", " ") if column.islower() else column
+        grid.add_column(heading, header_style="bold", overflow="fold")
+    grid.show_header = True
+    numeric = set(columns)
+    cells = []
+    for record in records:
+        cells.append([_cell(record.get(column)) for column in columns])
+        numeric -= {c for c in columns if not isinstance(record.get(c), (int, Decimal, type(None)))}
+    for index, column in enumerate(columns):
+        if column in numeric and cells:
+            grid.columns[index].justify = "right"
+    for row in cells:
+        grid.add_row(*map(_text, row))
+    console(sys.stdout).print(grid)
+
+
+def _grid() -> Any:
+    from rich.table import Table
+
+    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _text(content: Any, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text("\n".join(map(printable, str(content).split("\n"))), style=style)
+
+
+def _json_array(records: Iterable[Mapping[str, Any]]) -> None:
+    """An array written as its records come; closed also where the command is interrupted."""
+    separator = "[\n"
+    try:
+        for record in records:
+            sys.stdout.write(f"{separator}  {to_json(record)}")
+            sys.stdout.flush()
+            separator = ",\n"
+    finally:
+        sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case dict() | list() | frozenset():
+            return to_json(value)
+        case _:
+            return str(value if isinstance(value, (str, int)) else _plain(value))
+
+
+def _plain(value: Any) -> Any:  # noqa: PLR0911 -- one line a type
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case datetime():
+            return rfc3339(value)
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return base64.b64encode(value).decode()
+        case frozenset():
+            return sorted(value, key=str)
+        case Enum():
+            return value.value
+        case _:
+            return str(value)

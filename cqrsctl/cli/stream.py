@@ -1,0 +1,148 @@
+"""`cqrsctl stream`: what comes out of the table."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from cqrsctl.change import ChangeRecord, Event
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import UsageError
+from cqrsctl.operations import streams
+from cqrsctl.stream.decode import to_json
+from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
+from cqrsctl.stream.tail import Selection, differences
+from cqrsctl.stream.tail import tail as tailed
+from cqrsctl.wiring import SystemClock
+from cqrsctl.write_model import table
+from cqrsctl.write_model.product import product_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.change import Value
+
+app = group("Look at what comes out of the table.")
+
+_COLOURS = {Event.INSERT: "green", Event.MODIFY: "yellow", Event.REMOVE: "red"}
+_SHARD_COLUMNS = ("shard", "parent", "state", "read", "sequence_number", "record_time", "hours_left")
+_CHANGE_COLUMNS = ("created_at", "event", "shard_id", "sequence_number", "keys", "old_image", "new_image")
+
+
+class EventName(StrEnum):
+    """The kinds of change, as they are typed."""
+
+    INSERT = "insert"
+    MODIFY = "modify"
+    REMOVE = "remove"
+
+
+@app.command()
+def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Show the stream: ARN, view type, and every shard with its lineage, state and checkpoint.
+
+    \b
+    Example:
+      cqrsctl stream status
+    """
+    wiring = of(ctx).wiring
+    found = streams.status(wiring, datetime.now(UTC), of(ctx).note)
+    if output.is_json:
+        return render.one(output, {**found.stream, "shards": found.shards})
+    if output is Output.TABLE:
+        render.one(output, found.stream)
+        render.line("")
+    return render.rows(output, _SHARD_COLUMNS, found.shards)
+
+
+@app.command()
+def tail(
+    ctx: typer.Context,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="latest|horizon|SEQUENCE",
+            help="Where to begin.  [default: latest, or horizon with --no-follow or --since]",
+        ),
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="DURATION", help="Only changes of the last 15m, 2h, …")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="ID", help="Only this shard.")] = None,
+    event: Annotated[list[EventName] | None, typer.Option(help="Only such changes; may be repeated.")] = None,
+    id: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this product; may be repeated.")] = None,
+    follow: Annotated[bool, typer.Option(help="Wait for more, or stop once caught up.")] = True,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop after so many changes.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show changes as they come: time, event, id, and what changed (old → new).
+
+    `-o jsonl` prints whole change records, which `project --input` reads back.
+
+    \b
+    Examples:
+      cqrsctl stream tail
+      cqrsctl stream tail --no-follow --event remove -o jsonl > removed.jsonl
+    """
+    wiring = of(ctx).wiring
+    begin = from_ or ("latest" if follow and since is None else "horizon")
+    selection = Selection(
+        events=frozenset(Event(name.value.upper()) for name in event or ()),
+        ids=frozenset(Decimal(product_id(number)) for number in id or ()),
+        from_sequence=_sequence(begin),
+        since=datetime.now(UTC).replace(microsecond=0) - parse_duration(since) if since else None,
+    )
+    arn = table.require_stream(wiring.dynamodb, wiring.environment.table)
+    if shard is not None:
+        streams.require_shard(wiring.streams, arn, shard)
+    options = ReaderOptions(Beginning.LATEST if begin == "latest" else Beginning.HORIZON, only_shard=shard)
+    with ThreadPoolExecutor(max_workers=16, thread_name_prefix="shard") as executor:
+        reader = StreamReader(wiring.streams, arn, {}, SystemClock(), executor, options)
+        changes = tailed(reader, selection, follow=follow, limit=limit)
+        if output is Output.TABLE:
+            for _, change in changes:
+                render.line(_line(change))
+        else:
+            render.rows(output, _CHANGE_COLUMNS, _records(changes))
+
+
+def _sequence(begin: str) -> int:
+    if begin in {"latest", "horizon"}:
+        return 0
+    if not begin.isascii() or not begin.isdigit():
+        raise UsageError(f"--from: {begin!r} is neither latest nor horizon nor a sequence number.")
+    return int(begin)
+
+
+def _records(changes: Iterator[tuple[str, ChangeRecord]]) -> Iterator[dict[str, Any]]:
+    for shard_id, change in changes:
+        yield to_json(change, shard_id)
+
+
+def _line(change: ChangeRecord) -> Text:
+    text = Text(f"{change.created_at:%H:%M:%S}  ", style="dim")
+    text.append(f"{change.event:<6}", style=f"not dim {_COLOURS[change.event]}")
+    text.append("  " + " ".join(_short(value) for value in change.keys.values()) + " ", style="not dim bold")
+    for name, old, new in differences(change):
+        text.append(f" {render.printable(name)} ", style="not dim")
+        if change.old_image and name in change.old_image:
+            text.append(_short(old), style="not dim red")
+        if change.event is Event.MODIFY:
+            text.append(" → ", style="dim")
+        if change.new_image and name in change.new_image:
+            text.append(_short(new), style="not dim green")
+    if change.by_service:
+        text.append("  (time to live)", style="dim")
+    return text
+
+
+def _short(value: Value) -> str:
+    text = format(value, "f") if isinstance(value, Decimal) else render.printable(str(value))
+    return text if len(text) <= 60 else text[:59] + "…"

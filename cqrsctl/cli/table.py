@@ -1,0 +1,204 @@
+"""`cqrsctl table`: the write model's table and its stream."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cqrsctl.aws import make_all
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import UsageError
+from cqrsctl.write_model import table as tables
+
+app = group("Create and manage the write model's table.")
+
+
+class Billing(StrEnum):
+    """How DynamoDB charges for the table."""
+
+    ON_DEMAND = "on-demand"
+    PROVISIONED = "provisioned"
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    billing: Annotated[Billing, typer.Option(help="How capacity is paid for.")] = Billing.ON_DEMAND,
+    read_capacity: Annotated[int, typer.Option(min=1, help="Read units a second (provisioned).")] = 5,
+    write_capacity: Annotated[int, typer.Option(min=1, help="Write units a second (provisioned).")] = 5,
+    stream: Annotated[bool, typer.Option(help="Switch the stream on, with new and old images.")] = True,
+    pitr: Annotated[bool, typer.Option(help="Keep backups of the last 35 days, to the second.")] = True,
+    deletion_protection: Annotated[
+        bool | None, typer.Option(help="Protect the table from deletion.  [default: on, off in an embedded stack]")
+    ] = None,
+    kms_key: Annotated[str | None, typer.Option(metavar="ARN", help="Encrypt with this KMS key.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag; may be repeated.")] = None,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Create the table, with its stream; succeeds where it already is as asked.
+
+    \b
+    Examples:
+      cqrsctl table create
+      cqrsctl -e prod table create --tag team=shop --dry-run
+    """
+    invocation = of(ctx)
+    environment = invocation.environment
+    spec = tables.TableSpec(
+        name=environment.table,
+        on_demand=billing is Billing.ON_DEMAND,
+        read_capacity=read_capacity,
+        write_capacity=write_capacity,
+        stream=stream,
+        point_in_time_recovery=pitr,
+        deletion_protection=not environment.embedded if deletion_protection is None else deletion_protection,
+        kms_key=kms_key,
+        tags=tuple(_tag(text) for text in tag or ()),
+    )
+    if dry_run:
+        return render.planned(output, spec.calls())
+    client = invocation.wiring.dynamodb
+    created = tables.create(client, spec, invocation.note)
+    invocation.note(f"Table {spec.name!r} {'is created' if created else 'exists already, as asked'}.")
+    return _show(ctx, output)
+
+
+@app.command("enable-stream")
+def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE) -> None:
+    """Switch the stream on, with new and old images.
+
+    \b
+    Example:
+      cqrsctl table enable-stream
+    """
+    invocation = of(ctx)
+    name = invocation.environment.table
+    calls = tables.enable_stream_calls(name)
+    if dry_run:
+        return render.planned(output, calls)
+    client = invocation.wiring.dynamodb
+    before = tables.describe(client, name)
+    if before.view_type == tables.VIEW_TYPE:
+        invocation.note(f"The stream of table {name!r} is on already.")
+    elif before.view_type:
+        raise UsageError(
+            f"The stream of table {name!r} is on with view type {before.view_type}, which cannot be changed.",
+            hint="Switch it off first: cqrsctl table disable-stream",
+        )
+    else:
+        make_all(client, calls)
+        tables.wait_until_active(client, name)
+        invocation.note(f"The stream of table {name!r} is on.")
+    return _show(ctx, output)
+
+
+@app.command("disable-stream")
+def disable_stream(
+    ctx: typer.Context,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Switch the stream off. Changes from then on are recorded nowhere.
+
+    \b
+    Example:
+      cqrsctl table disable-stream --yes
+    """
+    invocation = of(ctx)
+    name = invocation.environment.table
+    calls = tables.disable_stream_calls(name)
+    if dry_run:
+        return render.planned(output, calls)
+    client = invocation.wiring.dynamodb
+    if tables.describe(client, name).stream_arn is None:
+        invocation.note(f"The stream of table {name!r} is off already.")
+        return _show(ctx, output)
+    invocation.confirm(
+        f"Switch off the stream of table {name!r}: changes from then on reach no read model, and the stream that "
+        "is switched on later is another one.",
+        yes=yes,
+        needed=not invocation.environment.embedded,
+    )
+    make_all(client, calls)
+    tables.wait_until_active(client, name)
+    invocation.note(f"The stream of table {name!r} is off.")
+    return _show(ctx, output)
+
+
+@app.command()
+def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Show the table: state, key, size, billing, stream, protection.
+
+    \b
+    Example:
+      cqrsctl table status -o json
+    """
+    _show(ctx, output)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    unprotect: Annotated[bool, typer.Option("--unprotect", help="Take deletion protection off first.")] = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Delete the table with all its products.
+
+    \b
+    Example:
+      cqrsctl table delete --yes
+    """
+    invocation = of(ctx)
+    name = invocation.environment.table
+    calls = tables.delete_calls(name, unprotect=unprotect)
+    if dry_run:
+        return render.planned(output, calls)
+    client = invocation.wiring.dynamodb
+    table = tables.describe(client, name)
+    if table.deletion_protection and not unprotect:
+        raise UsageError(
+            f"Table {name!r} is protected from deletion.", hint="Take the protection off with --unprotect."
+        )
+    invocation.confirm(f"Delete table {name!r} with about {table.items} items, for good.", yes=yes)
+    make_all(client, calls)
+    tables.wait_until_gone(client, name)
+    invocation.note(f"Table {name!r} is deleted.")
+    return None
+
+
+def _show(ctx: typer.Context, output: Output) -> None:
+    client = of(ctx).wiring.dynamodb
+    table = tables.describe(client, of(ctx).environment.table)
+    recovery = tables.recovery_enabled(client, table.name)
+    capacity = "" if table.on_demand else f" ({table.read_capacity} read, {table.write_capacity} write units)"
+    render.one(
+        output,
+        {
+            "name": table.name,
+            "status": table.status,
+            "key": ", ".join(f"{name} ({kind})" for name, kind in table.key),
+            "items": table.items,
+            "bytes": table.bytes,
+            "billing": ("on-demand" if table.on_demand else "provisioned") + capacity,
+            "stream": table.view_type or "off",
+            "stream_arn": table.stream_arn,
+            "point_in_time_recovery": recovery,
+            "deletion_protection": table.deletion_protection,
+            "arn": table.arn,
+        },
+    )
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not found or not key:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
+    return key, value

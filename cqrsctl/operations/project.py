@@ -1,0 +1,159 @@
+"""Running the projector: from the stream, from a file of change records, or only to see what it would do."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from cqrsctl.change import Page, Position
+from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.projection.batch import batch_of
+from cqrsctl.projection.projector import Applied, Projector, Summary
+from cqrsctl.read_model import checkpoints, schema
+from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.sink import MySqlSink, apply_rows, prepare
+from cqrsctl.stream.decode import from_json
+from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
+from cqrsctl.write_model import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from cqrsctl.change import ChangeRecord, Checkpoints
+    from cqrsctl.projection.batch import Batch
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.wiring import SystemClock, Wiring
+
+_REPLAY_CHANGES = 1_000
+_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run of the projector is given."""
+
+    wiring: Wiring
+    projections: tuple[Projection, ...]
+    clock: SystemClock
+    progress: Callable[[Summary], None]
+    notice: Callable[[str], None]
+
+
+def chosen(projections: Sequence[Projection], names: Sequence[str]) -> tuple[Projection, ...]:
+    """The projections of those names, all where none is named. Raises UsageError on an unknown name."""
+    known = {projection.name: projection for projection in projections}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"There is no projection {name!r}.", hint=f"Declared are: {', '.join(known)}.")
+    return tuple(projection for projection in projections if not names or projection.name in names)
+
+
+def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) -> Summary:
+    """Project the table's stream until stopped, or with `once` until caught up."""
+    environment = run.wiring.environment
+    stream_arn = table.require_stream(run.wiring.dynamodb, environment.table)
+    endpoint = run.wiring.database
+    sink = (
+        DrySink(run.wiring, run.projections, stream_arn)
+        if dry_run
+        else MySqlSink(endpoint, run.projections, stream_arn, run.clock.monotonic)
+    )
+    first = False
+
+    def open_source(positions: Checkpoints) -> StreamReader:
+        nonlocal first
+        first = first or not positions
+        return StreamReader(run.wiring.streams, stream_arn, positions, run.clock, executor, ReaderOptions(beginning))
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
+        projector = Projector(sink, open_source, run.projections, run.clock, run.progress, run.notice)
+        summary = projector.run(once=once, stopped=run.clock.stop.is_set)
+    if first and summary.caught_up and not dry_run:
+        _hint_at_older_items(run)
+    return summary
+
+
+def from_file(run: Run, lines: Iterable[str]) -> Summary:
+    """Replay change records, as `stream tail -o jsonl` writes them. Checkpoints stay as they are.
+
+    Each record carries its version, so a replayed one never overwrites a newer row.
+    """
+    summary = Summary(caught_up=True)
+    records = _records(lines)
+    prepare(run.wiring.database, run.projections)
+    with connect(run.wiring.database) as connection:
+        while changes := tuple(islice(records, _REPLAY_CHANGES)):
+            batch = batch_of([Page(changes, Position("file", None))], run.projections)
+            applied = apply_rows(connection, run.projections, batch)
+            connection.commit()
+            _count(summary, batch, applied)
+            run.progress(summary)
+            if batch.bad:
+                raise batch.bad
+            if run.clock.stop.is_set():
+                break
+    return summary
+
+
+class DrySink:
+    """A sink that maps every change to its rows and writes nothing."""
+
+    def __init__(self, wiring: Wiring, projections: tuple[Projection, ...], stream_arn: str) -> None:
+        self._wiring = wiring
+        self._projections = projections
+        self._stream_arn = stream_arn
+
+    def open(self) -> Checkpoints:
+        try:
+            with connect(self._wiring.database) as connection:
+                return checkpoints.read(connection, self._projections, self._stream_arn)
+        except ReadModelMissing:
+            return {}
+
+    def apply(self, batch: Batch) -> Applied:
+        return Applied(sum(len(rows) for rows in batch.rows.values()), 0)
+
+    def beat(self) -> None:
+        """There is nothing to tell."""
+
+    def mark_gap(self, position: Position) -> None:
+        """The gap is told by the error alone."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _hint_at_older_items(run: Run) -> None:
+    """After a first run: the stream holds the last 24 hours only, the table may hold older items."""
+    items = table.describe(run.wiring.dynamodb, run.wiring.environment.table).items
+    with connect(run.wiring.database) as connection:
+        for status in schema.status(connection, run.projections):
+            if status.rows < items:
+                run.notice(
+                    f"View {status.view} has {status.rows} rows, the table about {items} items: items last written "
+                    "before the stream's window (24 hours, or since it was switched on) are in no change record. "
+                    "`cqrsctl verify` names them; putting them again brings them over."
+                )
+
+
+def _records(lines: Iterable[str]) -> Iterator[ChangeRecord]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield from_json(json.loads(line))
+        except ValueError as error:
+            raise CqrsctlError(
+                f"Line {number} is no change record: {error}. The lines before it may be applied already.",
+                hint="The file must be what `cqrsctl stream tail -o jsonl` wrote.",
+                code="bad_input",
+            ) from error
+
+
+def _count(summary: Summary, batch: Batch, applied: Applied) -> None:
+    summary.changes += batch.changes
+    summary.rows += applied.rows
+    summary.stale += applied.stale

@@ -1,0 +1,55 @@
+"""The read model as a whole: what the database holds of it, and dropping it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.read_model import checkpoints, schema
+from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.sink import take_lock
+
+if TYPE_CHECKING:
+    from cqrsctl.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModelStatus:
+    """What the database holds, ready to be shown. `heartbeat` is None where nothing was ever projected."""
+
+    projections: list[dict[str, Any]]
+    checkpoints: list[dict[str, Any]]
+    heartbeat: dict[str, Any] | None
+
+
+def status(wiring: Wiring) -> ReadModelStatus:
+    """Raises ReadModelMissing where nothing was made yet, DatabaseError."""
+    with connect(wiring.database) as connection:
+        found = schema.status(connection, wiring.environment.projections)
+        beats = connection.query("SELECT holder, beat_at FROM cqrs_heartbeat WHERE id = 1")
+        return ReadModelStatus(
+            projections=[
+                {
+                    "projection": projection.name,
+                    "view": projection.view,
+                    "table": projection.table,
+                    "rows": projection.rows,
+                    "tombstones": projection.tombstones,
+                    "differences": "; ".join(projection.differences) or None,
+                }
+                for projection in found
+            ],
+            checkpoints=[
+                {**row, "sequence_number": None if row["sequence_number"] is None else str(row["sequence_number"])}
+                for row in checkpoints.listing(connection)
+            ],
+            heartbeat=beats[0] if beats else None,
+        )
+
+
+def drop(wiring: Wiring) -> list[str]:
+    """Drop tables, views and checkpoints; the names of the tables. Raises Busy while a projector runs."""
+    endpoint, projections = wiring.database, wiring.environment.projections
+    with connect(endpoint) as connection:
+        take_lock(connection, endpoint.database, projections)
+        return schema.drop(connection, projections)
