@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import logging
-import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -36,18 +35,9 @@ def check_installed() -> None:
 
 def start(state: State, preferred_port: int | None = None) -> Service:
     """Start the endpoint and wait until it answers."""
-    with listener(preferred_port) as sock, state.log(NAME).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cqrsctl.local.emulator", str(sock.fileno())],
-            pass_fds=[sock.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,
-        )
-        service = Service.of(NAME, process.pid, sock.getsockname()[1])
-    state.record(service)
+    with listener(preferred_port) as sock:
+        command = [sys.executable, "-m", "cqrsctl.local.emulator", str(sock.fileno())]
+        service = state.launch(NAME, command, sock.getsockname()[1], inherited=[sock.fileno()])
     wait_until(lambda: answers(service), service, state.log(NAME))
     return service
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local.ports import LOOPBACK, free_port, last_line, wait_until
-from cqrsctl.local.state import Service, write_private
+from cqrsctl.local.state import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,16 @@ def start(state: State, preferred_port: int | None = None) -> Service:
         port = free_port(preferred_port)
         log = state.log(NAME)
         begin = log.stat().st_size if log.exists() else 0
-        service = _launch(state, server, data, port)
+        command = [
+            server,
+            "--no-defaults",
+            f"--user={getpass.getuser()}",
+            f"--datadir={data}",
+            f"--port={port}",
+            f"--init-file={state.directory / 'accounts.sql'}",
+            *_SETTINGS,
+        ]
+        service = state.launch(NAME, command, port)
         try:
             wait_until(lambda port=port: greets(port), service, log)  # type: ignore[misc]
         except CqrsctlError:
@@ -108,29 +117,6 @@ def write_client_file(state: State, port: int) -> None:
         f"[client]\nhost={LOOPBACK}\nport={port}\nuser={USER}\npassword={state.password()}\n"
         f"[mariadb]\ndatabase={DATABASE}\n",
     )
-
-
-def _launch(state: State, server: str, data: Path, port: int) -> Service:
-    with state.log(NAME).open("ab") as log:
-        process = subprocess.Popen(
-            [
-                server,
-                "--no-defaults",
-                f"--user={getpass.getuser()}",
-                f"--datadir={data}",
-                f"--port={port}",
-                f"--init-file={state.directory / 'accounts.sql'}",
-                *_SETTINGS,
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,
-        )
-    service = Service.of(NAME, process.pid, port)
-    state.record(service)
-    return service
 
 
 def _make_data(state: State, data: Path) -> None:

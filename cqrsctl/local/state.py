@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import psutil
 from cqrsctl.errors import CqrsctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -27,10 +28,6 @@ class Service:
     pid: int
     started: float
     port: int
-
-    @classmethod
-    def of(cls, name: str, pid: int, port: int) -> Service:
-        return cls(name, pid, psutil.Process(pid).create_time(), port)
 
     def process(self) -> psutil.Process | None:
         """The process, if it is still the one that was started and has not ended."""
@@ -73,8 +70,22 @@ class State:
             ) from error
         return {name: Service(**service) for name, service in content.items()}
 
-    def record(self, service: Service) -> None:
-        self._write({**self.services(), service.name: service})
+    def launch(self, name: str, command: list[str], port: int, *, inherited: Sequence[int] = ()) -> Service:
+        """Start a process that outlives this one, with a log, and remember it."""
+        with self.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        service = Service(name, process.pid, psutil.Process(process.pid).create_time(), port)
+        process.returncode = 0  # it is meant to go on: keeps Popen from warning of that
+        self._write({**self.services(), name: service})
+        return service
 
     def forget(self, name: str) -> None:
         self._write({kept: service for kept, service in self.services().items() if kept != name})

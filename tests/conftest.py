@@ -1,0 +1,125 @@
+"""Real parts for the tests: one embedded stack for each test process, a table and a database for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cqrsctl.config import Environment, Flags, load
+from cqrsctl.local import stack
+from cqrsctl.local.state import State
+from cqrsctl.wiring import Wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND = Path(sys.executable).parent / "cqrsctl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Cqrsctl:
+    """The installed command, with variables and a working folder of its own."""
+
+    directory: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str, stdin: str | bytes | None = None, timeout: float = 100, **more: str) -> Result:
+        content = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            input=content if content is not None else b"",
+            capture_output=True,
+            timeout=timeout,
+            env=self.environment(more),
+            cwd=self.directory,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def ok(self, *arguments: str, stdin: str | bytes | None = None, timeout: float = 100, **more: str) -> Result:
+        """Run a command that is expected to succeed."""
+        result = self(*arguments, stdin=stdin, timeout=timeout, **more)
+        assert result.code == 0, result
+        return result
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command that goes on."""
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment({}),
+            cwd=self.directory,
+            text=True,
+        )
+
+    def environment(self, more: dict[str, str]) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "CQRSCTL_")) and name not in {"NO_COLOR", "FORCE_COLOR"}
+        }
+        return {**kept, "HOME": str(self.directory), **self.variables, **more}
+
+
+@pytest.fixture(scope="session")
+def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a running embedded stack."""
+    home = tmp_path_factory.mktemp("state")
+    state = State(home / "local")
+    stack.up(state, lambda _: None)
+    yield home
+    stack.down(state, wipe=True)
+
+
+@pytest.fixture
+def pipeline(stack_home: Path) -> dict[str, str]:
+    """Variables that give a test a table and a database of its own on the running stack."""
+    unique = uuid.uuid4().hex[:12]
+    return {
+        "CQRSCTL_STATE_DIR": str(stack_home),
+        "CQRSCTL_TABLE": f"Products-{unique}",
+        "CQRSCTL_DATABASE_NAME": f"cqrs_{unique}",
+    }
+
+
+@pytest.fixture
+def cqrsctl(tmp_path: Path, pipeline: dict[str, str]) -> Cqrsctl:
+    """The installed command on a pipeline of the test's own."""
+    return Cqrsctl(tmp_path, pipeline)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, pipeline: dict[str, str]) -> Environment:
+    """The settings of the test's own pipeline."""
+    return load(Flags(), pipeline, tmp_path)
+
+
+@pytest.fixture
+def wiring(environment: Environment) -> Wiring:
+    """Clients and connections of the test's own pipeline."""
+    return Wiring(environment)
