@@ -46,22 +46,34 @@ class Cqrsctl:
     directory: Path
     variables: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, *arguments: str, stdin: str | bytes | None = None, timeout: float = 100, **more: str) -> Result:
+    def __call__(
+        self,
+        *arguments: str,
+        stdin: str | bytes = b"",
+        timeout: float = 100,
+        variables: dict[str, str] | None = None,
+    ) -> Result:
         content = stdin.encode() if isinstance(stdin, str) else stdin
         done = subprocess.run(
             [COMMAND, *arguments],
-            input=content if content is not None else b"",
+            input=content,
             capture_output=True,
             timeout=timeout,
-            env=self.environment(more),
+            env=self.environment(variables),
             cwd=self.directory,
             check=False,
         )
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def ok(self, *arguments: str, stdin: str | bytes | None = None, timeout: float = 100, **more: str) -> Result:
+    def ok(
+        self,
+        *arguments: str,
+        stdin: str | bytes = b"",
+        timeout: float = 100,
+        variables: dict[str, str] | None = None,
+    ) -> Result:
         """Run a command that is expected to succeed."""
-        result = self(*arguments, stdin=stdin, timeout=timeout, **more)
+        result = self(*arguments, stdin=stdin, timeout=timeout, variables=variables)
         assert result.code == 0, result
         return result
 
@@ -72,18 +84,18 @@ class Cqrsctl:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.environment({}),
+            env=self.environment(),
             cwd=self.directory,
             text=True,
         )
 
-    def environment(self, more: dict[str, str]) -> dict[str, str]:
+    def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("AWS_", "CQRSCTL_")) and name not in {"NO_COLOR", "FORCE_COLOR"}
         }
-        return {**kept, "HOME": str(self.directory), **self.variables, **more}
+        return {**kept, "HOME": str(self.directory), **self.variables, **(more or {})}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from cqrsctl import __version__
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import Invocation, LogFormat
+from cqrsctl.cli.render import Output
 from cqrsctl.config import Flags
 from cqrsctl.errors import CqrsctlError
 
@@ -23,11 +25,11 @@ INTERRUPTED = 130
 COMMANDS = {
     "demo": "Run the whole pipeline on a fresh stack, step by step.",
     "local": "Start and stop the embedded stack.",
-    "table": "Create and manage the write model's DynamoDB table.",
+    "table": "Create and manage the write model's table.",
     "product": "Put, get, delete and import products.",
     "stream": "Look at what comes out of the table.",
-    "project": "Run the projector: the stream's changes become rows.",
-    "read-model": "Create, inspect and drop the read model's tables and view.",
+    "project": "Run the projector: changes become rows of the read model.",
+    "read-model": "Create, inspect and drop the read model.",
     "query": "Query the read model.",
     "verify": "Compare the read model with the write model.",
 }
@@ -95,14 +97,14 @@ def root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    invocation = Invocation()
-    sys.exit(run(invocation))
+    arguments = sys.argv[1:]
+    sys.exit(run(Invocation(output=_output_of(arguments)), arguments))
 
 
-def run(invocation: Invocation) -> int:
+def run(invocation: Invocation, arguments: list[str]) -> int:
     """Run the command line; its exit code. The one place where errors become messages."""
     try:
-        result = dispatch(invocation, sys.argv[1:])
+        result = dispatch(invocation, arguments)
     except CqrsctlError as failure:
         if invocation.verbosity >= 2:
             traceback.print_exc()
@@ -129,6 +131,16 @@ def dispatch(invocation: Invocation, arguments: list[str]) -> Any:
     """Run one command. What it raises goes through; an interruption is returned as its exit code."""
     command = typer.main.get_command(app)
     return command.main(arguments, prog_name="cqrsctl", standalone_mode=False, obj=invocation)
+
+
+def _output_of(arguments: list[str]) -> Output:
+    """The output that the arguments ask for, also where they are too wrong to be parsed."""
+    for output in Output:
+        if {f"-o{output}", f"--output={output}"} & {*arguments}:
+            return output
+        if any(pair in {("-o", output), ("--output", output)} for pair in pairwise(arguments)):
+            return output
+    return Output.TABLE
 
 
 def _misused(misuse: typer.TyperException, invocation: Invocation) -> int:

@@ -30,9 +30,9 @@ def demo(
     products: Annotated[int, typer.Option(min=10, max=100_000, help="How many products.")] = 1_000,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running, to look around in it.")] = False,
 ) -> None:
-    """Run the whole pipeline on a fresh stack: an AWS emulator and a MariaDB server of its own, on this machine.
+    """Run the whole pipeline on a fresh stack, step by step.
 
-    Every step is a command that you could type yourself; `-e demo` is the environment it works on.
+    The stack is an AWS emulator and a MariaDB server on this machine. Every step is a command that you could type yourself; `-e demo` is the environment it works on.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.projection.projector import Summary
 
-app = group("Run the projector: the stream's changes become rows.")
+app = group("Run the projector: changes become rows of the read model.")
 
 
 @app.command()
@@ -43,7 +43,7 @@ def project(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Map every change to its rows; write nothing.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run the projector: the stream's changes become rows of the read model.
+    """Run the projector: changes become rows of the read model.
 
     It starts from its checkpoints and follows the stream until Ctrl-C; rows and checkpoints commit together, so
     that it can be stopped, or killed, at any moment. What is missing of the read model is made first.

@@ -23,9 +23,9 @@ _COLUMNS = ("projection", "kind", "key", "columns")
 
 @app.command()
 def verify(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Compare every item of the table with its row, and look for rows without item.
+    """Compare the read model with the write model.
 
-    What differs only because its change is still under way is waited for. Exit 7 where something stays different.
+    Every item of the table is compared with its row, and rows without an item are looked for. What differs only because its change is still under way is waited for. Exit 7 where something stays different.
 
     \b
     Example:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local.ports import LOOPBACK, listener, wait_until
-from cqrsctl.local.state import Service, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from cqrsctl.local.state import Service, State
 
 NAME = "emulator"
 

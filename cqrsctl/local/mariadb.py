@@ -16,7 +16,7 @@ from cqrsctl.local.state import write_private
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cqrsctl.local.state import State
+    from cqrsctl.local.state import Service, State
 
 NAME = "mariadb"
 USER = "cqrsctl"
@@ -77,6 +77,7 @@ def start(state: State, preferred_port: int | None = None) -> Service:
             "--no-defaults",
             f"--user={getpass.getuser()}",
             f"--datadir={data}",
+            f"--tmpdir={_temporary(state)}",
             f"--port={port}",
             f"--init-file={state.directory / 'accounts.sql'}",
             *_SETTINGS,
@@ -136,6 +137,7 @@ def _make_data(state: State, data: Path) -> None:
                 "--skip-test-db",
                 "--skip-name-resolve",
             ],
+            env={**os.environ, "TMPDIR": str(_temporary(state))},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -144,6 +146,13 @@ def _make_data(state: State, data: Path) -> None:
     if done.returncode:
         raise CqrsctlError(f"mariadb-install-db failed: {last_line(log)}", hint=f"Read {log}.")
     unfinished.rename(data)
+
+
+def _temporary(state: State) -> Path:
+    """A folder of its own for temporary tables: a server that starts removes all it finds, also another's."""
+    folder = state.directory / "tmp"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _program(name: str) -> str:

@@ -1,0 +1,310 @@
+"""What is typed wrong, or is not there: a clear error with a hint, the right exit code, nothing half-done."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Cqrsctl, Result
+
+HEADER = "ProductId,Name,Price,OutOfStock\n"
+
+
+def error(result: Result) -> dict[str, str]:
+    """The error of a command run with -o json."""
+    content: dict[str, str] = json.loads(result.err.splitlines()[-1])["error"]
+    return content
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.mark.parametrize("price", ["1e400", "NaN", "-3", "19,90", "0." + "1" * 30, "Infinity", "", "1_000"])
+def test_a_price_that_cannot_be_kept_exactly_is_refused(cqrsctl: Cqrsctl, price: str) -> None:
+    cqrsctl.ok("table", "create")
+
+    result = cqrsctl("product", "put", "1", "--name", "Lamp", f"--price={price}", "-o", "json")
+
+    assert result.code == 1
+    assert "Price" in error(result)["message"]
+    assert cqrsctl("product", "get", "1").code == 1
+
+
+@pytest.mark.parametrize("product", ["abc", str(2**63), "1.5"])
+def test_an_id_that_is_no_whole_number_of_63_bits_is_refused(cqrsctl: Cqrsctl, product: str) -> None:
+    for command in (["get", product], ["delete", product], ["put", product, "--name", "x", "--price", "1"]):
+        result = cqrsctl("product", *command, "-o", "json")
+        assert result.code == 1
+        assert "ProductId" in error(result)["message"]
+
+
+def test_a_name_of_300_characters_is_refused_and_one_with_quotes_and_emoji_is_not(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    name = """Bob's "best" lamp 💡; DROP TABLE x -- %s"""
+
+    cqrsctl.ok("product", "put", "1", "--name", name, "--price", "1")
+    refused = cqrsctl("product", "put", "2", "--name", "x" * 300, "--price", "1")
+    cqrsctl.ok("project", "--once")
+
+    assert refused.code == 1
+    assert "300 characters" in refused.err
+    assert cqrsctl.ok("query", "get", "1", "-o", "json").json()["Name"] == name
+    assert cqrsctl.ok("query", "list", "--name-like", "💡", "-o", "json").json()[0]["ProductId"] == 1
+
+
+def test_bad_rows_go_to_the_rejects_file_and_the_good_ones_in(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    content = (
+        "\ufeff" + HEADER + '1,"Lamp, ""big""",19.90,true\n2,Tray,1e400,false\n3,N\0L,1,false\n4,,1,false\n'
+        "abc,Mat,1,false\n5,Mat,1,maybe\n6,Mat\n7,Mug,2.5,\n"
+    ).replace("\n", "\r\n")
+    (cqrsctl.directory / "p.csv").write_bytes(content.encode() + b"8,caf\xe9,1,false\r\n")
+
+    result = cqrsctl("product", "import", "p.csv", "-o", "json")
+    rejects = (cqrsctl.directory / "p.rejects.csv").read_text(errors="surrogateescape").splitlines()
+
+    assert result.code == 1
+    assert result.json()["imported"] == 2
+    assert "7 rows were rejected" in error(result)["message"]
+    assert rejects[0] == "ProductId,Name,Price,OutOfStock,Line,Reason"
+    assert [line.rsplit(",", 2)[-2] for line in rejects[1:] if "cells" not in line] == ["3", "4", "5", "6", "7", "10"]
+    assert cqrsctl.ok("product", "get", "1", "-o", "json").json()["Name"] == 'Lamp, "big"'
+    assert cqrsctl("product", "get", "2").code == 1
+
+
+def test_a_mended_rejects_file_can_be_imported(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    assert cqrsctl("product", "import", "-", "--rejects", "bad.csv", stdin=HEADER + '1,Lamp,"19,90",no\n').code == 1
+    rejects = cqrsctl.directory / "bad.csv"
+    rejects.write_text(rejects.read_text().replace('"19,90"', "19.90", 1))
+
+    cqrsctl.ok("product", "import", "bad.csv")
+
+    assert cqrsctl.ok("product", "get", "1", "-o", "json").json()["Price"] == "19.90"
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [("ProductId,Name,OutOfStock\n1,x,true", "Price missing"), ("ProductId,Name,Price,OutOfStock,Colour\n", "Colour")],
+)
+def test_a_header_that_is_not_of_products_stops_the_import_before_it_begins(
+    cqrsctl: Cqrsctl, header: str, said: str
+) -> None:
+    cqrsctl.ok("table", "create")
+
+    result = cqrsctl("product", "import", "-", stdin=header)
+
+    assert result.code == 1
+    assert said in result.err
+    assert "Nothing was imported" in result.err
+
+
+def test_json_lines_keep_their_digits_and_bad_ones_are_rejected(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    lines = [
+        '{"ProductId": 1, "Name": "Lamp", "Price": 12345678901234.5678}',
+        '{"ProductId": 2, "Name": "Lamp", "Price": NaN}',
+        "[1]",
+        '{"ProductId": 1.5, "Name": "Lamp", "Price": 1}',
+        "{",
+        '{"ProductId": 3, "Name": "Tray", "Price": "2", "OutOfStock": true}',
+    ]
+
+    result = cqrsctl("product", "import", "-", "--format", "jsonl", "-o", "json", stdin="\n".join(lines))
+
+    assert result.code == 1
+    assert (result.json()["imported"], result.json()["rejected"]) == (2, 4)
+    assert cqrsctl.ok("product", "get", "1", "-o", "json").json()["Price"] == "12345678901234.5678"
+    rejects = [json.loads(line) for line in (cqrsctl.directory / "products.rejects.jsonl").read_text().splitlines()]
+    assert [reject["Line"] for reject in rejects] == [2, 3, 4, 5]
+
+
+def test_no_credentials_is_exit_3_with_a_hint(cqrsctl: Cqrsctl) -> None:
+    (cqrsctl.directory / "cqrsctl.toml").write_text('[environments.prod]\nregion = "eu-west-1"\n')
+
+    result = cqrsctl("-e", "prod", "table", "status", "-o", "json", variables={"AWS_EC2_METADATA_DISABLED": "true"})
+
+    assert result.code == 3
+    assert error(result)["code"] == "credentials"
+    assert "aws configure" in error(result)["hint"]
+
+
+def test_no_region_and_an_unknown_profile_are_exit_3(cqrsctl: Cqrsctl) -> None:
+    (cqrsctl.directory / "cqrsctl.toml").write_text("[environments.prod]\n")
+
+    for arguments in (["-e", "prod"], ["-e", "prod", "--region", "eu-west-1", "--profile", "nobody"]):
+        result = cqrsctl(*arguments, "table", "status", "-o", "json")
+        assert result.code == 3, result
+
+
+def test_an_endpoint_that_does_not_answer_is_exit_4(cqrsctl: Cqrsctl) -> None:
+    result = cqrsctl("--endpoint-url", f"http://127.0.0.1:{free_port()}", "table", "status", "-o", "json")
+
+    assert result.code == 4
+    assert error(result)["code"] == "aws_unavailable"
+
+
+def test_a_missing_table_is_exit_4_and_names_the_command_that_makes_it(cqrsctl: Cqrsctl) -> None:
+    for arguments in (
+        ["table", "status"],
+        ["product", "get", "1"],
+        ["product", "put", "1", "--name", "x", "--price", "1"],
+        ["product", "import", "-"],
+        ["project", "--once"],
+        ["stream", "tail"],
+    ):
+        result = cqrsctl(*arguments, "-o", "json", stdin=HEADER)
+        assert result.code == 4, arguments
+        assert error(result)["code"] == "table_missing"
+        assert "table create" in error(result)["hint"]
+
+
+def test_another_region_has_another_table(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+
+    result = cqrsctl("--region", "ap-south-1", "table", "status")
+
+    assert result.code == 4
+    assert "ap-south-1" in result.err
+
+
+def test_a_stream_that_is_off_or_lacks_new_images_is_refused(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create", "--no-stream")
+    for command in (["project", "--once"], ["stream", "tail"], ["stream", "status"]):
+        off = cqrsctl(*command, "-o", "json")
+        assert (off.code, error(off)["code"]) == (4, "stream_off")
+    cqrsctl.ok("table", "enable-stream")
+    cqrsctl.ok("table", "enable-stream")
+    cqrsctl.ok("table", "disable-stream")
+    cqrsctl.ok("table", "disable-stream")
+
+
+def test_a_database_that_is_down_is_exit_5_at_once(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    down = {
+        "CQRSCTL_DATABASE_HOST": "127.0.0.1",
+        "CQRSCTL_DATABASE_PORT": str(free_port()),
+        "CQRSCTL_DATABASE_PASSWORD": "secret-word",
+    }
+
+    for command in (["project", "--once"], ["query", "count"], ["read-model", "status"], ["verify"]):
+        result = cqrsctl(*command, "-o", "json", variables=down)
+        assert result.code == 5, result
+        assert error(result)["code"] == "database_unavailable"
+        assert "secret-word" not in result.err
+
+
+def test_a_wrong_password_is_exit_5_and_is_not_shown(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    port = cqrsctl.ok("local", "status", "-o", "json").json()[1]["address"].split(":")[1]
+
+    result = cqrsctl(
+        "-vv",
+        "query",
+        "count",
+        variables={
+            "CQRSCTL_DATABASE_HOST": "127.0.0.1",
+            "CQRSCTL_DATABASE_PORT": port,
+            "CQRSCTL_DATABASE_PASSWORD": "wrong-word",
+        },
+    )
+
+    assert result.code == 5
+    assert "refused the login" in result.err
+    assert "wrong-word" not in result.err
+
+
+def test_a_database_elsewhere_without_a_ca_bundle_is_refused(cqrsctl: Cqrsctl) -> None:
+    elsewhere = {"CQRSCTL_DATABASE_HOST": "db.example.com", "CQRSCTL_DATABASE_PASSWORD": "x"}
+
+    result = cqrsctl("query", "count", "-o", "json", variables=elsewhere)
+
+    assert (result.code, error(result)["code"]) == (3, "tls")
+
+
+def test_a_broken_file_is_exit_3_and_names_the_place(cqrsctl: Cqrsctl) -> None:
+    file = cqrsctl.directory / "cqrsctl.toml"
+    for content, place in (("a = = 1\n", "line 1"), ("[environments.local]\nregoin = 'x'\n", "environments.local")):
+        file.write_text(content)
+        result = cqrsctl("table", "status")
+        assert result.code == 3
+        assert place in result.err
+
+
+def test_conditions_of_a_put_are_held(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    put = ["product", "put", "1", "--name", "x", "--price", "1"]
+
+    assert cqrsctl(*put, "--if-exists").code == 1
+    cqrsctl.ok(*put, "--if-absent")
+    assert "exists already" in cqrsctl(*put, "--if-absent").err
+    assert "unchanged" in cqrsctl.ok(*put, "--if-exists").err
+    assert cqrsctl(*put, "--if-exists", "--if-absent").code == 2
+
+
+def test_deleting_a_table_needs_a_yes_where_nobody_can_be_asked(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create", "--deletion-protection")
+
+    assert cqrsctl("table", "delete", "--yes").code == 2
+    assert cqrsctl("table", "delete", "--unprotect").code == 2
+    cqrsctl.ok("table", "delete", "--unprotect", "--yes")
+    assert cqrsctl("table", "delete", "--yes").code == 4
+
+
+def test_creating_a_table_again_succeeds_and_a_different_one_lists_the_differences(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create", "--tag", "team=shop")
+    same = cqrsctl.ok("table", "create", "--tag", "team=shop")
+    other = cqrsctl("table", "create", "--billing", "provisioned", "--no-pitr", "-o", "json")
+
+    assert "exists already" in same.err
+    assert other.code == 4
+    assert "billing: asked provisioned, is on-demand" in error(other)["message"]
+    assert "point-in-time recovery: asked off, is on" in error(other)["message"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["table", "create"],
+        ["table", "create", "--billing", "provisioned", "--kms-key", "arn:key", "--tag", "a=b"],
+        ["table", "enable-stream"],
+        ["table", "disable-stream"],
+        ["table", "delete"],
+        ["product", "put", "1", "--name", "x", "--price", "1"],
+        ["product", "delete", "1"],
+    ],
+)
+def test_dry_run_prints_the_calls_and_makes_none(cqrsctl: Cqrsctl, arguments: list[str]) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+
+    result = cqrsctl.ok("--endpoint-url", nowhere, *arguments, "--dry-run", "-o", "json")
+    shown = cqrsctl.ok("--endpoint-url", nowhere, *arguments, "--dry-run")
+
+    assert all({"service", "operation", "parameters"} == call.keys() for call in result.json())
+    assert result.json()[0]["parameters"]["TableName"] == cqrsctl.variables["CQRSCTL_TABLE"]
+    assert result.json()[0]["operation"] in shown.out
+
+
+def test_usage_errors_are_exit_2_also_as_json(cqrsctl: Cqrsctl) -> None:
+    assert cqrsctl("tabel").code == 2
+    assert "Did you mean 'table'?" in cqrsctl("tabel").err
+    assert cqrsctl("query", "list", "--limit", "0").code == 2
+    assert error(cqrsctl("query", "list", "-o", "json", "--nonsense"))["code"] == "usage"
+    assert cqrsctl("stream", "tail", "--since", "soon").code == 2
+    assert cqrsctl("project", "--projection", "nobody").code == 2
+    assert cqrsctl("product", "import", "no-such-file.csv").code == 2
+    assert cqrsctl("project", "--input", "no-such-file.jsonl").code == 2
+
+
+def test_a_replayed_file_that_is_none_names_the_line(cqrsctl: Cqrsctl) -> None:
+    result = cqrsctl("project", "--input", "-", stdin='{"stream_arn": "x"}\n')
+
+    assert result.code == 1
+    assert "Line 1 is no change record" in result.err

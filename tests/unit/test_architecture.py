@@ -1,0 +1,107 @@
+"""The rules of the package's structure: who may import whom, and what importing does."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cqrsctl
+
+ROOT = Path(cqrsctl.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+SHARED = {"change", "errors", "aws"}
+ROOMS: dict[str, set[str]] = {
+    "change": set(),
+    "errors": {"change"},
+    "aws": {"errors"},
+    "config": {"errors", "projection"},
+    "write_model": SHARED,
+    "stream": SHARED,
+    "projection": {"change", "errors"},
+    "read_model": {"change", "errors", "projection"},
+    "local": {"errors"},
+    "wiring": {*SHARED, "config", "local", "read_model"},
+    "operations": {*SHARED, "config", "wiring", "write_model", "stream", "projection", "read_model", "local"},
+    "cli": {
+        *SHARED,
+        "",
+        "config",
+        "wiring",
+        "operations",
+        "write_model",
+        "stream",
+        "projection",
+        "read_model",
+        "local",
+    },
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+PURE = ("change.py", "errors.py", "projection/definition.py", "projection/rows.py", "projection/batch.py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    if len(parts) < 2 or parts[0] != "cqrsctl":
+        return ""
+    return parts[1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT).with_suffix("").parts[0]
+    names = {entry.stem if entry.suffix else entry.name for entry in ROOT.iterdir()}
+
+    used = {room(module) for module in imports(path) if module.startswith("cqrsctl.")} & names
+
+    assert used - {own} <= ROOMS[own]
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_pure_middle_needs_the_standard_library_only(name: str) -> None:
+    outside = {module.split(".")[0] for module in imports(ROOT / name)} - sys.stdlib_module_names
+
+    assert outside <= {"cqrsctl"}
+
+
+def test_only_the_read_model_knows_pymysql_and_only_the_command_line_draws() -> None:
+    for path in MODULES:
+        top = path.relative_to(ROOT).parts[0]
+        names = {module.split(".")[0] for module in imports(path)}
+        assert "pymysql" not in names or top == "read_model", path
+        assert not names & {"rich", "typer"} or top == "cli", path
+
+
+def test_importing_any_module_opens_no_connection_and_no_file_of_the_user() -> None:
+    modules = [".".join(("cqrsctl", *path.relative_to(ROOT).with_suffix("").parts)) for path in MODULES]
+    program = (
+        "import importlib, socket, sys\n"
+        "def refuse(*_): raise SystemExit('a socket was opened')\n"
+        "socket.socket.connect = refuse\n"
+        f"for name in {[name for name in modules if not name.endswith('__main__')]!r}: importlib.import_module(name)\n"
+    )
+
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_files_stay_readable() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count for path in MODULES if (count := len(path.read_text().splitlines())) > 400
+    }
+
+    assert not long
