@@ -153,8 +153,12 @@ def _environment(file: _File, where: str, flags: Flags, variables: Mapping[str, 
             f"No environment {name!r}; known are {', '.join(known)}.",
             hint=f"Declare [environments.{name}] in {FILE_NAME}, or choose another with --env.",
         )
+    declared: dict[str, _EnvironmentTable] = {
+        other: _convert(content, _EnvironmentTable, f"{where}: environments.{other}")
+        for other, content in file.environments.items()
+    }
+    from_file = declared.get(name, _EnvironmentTable())
     _check_name(name, where)
-    from_file = _convert(file.environments.get(name, {}), _EnvironmentTable, f"{where}: environments.{name}")
     settings = _layered(from_file, variables)
     flagged = {
         "profile": flags.profile,
@@ -205,7 +209,8 @@ def _read_file(path: Path) -> _File:
 
 def _convert(content: Any, shape: type[Any], where: str, *, strict: bool = True) -> Any:
     """Check content against a shape; unknown keys and wrong types are refused with their place."""
-    if isinstance(content, dict) and ("password" in content or "password" in (content.get("database") or {})):
+    tables = [content, content.get("database")] if isinstance(content, dict) else []
+    if any(isinstance(table, dict) and "password" in table for table in tables):
         raise ConfigurationError(
             f"{where}: a password does not belong in the file.",
             hint=f"Use database.secret, database.iam_auth, or the variable {PASSWORD_VARIABLE}.",

@@ -32,7 +32,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on a fresh stack, step by step.
 
-    The stack is an AWS emulator and a MariaDB server on this machine. Every step is a command that you could type yourself; `-e demo` is the environment it works on.
+    The stack is an AWS emulator and a MariaDB server on this machine. Every step is a command that you could type
+    yourself; `-e demo` is the environment it works on.
 
     \b
     Examples:

@@ -25,7 +25,8 @@ _COLUMNS = ("projection", "kind", "key", "columns")
 def verify(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Compare the read model with the write model.
 
-    Every item of the table is compared with its row, and rows without an item are looked for. What differs only because its change is still under way is waited for. Exit 7 where something stays different.
+    Every item of the table is compared with its row, and rows without an item are looked for. What differs only
+    because its change is still under way is waited for. Exit 7 where something stays different.
 
     \b
     Example:

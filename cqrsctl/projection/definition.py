@@ -60,7 +60,7 @@ class ColumnType:
     @classmethod
     def parse(cls, text: str) -> ColumnType:
         """Read `bigint`, `decimal(p,s)`, `varchar(n)`, … Raises ValueError, saying what is allowed."""
-        match = re.fullmatch(r"\s*([a-z]+)\s*(?:\(([\d\s,]+)\))?\s*", text)
+        match = re.fullmatch(r"\s*([a-z]+)\s*(?:\(\s*(\d+(?:\s*,\s*\d+)*)\s*\))?\s*", text)
         if match is None or match[1] not in set(Kind):
             raise ValueError(f"unknown type {text!r}; known are " + ", ".join(Kind))
         kind = Kind(match[1])
@@ -83,9 +83,12 @@ class ColumnType:
             return declared
         if self.kind in {Kind.BIGINT, Kind.DECIMAL, Kind.DOUBLE} or isinstance(declared, int):
             try:
-                return Decimal(declared)
+                number = Decimal(declared)
             except ArithmeticError:
                 raise Misfit(f"{declared!r} is not a number") from None
+            if not number.is_finite():
+                raise Misfit(f"{declared!r} is not a number that a column holds")
+            return number
         return declared
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.change import ChangeRecord, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cqrsctl.change import Item, Value
 
@@ -49,12 +49,13 @@ def decode_item(item: Mapping[str, Mapping[str, Any]]) -> Item:
 
 
 def decode_value(attribute: Mapping[str, Any]) -> Value:
-    """One typed attribute value. Numbers become Decimals of exactly the digits sent."""
+    """One typed attribute value. Numbers become Decimals of exactly the digits sent. Raises ValueError."""
+    if not isinstance(attribute, dict) or len(attribute) != 1:
+        raise ValueError(f"{attribute!r} is not an attribute of one type")
     ((tag, raw),) = attribute.items()
-    try:
-        decoder = _DECODERS[tag]
-    except KeyError:
-        raise ValueError(f"unknown attribute type {tag!r}") from None
+    decoder = _DECODERS.get(tag)
+    if decoder is None:
+        raise ValueError(f"unknown attribute type {tag!r}")
     value: Value = decoder(raw)
     return value
 
@@ -123,37 +124,38 @@ def _image(image: Mapping[str, Any] | None) -> Item | None:
 
 
 def _moment(value: datetime | float | str) -> datetime:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    if isinstance(value, str):
-        return datetime.fromisoformat(value).astimezone(UTC)
-    return datetime.fromtimestamp(value, UTC)
+    try:
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).astimezone(UTC)
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, OSError):
+        raise ValueError(f"{value!r} is not a time") from None
 
 
-def _text(raw: str) -> str:
-    if not isinstance(raw, str):
-        raise ValueError(f"{raw!r} is not text")  # noqa: TRY004 -- what a decoder raises is one class
+def _typed(kind: type[Any], raw: Any, what: str) -> Any:
+    if not isinstance(raw, kind):
+        raise ValueError(f"{raw!r} is not {what}")  # noqa: TRY004 -- what a decoder raises is one class
     return raw
 
 
-def _boolean(raw: bool) -> bool:
-    if not isinstance(raw, bool):
-        raise ValueError(f"{raw!r} is not a boolean")  # noqa: TRY004
-    return raw
+def _text(raw: Any) -> str:
+    return str(_typed(str, raw, "text"))
 
 
-def _binary(raw: bytes | str) -> bytes:
+def _binary(raw: Any) -> bytes:
     if isinstance(raw, bytes):
         return raw
     try:
-        return base64.b64decode(raw, validate=True)
+        return base64.b64decode(_text(raw), validate=True)
     except binascii.Error as error:
         raise ValueError(f"a binary attribute is not base64: {error}") from None
 
 
-def _number(raw: str) -> Decimal:
+def _number(raw: Any) -> Decimal:
     try:
-        number = Decimal(raw)
+        number = Decimal(_text(raw))
     except ArithmeticError:
         raise ValueError(f"{raw!r} is not a number") from None
     if not number.is_finite():
@@ -161,20 +163,24 @@ def _number(raw: str) -> Decimal:
     return number
 
 
+def _members(raw: Any) -> list[Any]:
+    return list(_typed(list, raw, "a list"))
+
+
 def _encode_set(members: frozenset[Any]) -> dict[str, Any]:
     encoded = sorted(next(iter(encode_value(member).items())) for member in members)
     return {f"{encoded[0][0]}S": [text for _, text in encoded]}
 
 
-_DECODERS: dict[str, Any] = {
+_DECODERS: dict[str, Callable[[Any], Any]] = {
     "S": _text,
     "N": _number,
     "B": _binary,
-    "BOOL": _boolean,
+    "BOOL": lambda raw: _typed(bool, raw, "a boolean"),
     "NULL": lambda _: None,
-    "M": decode_item,
-    "L": lambda members: [decode_value(member) for member in members],
-    "SS": frozenset,
-    "NS": lambda members: frozenset(map(_number, members)),
-    "BS": lambda members: frozenset(map(_binary, members)),
+    "M": lambda raw: decode_item(_typed(dict, raw, "a map")),
+    "L": lambda raw: [decode_value(member) for member in _members(raw)],
+    "SS": lambda raw: frozenset(map(_text, _members(raw))),
+    "NS": lambda raw: frozenset(map(_number, _members(raw))),
+    "BS": lambda raw: frozenset(map(_binary, _members(raw))),
 }

@@ -45,7 +45,7 @@ def lost(shards: Mapping[str, Shard], checkpoints: Checkpoints) -> list[Position
 
     A shard that was not read to its end and is no longer listed; and a listed shard that is new, whose parent
     is neither listed nor known as finished: whole generations of shards passed unread. Both hold records that
-    nobody can read now. Only for a stream that has checkpoints; where there is none, nothing was promised.
+    nobody can read now. To be asked only of a stream that has checkpoints: without any, nothing was promised.
     """
     vanished = [
         position

@@ -20,6 +20,7 @@ PRICE_DIGITS = 14
 """Digits before the point; with PRICE_DECIMALS what the read model's DECIMAL(18,4) holds."""
 PRICE_DECIMALS = 4
 
+_FINEST = Decimal(1).scaleb(-PRICE_DECIMALS)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,9})?", re.ASCII)
 _TRUE = {"true", "1", "yes"}
 _FALSE = {"false", "0", "no", ""}
@@ -101,7 +102,8 @@ def price(value: object) -> Decimal:
         raise InvalidProduct(f"Price: {_short(value)} has more than {PRICE_DIGITS} digits before the point")
     if -_last_decimal(number) > PRICE_DECIMALS:
         raise InvalidProduct(f"Price: {_short(value)} has more than {PRICE_DECIMALS} decimals")
-    return abs(number)
+    # 0e-999 and 1.5000000 are exact, but would be written with all their zeros.
+    return abs(number) if int(number.as_tuple().exponent) >= -PRICE_DECIMALS else abs(number.quantize(_FINEST))
 
 
 def _last_decimal(number: Decimal) -> int:

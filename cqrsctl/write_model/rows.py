@@ -13,11 +13,12 @@ from cqrsctl.errors import CqrsctlError
 from cqrsctl.write_model.product import FIELDS, InvalidProduct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-REJECT_FIELDS = ("Line", "Reason")
-"""Two more columns of a rejects file. An import leaves them out, so a mended rejects file can be imported."""
+REJECT_FIELDS = ("Line", "Reason", "Text")
+"""More columns of a rejects file; Text is the row itself where its form was at fault. An import leaves them out, so
+that a mended rejects file can be imported."""
 
 
 class Format(StrEnum):
@@ -60,24 +61,41 @@ def read(file: TextIO, form: Format) -> Iterator[SourceRow]:
 
 
 def _read_csv(file: TextIO) -> Iterator[SourceRow]:
-    reader = csv.reader(file, strict=True)
+    lines = _Remembering(file)
+    reader = csv.reader(lines, strict=True)
     header = _header(reader)
     while True:
         line = reader.line_num + 1
+        lines.text = ""
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield SourceRow(line, {}, f"not a CSV row: {error}")
+            yield SourceRow(line, {"Text": lines.text}, f"not a CSV row: {error}")
             continue
-        if not cells:
-            continue
-        content: dict[str, object] = dict(zip(header, cells, strict=False))
-        for field in REJECT_FIELDS:
-            content.pop(field, None)
-        fault = None if len(cells) == len(header) else f"{len(cells)} cells, where the header has {len(header)}"
-        yield SourceRow(line, content, fault)
+        if len(cells) == len(header):
+            content = dict(zip(header, cells, strict=True))
+            yield SourceRow(line, {name: content[name] for name in header if name not in REJECT_FIELDS})
+        elif cells:
+            fault = f"{len(cells)} cells, where the header has {len(header)}"
+            yield SourceRow(line, {"Text": lines.text}, fault)
+
+
+class _Remembering:
+    """Lines of a file, remembering the text since `text` was last emptied: that of the row being read."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.text = ""
+
+    def __iter__(self) -> _Remembering:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.text += line
+        return line
 
 
 def _header(reader: Any) -> list[str]:
@@ -151,7 +169,8 @@ class RejectsFile:
 
     def _write_csv(self, reject: Reject) -> None:
         cells = [reject.fields.get(name, "") for name in FIELDS]
-        csv.writer(self._file_open(), lineterminator="\n").writerow((*cells, reject.line, reject.reason))
+        text = str(reject.fields.get("Text", "")).rstrip("\r\n")
+        csv.writer(self._file_open(), lineterminator="\n").writerow((*cells, reject.line, reject.reason, text))
 
     def _write_jsonl(self, reject: Reject) -> None:
         content = {**reject.fields, "Line": reject.line, "Reason": reject.reason}

@@ -1,0 +1,193 @@
+"""The embedded stack: one of it, found again, repaired, ended exactly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from cqrsctl.errors import CqrsctlError
+from cqrsctl.local import emulator, mariadb, ports, stack
+from cqrsctl.local.state import Service, State
+from tests.conftest import Cqrsctl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Cqrsctl]:
+    """The command with no stack yet; what it starts is ended afterwards."""
+    yield Cqrsctl(tmp_path, {"CQRSCTL_STATE_DIR": str(tmp_path / "state")})
+    stack.down(State(tmp_path / "state" / "local"), wipe=True)
+
+
+def pids(own: Cqrsctl) -> list[int]:
+    return [part["pid"] for part in own.ok("local", "status", "-o", "json").json()]
+
+
+def test_two_ups_at_once_make_one_stack(own: Cqrsctl) -> None:
+    both = [own.start("local", "up", "-o", "json") for _ in range(2)]
+    outputs = [process.communicate(timeout=60) for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    running = [p for p in psutil.process_iter(["cmdline"]) if str(own.directory) in " ".join(p.info["cmdline"] or ())]
+    assert len(running) == 1
+    assert running[0].pid == pids(own)[1]
+
+
+def test_the_stack_survives_the_command_and_is_found_by_the_next(own: Cqrsctl) -> None:
+    own.ok("local", "up")
+    before = pids(own)
+    own.ok("local", "up")
+
+    assert pids(own) == before
+    own.ok("table", "create")
+    exported = own.ok("local", "env").out
+    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in exported
+    assert State(own.directory / "state" / "local").password() not in exported
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_crashed_half_is_named_and_repaired(own: Cqrsctl, index: int) -> None:
+    own.ok("local", "up")
+    before = pids(own)
+    os.kill(before[index], signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(before[index])], timeout=10)
+
+    broken = own("query", "count")
+    states = [part["state"] for part in own.ok("local", "status", "-o", "json").json()]
+    repaired = own.ok("local", "up")
+
+    assert broken.code == 1
+    assert "local up" in broken.err
+    assert states[index] == "crashed"
+    assert f"(pid {before[index]}) had ended on its own" in repaired.err
+    assert pids(own)[1 - index] == before[1 - index]
+    assert pids(own)[index] != before[index]
+
+
+def test_down_ends_its_processes_and_no_other_and_keeps_the_data(own: Cqrsctl) -> None:
+    own.ok("local", "up")
+    own.ok("read-model", "init")
+    bystander = subprocess.Popen(["sleep", "60"])
+    state = State(own.directory / "state" / "local")
+    ended = pids(own)
+    own.ok("local", "down")
+
+    assert not any(psutil.pid_exists(pid) for pid in ended)
+    state.directory.joinpath("stack.json").write_text(
+        f'{{"mariadb": {{"name": "mariadb", "pid": {bystander.pid}, "started": 1.0, "port": 1}}}}'
+    )
+    own.ok("local", "down")
+    assert bystander.poll() is None
+    bystander.terminate()
+    bystander.wait()
+    own.ok("local", "up")
+    assert own.ok("query", "count", "-o", "json").json() == {"count": 0}
+    own.ok("local", "down", "--wipe")
+    assert [path.name for path in state.directory.iterdir()] == ["lock"]
+    assert "Nothing was running" in own.ok("local", "down").err
+
+
+def test_secrets_are_private_files_and_the_server_is_on_loopback_only(own: Cqrsctl) -> None:
+    own.ok("local", "up")
+    directory = own.directory / "state" / "local"
+
+    for name in ("database.password", "client/my.cnf", "stack.json"):
+        assert stat.S_IMODE((directory / name).stat().st_mode) == 0o600
+    assert not (directory / "accounts.sql").exists()
+    server = psutil.Process(pids(own)[1])
+    assert State(directory).password() not in " ".join(server.cmdline())
+    assert {connection.laddr.ip for connection in server.net_connections() if connection.status == "LISTEN"} == {
+        "127.0.0.1"
+    }
+
+
+def test_logs_are_printed_and_asked_for_too_early_say_so(own: Cqrsctl) -> None:
+    assert own("local", "logs").code == 1
+    own.ok("local", "up")
+
+    assert "ready for connections" in own.ok("local", "logs", "mariadb", "-n", "100").out
+
+
+def test_an_environment_that_is_not_embedded_has_no_stack(own: Cqrsctl) -> None:
+    (own.directory / "cqrsctl.toml").write_text("[environments.prod]\n")
+
+    assert own("-e", "prod", "local", "up").code == 2
+
+
+def test_without_mariadb_the_error_gives_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "dnf").write_text("#!/bin/sh\n")
+    (tools / "dnf").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setattr(mariadb, "_SERVER_FOLDERS", ())
+
+    with pytest.raises(CqrsctlError) as caught:
+        stack.up(State(tmp_path / "state"), lambda _: None)
+
+    assert caught.value.hint == "Install it with: sudo dnf install mariadb-server"
+    assert not (tmp_path / "state").exists()
+
+
+def test_without_moto_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "flask" else object())
+
+    with pytest.raises(CqrsctlError, match="flask") as caught:
+        emulator.check_installed()
+
+    assert caught.value.hint == "Install it with: pip install 'cqrsctl[local]'"
+
+
+def test_a_taken_port_is_avoided(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        assert ports.free_port(port) != port
+        with ports.listener(port) as elsewhere:
+            assert elsewhere.getsockname()[1] != port
+
+
+def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    (tmp_path / "data").mkdir()
+
+    with pytest.raises(CqrsctlError, match="mariadb ended while it started") as caught:
+        stack.up(state, lambda _: None)
+
+    assert "mariadb.log" in (caught.value.hint or "")
+    assert state.services() == {}
+
+
+def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text("{")
+
+    with pytest.raises(CqrsctlError, match=r"stack\.json is damaged"):
+        State(tmp_path).services()
+
+
+def test_a_process_that_ignores_the_request_to_end_is_ended_by_force() -> None:
+    stubborn = subprocess.Popen(
+        ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"], stdout=subprocess.PIPE
+    )
+    assert stubborn.stdout is not None
+    stubborn.stdout.readline()
+    service = Service("stubborn", stubborn.pid, psutil.Process(stubborn.pid).create_time(), 0)
+
+    service.stop(patience_seconds=0.2)
+
+    assert service.process() is None
+    stubborn.stdout.close()
+    stubborn.wait()
