@@ -125,11 +125,11 @@ def import_(
     if file != "-" and rejects_path.absolute() == Path(file).absolute():
         raise UsageError("The rejects file is the imported file itself.", hint="Choose another with --rejects.")
     client, name = (None, "") if dry_run else (invocation.wiring.dynamodb, invocation.environment.table)
-    if client is not None:
-        table.require_product_table(client, name)
     progress = Progress()
     begun = time.monotonic()
     with _opened(file) as source, rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
+        if client is not None:
+            table.require_product_table(client, name)
         source_rows = rows.read(source, form)
         try:
             if client is None:

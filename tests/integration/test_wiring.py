@@ -1,0 +1,145 @@
+"""Where clients and passwords come from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cqrsctl.config import Flags, load
+from cqrsctl.errors import ConfigurationError, CqrsctlError
+from cqrsctl.read_model.connection import connect
+from cqrsctl.wiring import SystemClock, Wiring
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cqrsctl.config import Environment
+    from tests.conftest import Cqrsctl
+
+PROD = """
+[environments.prod]
+region = "eu-west-1"
+[environments.prod.database]
+host = "127.0.0.1"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+def prod(directory: Path, more: str = "", **variables: str) -> Environment:
+    (directory / "cqrsctl.toml").write_text(PROD + more)
+    return load(Flags(env="prod"), variables, directory)
+
+
+def test_the_password_of_a_managed_secret_opens_the_database(
+    tmp_path: Path, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = wiring.database
+    secrets = wiring.client("secretsmanager")
+    content = {"username": local.user, "password": local.password()}
+    arn = secrets.create_secret(Name=local.database, SecretString=json.dumps(content))["ARN"]
+    secrets.create_secret(Name=f"{local.database}-odd", SecretString="no json")
+    environment = prod(
+        tmp_path,
+        CQRSCTL_ENDPOINT_URL=secrets.meta.endpoint_url,
+        CQRSCTL_REGION="us-east-1",
+        CQRSCTL_DATABASE_PORT=str(local.port),
+        CQRSCTL_DATABASE_NAME="",
+        CQRSCTL_DATABASE_SECRET=arn,
+    )
+
+    with connect(Wiring(environment).database, with_database=False) as connection:
+        assert connection.query("SELECT CURRENT_USER() AS user") == [{"user": "cqrsctl@127.0.0.1"}]
+
+    odd = prod(
+        tmp_path,
+        CQRSCTL_ENDPOINT_URL=secrets.meta.endpoint_url,
+        CQRSCTL_REGION="us-east-1",
+        CQRSCTL_DATABASE_SECRET=f"{local.database}-odd",
+    )
+    with pytest.raises(CqrsctlError, match="not JSON with a `password`"):
+        Wiring(odd).database.password()
+
+
+def test_an_iam_token_is_made_for_the_host_and_user_anew_each_time(tmp_path: Path) -> None:
+    endpoint = Wiring(prod(tmp_path, 'iam_auth = true\nuser = "reader"')).database
+
+    assert "127.0.0.1:3306/?Action=connect&DBUser=reader" in endpoint.password()
+    assert "X-Amz-Signature=" in endpoint.password()
+
+
+def test_the_variable_wins_over_the_secret_and_never_shows(tmp_path: Path) -> None:
+    environment = prod(tmp_path, 'secret = "arn"', CQRSCTL_DATABASE_PASSWORD="hidden-word")
+
+    assert Wiring(environment).database.password() == "hidden-word"
+    assert "hidden-word" not in repr(environment) + repr(Wiring(environment).database)
+
+
+def test_a_database_without_host_or_without_password_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="password") as caught:
+        _ = Wiring(prod(tmp_path)).database
+    assert "database.secret" in (caught.value.hint or "")
+    (tmp_path / "cqrsctl.toml").write_text("[environments.bare]\n")
+
+    with pytest.raises(ConfigurationError, match="names no database"):
+        _ = Wiring(load(Flags(env="bare"), {}, tmp_path)).database
+
+
+def test_in_an_embedded_environment_the_variable_of_a_service_wins_over_the_stack(
+    tmp_path: Path, pipeline: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000")
+    variables = {**pipeline, "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000"}
+    mixed = Wiring(load(Flags(), variables, tmp_path))
+    flagged = Wiring(load(Flags(endpoint_url="http://127.0.0.1:9000"), variables, tmp_path))
+
+    assert mixed.dynamodb.meta.endpoint_url == "http://127.0.0.1:8000"
+    assert mixed.streams.meta.endpoint_url != "http://127.0.0.1:8000"
+    assert flagged.dynamodb.meta.endpoint_url == "http://127.0.0.1:9000"
+
+
+def test_a_stack_that_is_down_is_told_with_the_command_that_starts_it(tmp_path: Path) -> None:
+    environment = load(Flags(env="demo"), {"CQRSCTL_STATE_DIR": str(tmp_path)}, tmp_path)
+
+    with pytest.raises(CqrsctlError, match="'demo' does not run") as caught:
+        _ = Wiring(environment).dynamodb
+
+    assert caught.value.hint == "Start it with: cqrsctl -e demo local up"
+
+
+def test_the_clocks_sleep_ends_when_it_is_stopped() -> None:
+    clock = SystemClock()
+    clock.stop.set()
+    begun = time.monotonic()
+
+    clock.sleep(30)
+
+    assert time.monotonic() - begun < 5
+
+
+def test_the_exported_variables_bring_other_programs_to_the_stack(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    exported = cqrsctl.ok("local", "env").out
+    table = cqrsctl.variables["CQRSCTL_TABLE"]
+    program = (
+        f"import boto3; print(boto3.client('dynamodb').describe_table(TableName='{table}')['Table']['TableStatus'])"
+    )
+
+    answer = subprocess.run(
+        ["bash", "-c", f'{exported}\n"$PYTHON" -c "$PROGRAM"'],
+        env={**cqrsctl.environment(), "PYTHON": sys.executable, "PROGRAM": program},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert answer.stdout == "ACTIVE\n"
