@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
 from cqrsctl.errors import StreamGap, TransientDatabaseError
 from cqrsctl.projection.batch import Batch, batch_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cqrsctl.change import Checkpoints, Page, Position
     from cqrsctl.projection.definition import Projection
 
-_PATIENCE_SECONDS = 300.0
+_PATIENCE = timedelta(minutes=5)
 _LONGEST_BACKOFF_SECONDS = 10.0
 
 
@@ -112,15 +112,19 @@ class Projector:
         try:
             while not self._retrying(stopped)(self._session, once, stopped):
                 pass
+        except TransientDatabaseError:
+            if not stopped():
+                raise
         finally:
             self.sink.close()
         return self.summary
 
     def _retrying(self, stopped: Callable[[], bool]) -> Retrying:
+        give_up = self.clock.now() + _PATIENCE
         return Retrying(
             retry=retry_if_exception(self._is_hiccup),
             wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_BACKOFF_SECONDS),
-            stop=lambda state: stopped() or stop_after_delay(_PATIENCE_SECONDS)(state),
+            stop=lambda _: stopped() or self.clock.now() > give_up,
             sleep=self.clock.sleep,
             before_sleep=lambda state: self._tell(state.outcome.exception() if state.outcome else None),
             reraise=True,

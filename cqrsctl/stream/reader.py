@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +33,11 @@ EMPTY_PAGES_AT_TIP = 5
 _MOST_READS_UNDER_WAY = 32
 _LONGEST_BACKOFF_SECONDS = 10.0
 _PATIENCE_SECONDS = 300.0
+_FAILURES_OF_AN_ITERATOR = 5
+"""After so many in a row it may be the iterator: an emulator that was started anew answers 500 to an old one."""
+_RETENTION = timedelta(hours=24)
+_CLOCK_SKEW = timedelta(minutes=5)
+"""AWS refuses requests of clocks that are further off, so a record's time cannot differ by more."""
 
 
 class Beginning(StrEnum):
@@ -86,9 +93,9 @@ class _Poll:
             self._failing_since = now
         elif now - self._failing_since > _PATIENCE_SECONDS:
             raise error
-        else:
-            self.reader.forget_iterator()
         self._failures += 1
+        if self._failures % _FAILURES_OF_AN_ITERATOR == 0:
+            self.reader.forget_iterator()
         self.due = now + backoff(self._failures)
 
 
@@ -127,15 +134,19 @@ class StreamReader:
         self._shards: dict[str, Shard] = {}
         self._polls: dict[str, _Poll] = {}
         self._under_way: dict[Future[Read], _Poll] = {}
-        self._at_latest: set[str] = set()
+        self._at_latest: dict[str, ShardReader] = {}
+        self._first = not checkpoints
+        self._listed = False
         self._list_due = clock.monotonic()
         self._list_failures = 0
+        self._list_failing_since = clock.monotonic()
 
     @property
     def caught_up(self) -> bool:
         """Whether every shard was read to its tip or its end, and no shard is known that was not begun."""
         return (
             bool(self._shards)
+            and self._listed
             and self._list_due > self._clock.monotonic()
             and all(poll.at_tip for poll in self._polls.values())
         )
@@ -161,12 +172,15 @@ class StreamReader:
         try:
             listed = dict(shards.describe(self._client, self.stream_arn).shards)
         except TransientAwsError:
+            if not self._list_failures:
+                self._list_failing_since = now
             self._list_failures += 1
-            if not self._shards or self._list_failures * _LONGEST_BACKOFF_SECONDS > _PATIENCE_SECONDS:
+            if not self._positions or now - self._list_failing_since > _PATIENCE_SECONDS:
                 raise
             self._list_due = now + backoff(self._list_failures)
             return []
         self._list_failures = 0
+        self._listed = True
         self._list_due = now + (RELIST_SECONDS if listed else QUIET_POLL_SECONDS)
         if self._options.only_shard is not None:
             listed = {key: shard for key, shard in listed.items() if key == self._options.only_shard}
@@ -174,32 +188,57 @@ class StreamReader:
             for position in lineage.lost(listed, self._positions):
                 raise ShardLost(position)
         self._shards = listed
-        found = self._register(first=not self._positions)
+        found = [self._register(shard) for shard in lineage.oldest_first(listed.values()) if self._is_new(shard)]
+        self._first = False
         self._open_readable()
         return found
 
-    def _register(self, *, first: bool) -> list[Page]:
-        latest = first and self._options.beginning is Beginning.LATEST
-        new = [shard for shard in lineage.oldest_first(self._shards.values()) if shard.shard_id not in self._positions]
-        for shard in new:
-            position = Position(shard.shard_id, shard.parent_id, since=self._options.since)
-            if latest:
-                self._at_latest.add(shard.shard_id)
-                # DynamoDB Local rounds a record's time to the minute.
-                start = self._clock.now().replace(second=0, microsecond=0)
-                state = ShardState.OPEN if shard.is_open else ShardState.FINISHED
-                position = replace(position, since=start, state=state)
-            self._positions[shard.shard_id] = position
-        return [Page((), self._positions[shard.shard_id]) for shard in new]
+    def _is_new(self, shard: Shard) -> bool:
+        return shard.shard_id not in self._positions
+
+    def _register(self, shard: Shard) -> Page:
+        """Remember a new shard. Its record time is that of its registration, until a record was read."""
+        now = self._clock.now()
+        position = Position(shard.shard_id, shard.parent_id, record_time=now, since=self._options.since)
+        if self._first and self._options.beginning is Beginning.LATEST:
+            # DynamoDB Local rounds a record's time to the minute.
+            since = (now - _CLOCK_SKEW).replace(second=0, microsecond=0)
+            state = ShardState.OPEN if shard.is_open else ShardState.FINISHED
+            position = replace(position, since=since, state=state)
+            if shard.is_open:
+                self._at_latest[shard.shard_id] = self._reader_at_latest(position)
+        self._positions[shard.shard_id] = position
+        return Page((), position)
+
+    def _reader_at_latest(self, position: Position) -> ShardReader:
+        """A reader whose place is fixed before the position is registered, so that nothing falls between."""
+        reader = ShardReader(self._client, self.stream_arn, position)
+        with suppress(TransientAwsError):  # then it reads from the horizon on, leaving out what is older
+            reader.begin_at_latest()
+        return reader
 
     def _open_readable(self) -> None:
         finished = {key for key, position in self._positions.items() if position.state is ShardState.FINISHED}
         for shard in lineage.readable(self._shards, finished):
             if shard.shard_id not in self._polls:
-                position = self._positions[shard.shard_id]
-                at_latest = shard.shard_id in self._at_latest
-                reader = ShardReader(self._client, self.stream_arn, position, at_latest)
+                reader = self._at_latest.pop(shard.shard_id, None) or ShardReader(
+                    self._client,
+                    self.stream_arn,
+                    self._positions[shard.shard_id],
+                    shard.starting if self._may_be_trimmed(shard) else None,
+                )
                 self._polls[shard.shard_id] = _Poll(reader, self._clock.monotonic())
+
+    def _may_be_trimmed(self, shard: Shard) -> bool:
+        """Whether a shard of which nothing was read may have lost records since it was promised to be read: known,
+        or its parent last heard of, for longer than records are kept."""
+        known = [self._positions[shard.shard_id]]
+        if known[0].since is not None:
+            return False
+        if shard.parent_id in self._positions:
+            known.append(self._positions[shard.parent_id])
+        oldest = self._clock.now() - _RETENTION
+        return any(position.record_time is not None and position.record_time < oldest for position in known)
 
     def _begin_reads(self) -> None:
         now = self._clock.monotonic()
@@ -238,6 +277,7 @@ class StreamReader:
         if position.state is ShardState.FINISHED:
             del self._polls[position.shard_id]
             self._list_due = now
+            self._listed = False
         if read.records or position.state is ShardState.FINISHED:
             yield read.page
 

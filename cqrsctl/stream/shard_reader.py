@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from cqrsctl.errors import AwsError, StreamGap
 from cqrsctl.stream.decode import decode_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cqrsctl.change import Position
     from cqrsctl.stream.shards import StreamsClient
 
@@ -55,7 +58,8 @@ class ShardReader:
     client: StreamsClient
     stream_arn: str
     position: Position
-    at_latest: bool = False
+    expected_from: int | None = None
+    """Where records may have been trimmed that were never read: the shard's first sequence number."""
     iterator: str | None = None
 
     def read(self) -> Read:
@@ -66,12 +70,14 @@ class ShardReader:
         try:
             return self._read()
         except AwsError as error:
-            code = error_code(error)
-            nothing_promised = code == _TRIMMED and self.position.sequence_number is None
-            if code != _EXPIRED and not nothing_promised:
-                raise ShardLost(self.position) if code in _LOST else error from error
+            if not self._is_renewable(error):
+                raise
         self.forget_iterator()
         return self._read()
+
+    def begin_at_latest(self) -> None:
+        """Fix the place to read from: after all that is in the shard now."""
+        self.iterator = self._new_iterator("LATEST")
 
     def forget_iterator(self) -> None:
         self.iterator = None
@@ -79,7 +85,7 @@ class ShardReader:
     def _read(self) -> Read:
         if self.iterator is None:
             self.iterator = self._new_iterator()
-        with aws_errors("dynamodbstreams GetRecords"):
+        with self._losses_told(), aws_errors("dynamodbstreams GetRecords"):
             answer = self.client.get_records(ShardIterator=self.iterator, Limit=PAGE_RECORDS)
         records = answer["Records"]
         self.iterator = answer.get("NextShardIterator")
@@ -99,16 +105,35 @@ class ShardReader:
             full=len(records) >= PAGE_RECORDS or size >= FULL_PAGE_BYTES,
         )
 
-    def _new_iterator(self) -> str:
+    def _new_iterator(self, kind: str | None = None) -> str:
         parameters: dict[str, Any] = {"StreamArn": self.stream_arn, "ShardId": self.position.shard_id}
         if self.position.sequence_number is not None:
             parameters["ShardIteratorType"] = "AFTER_SEQUENCE_NUMBER"
             parameters["SequenceNumber"] = str(self.position.sequence_number)
+        elif self.expected_from is not None:
+            parameters["ShardIteratorType"] = "AT_SEQUENCE_NUMBER"
+            parameters["SequenceNumber"] = str(self.expected_from)
         else:
-            parameters["ShardIteratorType"] = "LATEST" if self.at_latest else "TRIM_HORIZON"
-        # LATEST is asked for once. What came while that iterator was lost is found from the horizon on,
-        # leaving out what is older than `since`.
-        self.at_latest = False
-        with aws_errors("dynamodbstreams GetShardIterator"):
+            # What came while an iterator at LATEST was lost is found from the horizon on, by `since`.
+            parameters["ShardIteratorType"] = kind or "TRIM_HORIZON"
+        with self._losses_told(), aws_errors("dynamodbstreams GetShardIterator"):
             iterator: str = self.client.get_shard_iterator(**parameters)["ShardIterator"]
         return iterator
+
+    @property
+    def _is_anchored(self) -> bool:
+        """Whether it is known which record comes next, so that its absence is a loss."""
+        return self.position.sequence_number is not None or self.expected_from is not None
+
+    def _is_renewable(self, error: AwsError) -> bool:
+        code = error_code(error)
+        return code == _EXPIRED or (code == _TRIMMED and not self._is_anchored)
+
+    @contextmanager
+    def _losses_told(self) -> Iterator[None]:
+        try:
+            yield
+        except AwsError as error:
+            if error_code(error) in _LOST and not self._is_renewable(error):
+                raise ShardLost(self.position) from error
+            raise

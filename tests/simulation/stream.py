@@ -1,0 +1,371 @@
+"""A DynamoDB table and its stream, simulated: boto3's three stream operations over shards kept in memory.
+
+All chance comes from one seeded generator and all time from a clock that is passed in, so that a run can be had
+again. What it does is what DynamoDB Streams is documented, or was seen, to do: shards are listed in no order and
+a page at a time, pages are empty before the tip, a closed shard's last page has records and no next iterator,
+iterators expire, records are trimmed, calls are throttled.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+if TYPE_CHECKING:
+    import random
+    from decimal import Decimal
+
+ITERATOR_LIFE_SECONDS = 15 * 60
+RETENTION = timedelta(hours=24)
+MOST_EMPTY_PAGES = 4
+"""Empty pages in a row before records that are there: the reader takes five for the tip."""
+_HASHES = 2**32
+_THROTTLED = {"DescribeStream": "LimitExceededException"}
+_FIRST_NUMBER = 10**21 - 10**6
+"""Just below 22 digits: numbers compared as text would soon be out of order."""
+
+
+class Clock(Protocol):
+    """Virtual time. Sleeping lets the rest of the world go on."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Faults:
+    """How often things go wrong, as probabilities of each call, and how long a call takes."""
+
+    throttled: float = 0.0
+    failed: float = 0.0
+    unreachable: float = 0.0
+    expired: float = 0.0
+    empty_page: float = 0.0
+    separate_end: float = 0.0
+    """A closed shard's end comes as an empty page of its own."""
+    call_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """An item of the table, as far as its columns are projected."""
+
+    name: str
+    price: Decimal
+    out_of_stock: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedShard:
+    """A shard: a range of key hashes, and the records of its keys in order."""
+
+    shard_id: str
+    parent_id: str | None
+    low: int
+    high: int
+    rank: float
+    opened_at: datetime
+    starting: int
+    next_number: int
+    ending: int | None = None
+    closed_at: datetime | None = None
+    numbers: list[int] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    written_at: list[datetime] = field(default_factory=list)
+    trimmed_through: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.ending is None
+
+    def trim(self, before: datetime) -> int:
+        """Forget the records written before a moment; how many they were."""
+        count = bisect_right(self.written_at, before)
+        if count:
+            self.trimmed_through = self.numbers[count - 1]
+            del self.numbers[:count], self.records[:count], self.written_at[:count]
+        return count
+
+
+class SimulatedStream:
+    """A table of products with its stream. `table` is the true state; the operations are those of boto3's client."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        clock: Clock,
+        *,
+        shards: int = 1,
+        faults: Faults | None = None,
+        listed_a_page: int = 100,
+        records_a_page: int = 1_000,
+        rounded_to_seconds: int = 60,
+    ) -> None:
+        self.faults = faults or Faults()
+        self.outage: str | None = None
+        """An operation that always fails for now; `all` for every operation."""
+        self.calls: Counter[str] = Counter()
+        self.iterator_types: list[str] = []
+        self.served: list[tuple[str, int, bool]] = []
+        """Pages as they went out: shard, records, and whether it was the shard's last."""
+        self.trimmed = 0
+        self._trim_due = 0.0
+        self._rng = rng
+        self._clock = clock
+        self._listed_a_page = listed_a_page
+        self._records_a_page = records_a_page
+        self._rounded_to_seconds = rounded_to_seconds
+        self._first_shards = shards
+        self._make()
+
+    # The table.
+
+    def put(self, product_id: int, product: Product) -> None:
+        """Write an item. A write that changes nothing makes no record."""
+        old = self.table.get(product_id)
+        if old == product:
+            return
+        self.table[product_id] = product
+        self._record(product_id, "INSERT" if old is None else "MODIFY", old, product)
+
+    def delete(self, product_id: int, *, by_service: bool = False) -> None:
+        """Delete an item. Deleting what is not there makes no record."""
+        old = self.table.pop(product_id, None)
+        if old is not None:
+            self._record(product_id, "REMOVE", old, None, by_service=by_service)
+
+    def remake(self) -> None:
+        """Delete the table and make it anew: it is empty, its stream is another, and sequence numbers start over."""
+        self._make()
+
+    def _make(self) -> None:
+        label = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        self.arn = f"arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/{label}"
+        self.table: dict[int, Product] = {}
+        self._shards: dict[str, SimulatedShard] = {}
+        self._ranks: dict[str, float] = {}
+        self._empty_pages: Counter[tuple[str, int]] = Counter()
+        edges = [_HASHES * number // self._first_shards for number in range(self._first_shards + 1)]
+        for low, high in pairwise(edges):
+            self._open(None, low, high, _FIRST_NUMBER + self._rng.randrange(10**5))
+
+    def _record(
+        self, product_id: int, event: str, old: Product | None, new: Product | None, *, by_service: bool = False
+    ) -> None:
+        shard = self.shard_of(product_id)
+        now = self._clock.now()
+        number = shard.next_number
+        shard.next_number += self._rng.randint(1, 10**5)
+        rounded = int(now.timestamp()) // self._rounded_to_seconds * self._rounded_to_seconds
+        body: dict[str, Any] = {
+            "ApproximateCreationDateTime": datetime.fromtimestamp(rounded, UTC),
+            "Keys": {"ProductId": {"N": str(product_id)}},
+            "SequenceNumber": str(number),
+            "SizeBytes": 100,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        }
+        if old is not None:
+            body["OldImage"] = _item(product_id, old)
+        if new is not None:
+            body["NewImage"] = _item(product_id, new)
+        record: dict[str, Any] = {
+            "eventID": f"{number:x}",
+            "eventName": event,
+            "eventVersion": "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": "eu-central-1",
+            "dynamodb": body,
+        }
+        if by_service:
+            record["userIdentity"] = {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"}
+        shard.numbers.append(number)
+        shard.records.append(record)
+        shard.written_at.append(now)
+
+    # The shards.
+
+    @property
+    def open_shards(self) -> list[SimulatedShard]:
+        return [shard for shard in self._shards.values() if shard.is_open]
+
+    @property
+    def shard_ids(self) -> list[str]:
+        return list(self._shards)
+
+    def shard_of(self, product_id: int) -> SimulatedShard:
+        """The open shard that a key's changes go to."""
+        point = product_id * 2_654_435_761 % _HASHES
+        return next(shard for shard in self._shards.values() if shard.is_open and shard.low <= point < shard.high)
+
+    def split(self, shard: SimulatedShard) -> None:
+        """Close a shard; two children share its keys."""
+        middle = (shard.low + shard.high) // 2
+        first = self._close(shard)
+        self._open(shard.shard_id, shard.low, middle, first + self._rng.randrange(1_000))
+        self._open(shard.shard_id, middle, shard.high, first + self._rng.randrange(1_000))
+
+    def rotate(self, shard: SimulatedShard) -> None:
+        """Close a shard; one child has all its keys."""
+        first = self._close(shard)
+        self._open(shard.shard_id, shard.low, shard.high, first + self._rng.randrange(1_000))
+
+    def trim(self, before: datetime) -> None:
+        """Forget what was written before a moment, and shards that were closed by then."""
+        for shard in list(self._shards.values()):
+            self.trimmed += shard.trim(before)
+            if shard.closed_at is not None and shard.closed_at <= before:
+                del self._shards[shard.shard_id]
+
+    def vanish(self, shard_id: str) -> None:
+        """Forget a shard with all that is in it."""
+        self.trimmed += len(self._shards.pop(shard_id).records)
+
+    def _open(self, parent_id: str | None, low: int, high: int, first: int) -> None:
+        shard_id = f"shardId-{len(self._ranks):020d}-{self._rng.getrandbits(32):08x}"
+        rank = self._ranks[shard_id] = self._rng.random()
+        self._shards[shard_id] = SimulatedShard(
+            shard_id, parent_id, low, high, rank, self._clock.now(), starting=first, next_number=first
+        )
+
+    def _close(self, shard: SimulatedShard) -> int:
+        shard.ending = shard.next_number
+        shard.closed_at = self._clock.now()
+        return shard.ending + 1
+
+    # The client.
+
+    def describe_stream(self, **parameters: Any) -> dict[str, Any]:
+        """DescribeStream: the shards in an order of their own, a page at a time."""
+        self._call("DescribeStream", parameters["StreamArn"])
+        after = self._ranks.get(parameters.get("ExclusiveStartShardId", ""), -1.0)
+        rest = sorted((shard for shard in self._shards.values() if shard.rank > after), key=lambda shard: shard.rank)
+        page = rest[: self._listed_a_page]
+        description: dict[str, Any] = {
+            "StreamArn": self.arn,
+            "StreamLabel": self.arn.rpartition("/")[2],
+            "StreamStatus": "ENABLED",
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+            "TableName": "Products",
+            "KeySchema": [{"AttributeName": "ProductId", "KeyType": "HASH"}],
+            "Shards": [_listed(shard) for shard in page],
+        }
+        if len(rest) > len(page):
+            description["LastEvaluatedShardId"] = page[-1].shard_id
+        return {"StreamDescription": description}
+
+    def get_shard_iterator(self, **parameters: Any) -> dict[str, Any]:
+        """GetShardIterator. An iterator's text is all there is to it: shard, position, birth, and whether it is new."""
+        self._call("GetShardIterator", parameters["StreamArn"])
+        shard = self._shard(parameters["ShardId"], "GetShardIterator")
+        kind = parameters["ShardIteratorType"]
+        self.iterator_types.append(kind)
+        if kind == "TRIM_HORIZON":
+            after = shard.trimmed_through
+        elif kind == "LATEST":
+            after = shard.numbers[-1] if shard.numbers else shard.trimmed_through
+        else:
+            after = int(parameters["SequenceNumber"]) - (kind == "AT_SEQUENCE_NUMBER")
+            _refuse_trimmed(shard, after, "GetShardIterator")
+        return {"ShardIterator": self._iterator(shard, after, new=True)}
+
+    def get_records(self, **parameters: Any) -> dict[str, Any]:
+        """GetRecords: a page of a shard; without NextShardIterator where it was the closed shard's last."""
+        self._call("GetRecords", self.arn)
+        shard_id, number, born, new = parameters["ShardIterator"].split("|")
+        after = int(number)
+        age_seconds = self._clock.monotonic() - float(born)
+        if age_seconds > ITERATOR_LIFE_SECONDS or (new != "new" and self._rng.random() < self.faults.expired):
+            raise _refusal("ExpiredIteratorException", "GetRecords")
+        shard = self._shard(shard_id, "GetRecords")
+        _refuse_trimmed(shard, after, "GetRecords")
+        begin = bisect_right(shard.numbers, after)
+        end = min(begin + self._records_a_page, begin + int(parameters.get("Limit", 1_000)), len(shard.numbers))
+        if end > begin and self._withheld(shard_id, after):
+            end = begin
+        at_end = not shard.is_open and end == len(shard.numbers)
+        if at_end and end > begin and self._rng.random() < self.faults.separate_end:
+            at_end = False
+        self.served.append((shard_id, end - begin, at_end))
+        answer: dict[str, Any] = {"Records": shard.records[begin:end]}
+        if not at_end:
+            answer["NextShardIterator"] = self._iterator(shard, shard.numbers[end - 1] if end > begin else after)
+        return answer
+
+    def _withheld(self, shard_id: str, after: int) -> bool:
+        """Whether a page is empty though there are records."""
+        if self._rng.random() >= self.faults.empty_page or self._empty_pages[shard_id, after] >= MOST_EMPTY_PAGES:
+            return False
+        self._empty_pages[shard_id, after] += 1
+        return True
+
+    def _iterator(self, shard: SimulatedShard, after: int, *, new: bool = False) -> str:
+        return f"{shard.shard_id}|{after}|{self._clock.monotonic()}|{'new' if new else 'next'}"
+
+    def _shard(self, shard_id: str, operation: str) -> SimulatedShard:
+        if shard_id not in self._shards:
+            raise _refusal("ResourceNotFoundException", operation)
+        return self._shards[shard_id]
+
+    def _call(self, operation: str, stream_arn: str) -> None:
+        """What happens at each call: it takes its time, it may fail, and what is too old is gone by then."""
+        self.calls[operation] += 1
+        if self.faults.call_seconds:
+            self._clock.sleep(self.faults.call_seconds)
+        if self.outage in {operation, "all"}:
+            raise _refusal("InternalServerError", operation, status=500)
+        chance = self._rng.random()
+        if chance < self.faults.throttled:
+            code = (
+                "LimitExceededException" if operation == "DescribeStream" else "ProvisionedThroughputExceededException"
+            )
+            raise _refusal(code, operation)
+        chance -= self.faults.throttled
+        if chance < self.faults.failed:
+            raise _refusal("InternalServerError", operation, status=500)
+        chance -= self.faults.failed
+        if chance < self.faults.unreachable:
+            endpoint = "https://streams.dynamodb.eu-central-1.amazonaws.com"
+            error = self._rng.choice([EndpointConnectionError, ReadTimeoutError])
+            raise error(endpoint_url=endpoint, error="simulated")
+        if self._clock.monotonic() >= self._trim_due:
+            self.trim(self._clock.now() - RETENTION)
+            self._trim_due = self._clock.monotonic() + 60
+        if stream_arn != self.arn:
+            raise _refusal("ResourceNotFoundException", operation)
+
+
+def _refuse_trimmed(shard: SimulatedShard, after: int, operation: str) -> None:
+    if after < shard.trimmed_through:
+        raise _refusal("TrimmedDataAccessException", operation)
+
+
+def _refusal(code: str, operation: str, *, status: int = 400) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": "simulated"}, "ResponseMetadata": {"HTTPStatusCode": status}}, operation
+    )
+
+
+def _listed(shard: SimulatedShard) -> dict[str, Any]:
+    numbers = {"StartingSequenceNumber": str(shard.starting)}
+    if shard.ending is not None:
+        numbers["EndingSequenceNumber"] = str(shard.ending)
+    listed: dict[str, Any] = {"ShardId": shard.shard_id, "SequenceNumberRange": numbers}
+    if shard.parent_id is not None:
+        listed["ParentShardId"] = shard.parent_id
+    return listed
+
+
+def _item(product_id: int, product: Product) -> dict[str, dict[str, Any]]:
+    return {
+        "ProductId": {"N": str(product_id)},
+        "Name": {"S": product.name},
+        "Price": {"N": str(product.price)},
+        "OutOfStock": {"BOOL": product.out_of_stock},
+    }

@@ -1,0 +1,406 @@
+"""The world around the code under test: virtual time, a read model in memory, writers, and a projector that dies."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from cqrsctl.aws import TransientAwsError
+from cqrsctl.change import Position, ShardState
+from cqrsctl.errors import StreamGap, TransientDatabaseError
+from cqrsctl.projection.definition import default_product
+from cqrsctl.projection.projector import Applied, Projector, Summary
+from cqrsctl.projection.rows import Row
+from cqrsctl.stream.reader import ReaderOptions, StreamReader
+from tests.simulation.stream import Faults, Product, SimulatedStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cqrsctl.change import Checkpoints
+    from cqrsctl.projection.batch import Batch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BEGINNING = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+PRODUCT = default_product()
+
+
+class Killed(BaseException):
+    """The process ends here, with no chance to tidy up."""
+
+
+class VirtualClock:
+    """Time that passes only when someone sleeps; what is due by then happens meanwhile."""
+
+    def __init__(self) -> None:
+        self._elapsed = 0.0
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+
+    def now(self) -> datetime:
+        return BEGINNING + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    def sleep(self, seconds: float) -> None:
+        end = self._elapsed + seconds
+        while self._due and self._due[0][0] <= end:
+            moment, _, happen = heapq.heappop(self._due)
+            self._elapsed = max(self._elapsed, moment)
+            happen()
+        self._elapsed = end
+
+    def after(self, seconds: float, happen: Callable[[], None]) -> None:
+        """Let something happen once so much time has passed. It must not sleep."""
+        heapq.heappush(self._due, (self._elapsed + seconds, next(self._order), happen))
+
+
+class InlineExecutor(Executor):
+    """Runs what is submitted at once."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 -- whoever asks for the result gets it
+            future.set_exception(error)
+        return future
+
+
+@dataclass(slots=True)
+class Crashes:
+    """How often a transaction goes wrong. `after_commit`: its outcome is not known to the projector."""
+
+    at_open: float = 0.0
+    before_commit: float = 0.0
+    after_commit: float = 0.0
+    killed: float = 0.0
+
+
+class MemorySink:
+    """A read model in memory: rows and checkpoints change together or not at all."""
+
+    def __init__(
+        self, rng: random.Random, stream_arn: Callable[[], str], *, guarded: bool = True, torn: bool = False
+    ) -> None:
+        """`guarded` False leaves out the guard, `torn` True commits checkpoints apart: mistakes, planted."""
+        self.crashes = Crashes()
+        self.rows: dict[tuple[object, ...], Row] = {}
+        self.checkpoints: dict[str, dict[str, Position]] = {}
+        self.applied: dict[tuple[object, ...], list[int]] = {}
+        self.stale = 0
+        self.backwards: list[str] = []
+        self.commits = 0
+        self._rng = rng
+        self._stream_arn = stream_arn
+        self._guarded = guarded
+        self._torn = torn
+        self._is_open = False
+
+    @property
+    def products(self) -> dict[object, Product]:
+        """What a reader of the view sees."""
+        return {key[0]: _product(row) for key, row in self.rows.items() if not row.deleted}
+
+    def open(self) -> Checkpoints:
+        if self._rng.random() < self.crashes.at_open:
+            raise TransientDatabaseError("simulated: no connection")
+        self._is_open = True
+        arn = self._stream_arn()
+        if self.checkpoints and arn not in self.checkpoints:
+            raise StreamGap(f"fed by another stream, never by {arn}")
+        return dict(self.checkpoints.get(arn, {}))
+
+    def apply(self, batch: Batch) -> Applied:
+        self._check_open()
+        chance = self._rng.random()
+        if self._torn:
+            self._put_positions(batch)
+        if chance < self.crashes.before_commit:
+            self._fail()
+        chance -= self.crashes.before_commit
+        written = sum(self._put_row(row) for row in batch.rows[PRODUCT.name])
+        stale = len(batch.rows[PRODUCT.name]) - written
+        self.stale += stale
+        self._put_positions(batch)
+        self.commits += 1
+        if chance < self.crashes.after_commit:
+            self._fail()
+        return Applied(written, stale)
+
+    def beat(self) -> None:
+        self._check_open()
+
+    def mark_gap(self, position: Position) -> None:
+        self._check_open()
+        shards = self.checkpoints.setdefault(self._stream_arn(), {})
+        shards[position.shard_id] = replace(position, state=ShardState.GAP)
+
+    def close(self) -> None:
+        self._is_open = False
+
+    def remake(self, table: dict[int, Product]) -> None:
+        """Make the read model anew from a snapshot; streamed changes win over it.
+
+        The stream is remembered with the snapshot: should the table be remade before a first position is known,
+        the snapshot belongs to another table.
+        """
+        self.rows = {
+            (key,): Row((key,), (item.name, item.price, item.out_of_stock), 0, deleted=False, changed_at=BEGINNING)
+            for key, item in table.items()
+        }
+        self.checkpoints = {self._stream_arn(): {}}
+        self.applied = {}
+
+    def _put_row(self, row: Row) -> bool:
+        known = self.rows.get(row.key)
+        if known is not None and row.version <= known.version:
+            if self._guarded:
+                return False
+            self.backwards.append(f"{row.key}: {row.version} came after {known.version}")
+        self.rows[row.key] = row
+        self.applied.setdefault(row.key, []).append(row.version)
+        return True
+
+    def _put_positions(self, batch: Batch) -> None:
+        shards = self.checkpoints.setdefault(self._stream_arn(), {})
+        for position in batch.positions:
+            shards[position.shard_id] = position
+
+    def _fail(self) -> None:
+        self._is_open = False
+        total = self.crashes.before_commit + self.crashes.after_commit
+        if self._rng.random() * total < self.crashes.killed:
+            raise Killed
+        raise TransientDatabaseError("simulated: the connection was lost")
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise AssertionError("open() comes first")
+
+
+def _product(row: Row) -> Product:
+    name, price, out_of_stock = row.values
+    assert isinstance(name, str)
+    assert isinstance(price, Decimal)
+    return Product(name, price, bool(out_of_stock))
+
+
+@dataclass(slots=True)
+class Writers:
+    """Those who write products, and DynamoDB itself where it splits and rotates shards."""
+
+    rng: random.Random
+    clock: VirtualClock
+    stream: SimulatedStream
+    keys: int
+    reshards: float
+    most_shards: int = 12
+    _shift: int = 0
+
+    def begin(self, mean_pause_seconds: float) -> None:
+        """Write on, at another pace from now on."""
+        self._shift += 1
+        self._pause(self._shift, mean_pause_seconds)
+
+    def stop(self) -> None:
+        self._shift += 1
+
+    def _pause(self, shift: int, mean_pause_seconds: float) -> None:
+        pause_seconds = self.rng.expovariate(1 / mean_pause_seconds)
+        self.clock.after(pause_seconds, lambda: self._go_on(shift, mean_pause_seconds))
+
+    def _go_on(self, shift: int, mean_pause_seconds: float) -> None:
+        if shift != self._shift:
+            return
+        for _ in range(self.rng.choice([1, 1, 1, 5])):
+            self.write()
+        if self.rng.random() < self.reshards:
+            self._reshard()
+        self._pause(shift, mean_pause_seconds)
+
+    def write(self) -> None:
+        key = min(self.rng.randrange(self.keys), self.rng.randrange(self.keys))
+        chance = self.rng.random()
+        if chance < 0.2:
+            self.stream.delete(key, by_service=chance < 0.05)
+        elif chance < 0.3 and key in self.stream.table:
+            self.stream.put(key, self.stream.table[key])
+        else:
+            name = f"Product {self.rng.randrange(10**6)}"
+            self.stream.put(key, Product(name, Decimal(self.rng.randrange(10**6)) / 100, chance > 0.8))
+
+    def _reshard(self) -> None:
+        now = self.clock.now()
+        old_enough = [shard for shard in self.stream.open_shards if now - shard.opened_at > timedelta(seconds=2)]
+        if not old_enough:
+            return
+        shard = self.rng.choice(old_enough)
+        if len(self.stream.open_shards) < self.most_shards and self.rng.random() < 0.5:
+            self.stream.split(shard)
+        else:
+            self.stream.rotate(shard)
+
+
+@dataclass(slots=True)
+class World:
+    """A stream, a read model, and projectors between them, all of one seed."""
+
+    rng: random.Random
+    clock: VirtualClock
+    stream: SimulatedStream
+    sink: MemorySink
+    notices: list[str] = field(default_factory=list)
+
+    def project(
+        self,
+        *,
+        seconds: float | None = None,
+        options: ReaderOptions | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> Summary:
+        """Run a new projector for so long, or without a time until it has caught up."""
+        deadline = None if seconds is None else self.clock.monotonic() + seconds
+        projector = Projector(
+            sink=self.sink,
+            open_source=lambda checkpoints: self.source(checkpoints, options),
+            projections=[PRODUCT],
+            clock=self.clock,
+            progress=lambda summary: None,
+            notice=self.notices.append,
+        )
+        return projector.run(
+            once=deadline is None and until is None,
+            stopped=lambda: (
+                (deadline is not None and self.clock.monotonic() >= deadline) or (until is not None and until())
+            ),
+        )
+
+    def source(self, checkpoints: Checkpoints, options: ReaderOptions | None = None) -> StreamReader:
+        return StreamReader(
+            self.stream, self.stream.arn, checkpoints, self.clock, InlineExecutor(), options or ReaderOptions()
+        )
+
+    def differences(self) -> list[str]:
+        """What is wrong with the read model now, in words."""
+        found = list(self.sink.backwards)
+        seen, true = self.sink.products, self.stream.table
+        found += [
+            f"{key}: is {true.get(key)}, seen as {seen.get(key)}"  # type: ignore[call-overload]
+            for key in sorted(set(seen) | set(true), key=str)
+            if seen.get(key) != true.get(key)  # type: ignore[call-overload]
+        ]
+        found += [
+            f"{key}: applied out of order: {versions}"
+            for key, versions in self.sink.applied.items()
+            if any(later <= earlier for earlier, later in itertools.pairwise(versions))
+        ]
+        if self.sink.stale:
+            found.append(f"{self.sink.stale} changes came again, or late")
+        return found
+
+
+def a_world(
+    seed: int = 0,
+    *,
+    shards: int = 1,
+    faults: Faults | None = None,
+    listed_a_page: int = 100,
+    records_a_page: int = 1_000,
+    rounded_to_seconds: int = 60,
+    guarded: bool = True,
+    torn: bool = False,
+) -> World:
+    """A quiet world, in which nothing happens by itself."""
+    random.seed(seed)  # the jitter of the code under test
+    rng = random.Random(seed)
+    clock = VirtualClock()
+    stream = SimulatedStream(
+        rng,
+        clock,
+        shards=shards,
+        faults=faults,
+        listed_a_page=listed_a_page,
+        records_a_page=records_a_page,
+        rounded_to_seconds=rounded_to_seconds,
+    )
+    sink = MemorySink(rng, lambda: stream.arn, guarded=guarded, torn=torn)
+    return World(rng, clock, stream, sink)
+
+
+def simulate(seed: int, *, guarded: bool = True, torn: bool = False) -> list[str]:
+    """Live through one seed's history, then let a last projector catch up; what is wrong in the end."""
+    plan = random.Random(f"plan of {seed}")
+    world = a_world(
+        seed,
+        shards=plan.choice([1, 1, 2, 4]),
+        faults=Faults(
+            throttled=plan.choice([0, 0.02, 0.1]),
+            failed=plan.choice([0, 0.02]),
+            unreachable=plan.choice([0, 0.02]),
+            expired=plan.choice([0, 0.02, 0.2]),
+            empty_page=plan.choice([0, 0.3, 0.7]),
+            separate_end=0.3,
+            call_seconds=plan.choice([0, 0.005]),
+        ),
+        listed_a_page=plan.choice([2, 5, 100]),
+        records_a_page=plan.choice([1, 7, 1_000]),
+        rounded_to_seconds=plan.choice([1, 60]),
+        guarded=guarded,
+        torn=torn,
+    )
+    world.sink.crashes = Crashes(
+        at_open=plan.choice([0, 0.1]),
+        before_commit=plan.choice([0, 0.05, 0.2]),
+        after_commit=plan.choice([0, 0.05, 0.2]),
+        killed=plan.choice([0, 0.3]),
+    )
+    writers = Writers(world.rng, world.clock, world.stream, keys=plan.choice([3, 20, 100]), reshards=0.04)
+    pause_seconds = plan.choice([0.05, 0.3, 1.0])
+    for _ in range(plan.randint(1, 4)):
+        writers.begin(pause_seconds)
+        _live(world, seconds=plan.uniform(2, 20))
+        _stand_still(plan, world, writers)
+    writers.stop()
+    _live(world, seconds=None)
+    return world.differences()
+
+
+def _live(world: World, *, seconds: float | None) -> None:
+    """Let a projector run, starting another where it was killed; with no time given, until it has caught up."""
+    deadline = None if seconds is None else world.clock.monotonic() + seconds
+    while deadline is None or world.clock.monotonic() < deadline:
+        try:
+            world.project(seconds=None if deadline is None else deadline - world.clock.monotonic())
+        except (Killed, TransientAwsError, TransientDatabaseError):
+            world.clock.sleep(1)
+            continue
+        except StreamGap as gap:
+            known = world.sink.checkpoints
+            if not world.stream.trimmed and world.stream.arn in known:
+                raise AssertionError(f"a gap where nothing was lost: {gap}") from gap
+            world.sink.remake(world.stream.table)
+            continue
+        return
+
+
+def _stand_still(plan: random.Random, world: World, writers: Writers) -> None:
+    """No projector runs for a while: a moment, hours, or so long that records are trimmed; or the table is remade."""
+    chance = plan.random()
+    if chance < 0.1:
+        world.stream.remake()
+    elif chance < 0.4:
+        hours = plan.choice([1, 10, 23, 26, 40])
+        writers.begin(mean_pause_seconds=hours * 3600 / 60)
+        world.clock.sleep(hours * 3600)
+    else:
+        world.clock.sleep(plan.uniform(0, 5))
