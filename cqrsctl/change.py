@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,24 @@ SEQUENCE_RANGE = 10**40
 """Sequence numbers have 21 to 40 digits (DynamoDB Streams API reference, StreamRecord)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SequenceNumber(int):
+    """A change's number in its shard. It compares as an integer, and is written with the digits it came with: some
+    emulators pad it with zeros, and know it again only so."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Raises ValueError where the text is not all digits."""
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"{text!r} is not a sequence number")
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Event(StrEnum):

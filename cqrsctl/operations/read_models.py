@@ -39,10 +39,7 @@ def status(wiring: Wiring) -> ReadModelStatus:
                 }
                 for projection in found
             ],
-            checkpoints=[
-                {**row, "sequence_number": None if row["sequence_number"] is None else str(row["sequence_number"])}
-                for row in checkpoints.listing(connection)
-            ],
+            checkpoints=checkpoints.listing(connection),
             heartbeat=beats[0] if beats else None,
         )
 

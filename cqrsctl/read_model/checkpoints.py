@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.change import Position, ShardState
+from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.errors import StreamGap
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def write(
             stream_arn,
             position.shard_id,
             position.parent_id,
-            position.sequence_number,
+            None if position.sequence_number is None else str(position.sequence_number),
             position.state.value,
             naive(position.record_time),
             naive(position.since),
@@ -101,7 +101,6 @@ def listing(connection: Connection) -> list[dict[str, Any]]:
         " FROM cqrs_checkpoint ORDER BY projection, stream, shard"
     )
     for row in rows:
-        row["sequence_number"] = None if row["sequence_number"] is None else int(row["sequence_number"])
         for name in ("record_time", "updated_at"):
             row[name] = aware(row[name])
     return rows
@@ -122,7 +121,7 @@ def _position(row: dict[str, Any]) -> Position:
     return Position(
         shard_id=row["shard"],
         parent_id=row["parent"],
-        sequence_number=None if number is None else int(number),
+        sequence_number=None if number is None else SequenceNumber(number),
         state=ShardState(row["state"]),
         record_time=aware(row["record_time"]),
         since=aware(row["read_since"]),

@@ -42,7 +42,7 @@ _BOOKKEEPING = (
         stream          VARCHAR(255)   NOT NULL,
         shard           VARCHAR(65)    NOT NULL,
         parent          VARCHAR(65)    NULL,
-        sequence_number DECIMAL(40, 0) NULL,
+        sequence_number VARCHAR(40)    NULL,
         state           ENUM('open', 'finished', 'gap') NOT NULL,
         record_time     DATETIME(6)    NULL,
         read_since      DATETIME(6)    NULL,

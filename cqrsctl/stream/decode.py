@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.change import ChangeRecord, Event
+from cqrsctl.change import ChangeRecord, Event, SequenceNumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ def decode_record(record: Mapping[str, Any], stream_arn: str | None = None) -> C
         identity = record.get("userIdentity") or {}
         return ChangeRecord(
             stream_arn=stream_arn or record["eventSourceARN"],
-            sequence_number=int(body["SequenceNumber"]),
+            sequence_number=SequenceNumber(body["SequenceNumber"]),
             event=Event(record["eventName"]),
             keys=decode_item(body["Keys"]),
             old_image=_image(body.get("OldImage")),
@@ -105,7 +105,7 @@ def from_json(line: Mapping[str, Any]) -> ChangeRecord:
     try:
         return ChangeRecord(
             stream_arn=str(line["stream_arn"]),
-            sequence_number=int(line["sequence_number"]),
+            sequence_number=SequenceNumber(line["sequence_number"]),
             event=Event(line["event"]),
             keys=decode_item(line["keys"]),
             old_image=_image(line["old_image"]),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cqrsctl.aws import aws_errors, error_code
+from cqrsctl.change import SequenceNumber
 from cqrsctl.errors import AwsError
 from cqrsctl.stream.lineage import Shard
 
@@ -77,6 +78,6 @@ def _shard(listed: Mapping[str, Any]) -> Shard:
     return Shard(
         shard_id=listed["ShardId"],
         parent_id=listed.get("ParentShardId"),
-        starting=int(numbers.get("StartingSequenceNumber") or 0),
-        ending=int(ending) if ending else None,
+        starting=SequenceNumber(numbers.get("StartingSequenceNumber") or "0"),
+        ending=SequenceNumber(ending) if ending else None,
     )

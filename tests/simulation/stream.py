@@ -167,7 +167,7 @@ class SimulatedStream:
         body: dict[str, Any] = {
             "ApproximateCreationDateTime": datetime.fromtimestamp(rounded, UTC),
             "Keys": {"ProductId": {"N": str(product_id)}},
-            "SequenceNumber": str(number),
+            "SequenceNumber": written(number),
             "SizeBytes": 100,
             "StreamViewType": "NEW_AND_OLD_IMAGES",
         }
@@ -271,7 +271,9 @@ class SimulatedStream:
         elif kind == "LATEST":
             after = shard.numbers[-1] if shard.numbers else shard.trimmed_through
         else:
-            after = int(parameters["SequenceNumber"]) - (kind == "AT_SEQUENCE_NUMBER")
+            asked = parameters["SequenceNumber"]
+            assert asked == written(int(asked)), "emulators know a sequence number only as they wrote it"
+            after = int(asked) - (kind == "AT_SEQUENCE_NUMBER")
             _refuse_trimmed(shard, after, "GetShardIterator")
         return {"ShardIterator": self._iterator(shard, after, new=True)}
 
@@ -352,10 +354,15 @@ def _refusal(code: str, operation: str, *, status: int = 400) -> ClientError:
     )
 
 
+def written(number: int) -> str:
+    """A sequence number as the stream writes it: with zeros in front, as DynamoDB Local does."""
+    return f"{number:030}"
+
+
 def _listed(shard: SimulatedShard) -> dict[str, Any]:
-    numbers = {"StartingSequenceNumber": str(shard.starting)}
+    numbers = {"StartingSequenceNumber": written(shard.starting)}
     if shard.ending is not None:
-        numbers["EndingSequenceNumber"] = str(shard.ending)
+        numbers["EndingSequenceNumber"] = written(shard.ending)
     listed: dict[str, Any] = {"ShardId": shard.shard_id, "SequenceNumberRange": numbers}
     if shard.parent_id is not None:
         listed["ParentShardId"] = shard.parent_id

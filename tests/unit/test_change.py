@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cqrsctl.change import SEQUENCE_RANGE, ChangeRecord, Event, stream_label_micros, version_of
+from cqrsctl.change import SEQUENCE_RANGE, ChangeRecord, Event, SequenceNumber, stream_label_micros, version_of
 
 TABLE = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products"
 OLD = f"{TABLE}/stream/2024-03-01T10:00:00.000"
@@ -78,3 +78,14 @@ def test_a_change_has_the_version_of_its_stream_and_sequence_number() -> None:
 def test_a_change_names_its_event_key_and_sequence_number() -> None:
     change = ChangeRecord(OLD, 7, Event.REMOVE, {"ProductId": "a1"}, None, None, datetime(2024, 3, 1, tzinfo=UTC))
     assert str(change) == "REMOVE of ProductId a1 (sequence number 7)"
+
+
+def test_a_sequence_number_compares_as_an_integer_and_keeps_the_zeros_it_came_with() -> None:
+    padded = SequenceNumber("000000000000000000042")
+
+    assert padded == 42
+    assert padded < SequenceNumber("100")
+    assert f"{padded}" == str(padded) == "000000000000000000042"
+    for text in ("", "-1", "1.5", "x", "１"):
+        with pytest.raises(ValueError, match="not a sequence number"):
+            SequenceNumber(text)
