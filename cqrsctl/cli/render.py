@@ -46,7 +46,7 @@ def rows(output: Output, columns: Sequence[str], records: Iterable[Mapping[str, 
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(columns)
             for record in records:
-                writer.writerow([_cell(record.get(column)) for column in columns])
+                writer.writerow([cell(record.get(column)) for column in columns])
         case Output.JSONL:
             for record in records:
                 sys.stdout.write(to_json(record) + "\n")
@@ -62,7 +62,7 @@ def one(output: Output, record: Mapping[str, Any]) -> None:
     elif output is Output.TABLE:
         grid = _grid()
         for name, value in record.items():
-            grid.add_row(_text(name, "bold"), _text(_cell(value)))
+            grid.add_row(_text(name, "bold"), _text(cell(value)))
         console(sys.stdout).print(grid)
     else:
         rows(output, list(record), [record])
@@ -175,7 +175,7 @@ def _table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None
     numeric = set(columns)
     cells = []
     for record in records:
-        cells.append([_cell(record.get(column)) for column in columns])
+        cells.append([cell(record.get(column)) for column in columns])
         numeric -= {c for c in columns if not isinstance(record.get(c), (int, Decimal, type(None)))}
     for index, column in enumerate(columns):
         if column in numeric and cells:
@@ -209,7 +209,8 @@ def _json_array(records: Iterable[Mapping[str, Any]]) -> None:
         sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text: in a table's cell, in CSV, in a line of `tail`."""
     match value:
         case None:
             return ""

@@ -144,5 +144,5 @@ def _line(change: ChangeRecord) -> Text:
 
 
 def _short(value: Value) -> str:
-    text = format(value, "f") if isinstance(value, Decimal) else render.printable(str(value))
+    text = render.printable(render.cell(value))
     return text if len(text) <= 60 else text[:59] + "…"
