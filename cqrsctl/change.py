@@ -64,7 +64,10 @@ def stream_label_micros(stream_arn: str) -> int:
     _, found, label = stream_arn.rpartition("/stream/")
     if not found:
         raise ValueError(f"not the ARN of a stream: {stream_arn}")
-    created = datetime.fromisoformat(label)
+    try:
+        created = datetime.fromisoformat(label)
+    except ValueError:
+        raise ValueError(f"the label {label!r} of {stream_arn} is no time") from None
     if created.tzinfo is None:
         created = created.replace(tzinfo=UTC)
     return (created - _EPOCH) // timedelta(microseconds=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.change import stream_label_micros
 from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
@@ -152,6 +153,14 @@ def require_stream(client: Any, name: str) -> str:
             hint="Switch it off and on again with cqrsctl: table disable-stream, then table enable-stream.",
             code="stream_view_type",
         )
+    try:
+        stream_label_micros(table.stream_arn)
+    except ValueError as error:
+        raise AwsError(
+            f"The changes of table {name!r} cannot be ordered: {error}.",
+            hint="This endpoint's streams differ from DynamoDB's; use another emulator.",
+            code="stream_label",
+        ) from error
     return table.stream_arn
 
 
