@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,11 @@ def _environment(file: _File, where: str, flags: Flags, variables: Mapping[str, 
         "endpoint_url": flags.endpoint_url,
     }
     settings.update({key: value for key, value in flagged.items() if value is not None})
+    endpoint = settings.get("endpoint_url")
+    if endpoint and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", endpoint):
+        raise ConfigurationError(
+            f"endpoint_url: {endpoint!r} is not a URL.", hint="It begins with http:// or https://."
+        )
     return Environment(
         name=name,
         embedded=from_file.embedded or name in EMBEDDED,

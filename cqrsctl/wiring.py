@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _EMBEDDED_REGION = "us-east-1"
 _EMBEDDED_KEY = "local"
+_NO_PROFILE = {"profile": (None, None, None, None)}
+"""The embedded stack needs none, so an AWS_PROFILE that does not exist does not matter."""
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _ATTEMPTS = 4
@@ -112,6 +114,7 @@ class Wiring:
     @cached_property
     def _session(self) -> Any:
         import boto3  # noqa: PLC0415
+        import botocore.session  # noqa: PLC0415
 
         from cqrsctl.aws import aws_errors  # noqa: PLC0415
 
@@ -119,6 +122,7 @@ class Wiring:
         with aws_errors("AWS profile"):
             if environment.embedded and environment.profile is None:
                 return boto3.Session(
+                    botocore_session=botocore.session.Session(session_vars=_NO_PROFILE),
                     aws_access_key_id=_EMBEDDED_KEY,
                     aws_secret_access_key=_EMBEDDED_KEY,
                     region_name=environment.region or _EMBEDDED_REGION,

@@ -43,7 +43,9 @@ def demo(
     environment = pristine(_ENVIRONMENT)
     state = State(environment.state_dir)
     stack.down(state, wipe=True)
-    demonstration = _Demonstration(Invocation(preset=environment, log_format=of(ctx).log_format), state.directory)
+    demonstration = _Demonstration(
+        Invocation(preset=environment, log_format=of(ctx).log_format), state.directory / "demo-files"
+    )
     try:
         demonstration.run(products)
         if keep:
@@ -65,6 +67,7 @@ class _Demonstration:
     def run(self, products: int) -> None:
         """Everything but the last step."""
         some = str(products // 5)
+        self._folder.mkdir(parents=True)
         self.step("An AWS endpoint and a MariaDB server, on free ports of this machine", "local up")
         self.step("The write model: a DynamoDB table with its stream", "table create")
         self._sample(products, 1, "products.csv")

@@ -85,9 +85,12 @@ def parse_duration(text: str) -> timedelta:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
-        return timedelta(seconds=float(number) * units[unit])
+        found = timedelta(seconds=float(number) * units[unit])
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is not a duration (30s, 15m, 2h, 1d)") from None
+        found = timedelta(-1)
+    if not timedelta(0) <= found <= timedelta(days=3_650):
+        raise typer.BadParameter(f"{text!r} is not a duration (30s, 15m, 2h, 1d)")
+    return found
 
 
 OutputOption = Annotated[

@@ -132,13 +132,8 @@ def _state(invocation: Invocation) -> State:
             f"Environment {invocation.environment.name!r} is not an embedded stack.",
             hint="Choose one with --env local, or set `embedded = true` for this one.",
         )
-    try:
-        from cqrsctl.local.state import State
-    except ModuleNotFoundError as error:
-        raise CqrsctlError(
-            f"The embedded stack needs {error.name}, which is not installed.",
-            hint="Install it with: pip install 'cqrsctl[local]'",
-        ) from error
+    from cqrsctl.local.state import State
+
     return State(invocation.environment.state_dir)
 
 

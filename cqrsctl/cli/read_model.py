@@ -70,7 +70,7 @@ def drop(
     )
     dropped = read_models.drop(of(ctx).wiring)
     of(ctx).note(f"Dropped {', '.join(dropped)}." if dropped else "Only bookkeeping was left; it is gone.")
-    return None
+    return None if output is Output.TABLE else render.one(output, {"dropped": dropped})
 
 
 def _show(ctx: typer.Context, output: Output) -> None:

@@ -171,7 +171,7 @@ def delete(
     make_all(client, calls)
     tables.wait_until_gone(client, name)
     invocation.note(f"Table {name!r} is deleted.")
-    return None
+    return None if output is Output.TABLE else render.one(output, {"name": name, "deleted": True})
 
 
 def _show(ctx: typer.Context, output: Output) -> None:

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 SERVICES = (emulator.NAME, mariadb.NAME)
 
+_OWN_FILES = (
+    "data",
+    "data.new",
+    "tmp",
+    "client",
+    "demo-files",
+    "*.log",
+    "stack.json",
+    "database.password",
+    "accounts.sql",
+)
+
 _LOST = {
     emulator.NAME: "its tables were in its memory and are gone",
     mariadb.NAME: "its data is kept",
@@ -135,10 +147,8 @@ def _stop(state: State, names: list[str]) -> None:
 
 
 def _wipe(directory: Path) -> None:
-    """Remove all but the lock, which another command may be waiting for."""
-    for path in directory.iterdir():
-        if path.name == "lock":
-            continue
+    """Remove what the stack made, and nothing else. The lock stays: another command may be waiting for it."""
+    for path in [found for pattern in _OWN_FILES for found in directory.glob(pattern)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

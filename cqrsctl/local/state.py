@@ -11,9 +11,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 from cqrsctl.errors import CqrsctlError
+
+try:
+    import psutil
+except ModuleNotFoundError as error:
+    raise CqrsctlError(
+        "The embedded stack needs psutil, which is not installed.",
+        hint="Install it with: pip install 'cqrsctl[local]'",
+    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, Position
 from cqrsctl.errors import CqrsctlError, UsageError
-from cqrsctl.projection.batch import batch_of
-from cqrsctl.projection.projector import Applied, Projector, Summary
+from cqrsctl.projection.batch import Applied, batch_of
+from cqrsctl.projection.projector import Projector, Summary
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.sink import MySqlSink, apply_rows, prepare
@@ -63,10 +63,20 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     )
     first = False
 
+    def current_arn() -> str | None:
+        return table.describe(run.wiring.dynamodb, environment.table).stream_arn
+
     def open_source(positions: Checkpoints) -> StreamReader:
         nonlocal first
         first = first or not positions
-        return StreamReader(run.wiring.streams, stream_arn, positions, run.clock, executor, ReaderOptions(beginning))
+        return StreamReader(
+            run.wiring.streams,
+            stream_arn,
+            positions,
+            run.clock,
+            executor,
+            ReaderOptions(beginning, current_arn=current_arn),
+        )
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
         projector = Projector(sink, open_source, run.projections, run.clock, run.progress, run.notice)
@@ -140,17 +150,18 @@ def _hint_at_older_items(run: Run) -> None:
 
 
 def _records(lines: Iterable[str]) -> Iterator[ChangeRecord]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield from_json(json.loads(line))
-        except ValueError as error:
-            raise CqrsctlError(
-                f"Line {number} is no change record: {error}. The lines before it may be applied already.",
-                hint="The file must be what `cqrsctl stream tail -o jsonl` wrote.",
-                code="bad_input",
-            ) from error
+    number = 0
+    try:
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield from_json(json.loads(line))
+    except ValueError as error:
+        raise CqrsctlError(
+            f"Line {number} is no change record: {error}. The lines before it may be applied already.",
+            hint="The file must be what `cqrsctl stream tail -o jsonl` wrote.",
+            code="bad_input",
+        ) from error
 
 
 def _count(summary: Summary, batch: Batch, applied: Applied) -> None:

@@ -2,7 +2,7 @@
 
 The table is scanned page by page, and each page compared with the same keys of the view; then the view's keys are
 walked, to find rows that have no item. What differs is looked at again, with consistent reads, until it is equal
-(it was in flight) or has stayed different for a while (it is drift). Memory does not grow with the table.
+(it was in flight) or has stayed different for a while (it is drift). Memory grows with the drift, not the table.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Key = tuple[Any, ...]
 CHECKED_AT_ONCE = 100
 """Also the most keys of a BatchGetItem."""
+MOST_SUSPECTS = 5_000
+"""So many keys that differ are waited for together."""
 
 
 class DriftKind(StrEnum):
@@ -75,50 +77,63 @@ class Verification:
         """Compare everything. Raises AwsError, DatabaseError."""
         environment = self.wiring.environment
         table.describe(self.wiring.dynamodb, environment.table)
+        suspects: list[Key] = []
         with connect(self.wiring.database) as connection:
             for items in products.scan(self.wiring.dynamodb, environment.table):
-                decoded = [decode_item(item) for item in items]
-                for begin in range(0, len(decoded), CHECKED_AT_ONCE):
-                    self._compare(connection, decoded[begin : begin + CHECKED_AT_ONCE])
-                self.result.items += len(decoded)
+                suspects += self._differing(connection, items)
+                self.result.items += len(items)
                 self.progress(self.result)
-            self._find_orphans(connection)
+                suspects = self._settle(connection, suspects, at_least=MOST_SUSPECTS)
+            for keys in self._rows(connection):
+                there = self._items(keys)
+                suspects += [key for key in keys if key not in there]
+                self.result.rows += len(keys)
+                self.progress(self.result)
+                suspects = self._settle(connection, suspects, at_least=MOST_SUSPECTS)
+            self._settle(connection, suspects, at_least=1)
         return self.result
 
-    def _compare(self, connection: Connection, items: Sequence[Item]) -> None:
-        suspects = self._differing(connection, {self._key(item): item for item in items})
-        self._settle(connection, suspects)
-
-    def _find_orphans(self, connection: Connection) -> None:
+    def _rows(self, connection: Connection) -> Iterator[list[Key]]:
         after: Key | None = None
         while keys := query.keys_after(connection, self.projection, after, CHECKED_AT_ONCE):
             connection.commit()
+            yield keys
             after = keys[-1]
-            self.result.rows += len(keys)
-            there = self._items(keys)
-            self._settle(connection, {key: DriftKind.ORPHAN for key in keys if key not in there})
-            self.progress(self.result)
 
-    def _settle(self, connection: Connection, suspects: dict[Key, DriftKind]) -> None:
-        """Look again at what differs, until it is equal, or the patience is at its end."""
+    def _settle(self, connection: Connection, suspects: list[Key], *, at_least: int) -> list[Key]:
+        """Once so many differ, look at them again until they are equal, or the patience is at its end."""
+        if len(suspects) < at_least:
+            return suspects
         begun = len(suspects)
         waited, pause = 0.0, 0.1
-        found: dict[Key, DriftRow] = {}
-        while suspects:
-            items = self._items(list(suspects))
-            found = {row.key: row for row in self._drift(connection, list(suspects), items)}
-            suspects = {key: row.kind for key, row in found.items()}
-            if waited >= self.patience_seconds:
+        while True:
+            found = self._still_differing(connection, suspects)
+            suspects = [row.key for row in found]
+            if not found or waited >= self.patience_seconds:
                 break
-            if suspects:
-                self.sleep(pause)
-                waited += pause
-                pause = min(pause * 2, 1.0)
-        self.result.drift += found.values() if suspects else ()
-        self.result.in_flight += begun - len(suspects)
+            self.sleep(pause)
+            waited += pause
+            pause = min(pause * 2, 1.0)
+        self.result.drift += found
+        self.result.in_flight += begun - len(found)
+        return []
 
-    def _differing(self, connection: Connection, items: dict[Key, Item]) -> dict[Key, DriftKind]:
-        return {row.key: row.kind for row in self._drift(connection, list(items), items)}
+    def _still_differing(self, connection: Connection, keys: list[Key]) -> list[DriftRow]:
+        """What differs now, by consistent reads."""
+        return [row for some in _chunks(keys) for row in self._drift(connection, some, self._items(some))]
+
+    def _differing(self, connection: Connection, page: list[dict[str, Any]]) -> list[Key]:
+        """The keys of a page of the table that do not look right at first sight."""
+        items: dict[Key, Item] = {}
+        for item in map(decode_item, page):
+            try:
+                items[self._key(item)] = item
+            except Misfit as misfit:
+                key = tuple(item.get(column.attribute) for column in self.projection.keys)
+                self.result.drift.append(
+                    DriftRow(self.projection.name, DriftKind.MISFIT, key, (str(misfit).partition(":")[0],))
+                )
+        return [row.key for some in _chunks(list(items)) for row in self._drift(connection, some, items)]
 
     def _drift(self, connection: Connection, keys: list[Key], items: dict[Key, Item]) -> Iterator[DriftRow]:
         rows = query.rows_by_key(connection, self.projection, keys)
@@ -155,6 +170,11 @@ class Verification:
 
     def _key(self, item: Item) -> Key:
         return tuple(column.of(item) for column in self.projection.keys)
+
+
+def _chunks(keys: list[Key]) -> Iterator[list[Key]]:
+    for begin in range(0, len(keys), CHECKED_AT_ONCE):
+        yield keys[begin : begin + CHECKED_AT_ONCE]
 
 
 def _attribute(kind: Kind, part: Any) -> Any:

@@ -44,6 +44,14 @@ class Batch:
     bad: BadRecord | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a transaction did: rows written, and rows whose guard found the same or a newer version."""
+
+    rows: int
+    stale: int
+
+
 def batch_of(pages: Iterable[Page], projections: Sequence[Projection]) -> Batch:
     """One batch of pages, at most one a shard, keeping the newest change of each key."""
     rows: dict[str, list[Row]] = {projection.name: [] for projection in projections}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-from cqrsctl.errors import StreamGap, TransientDatabaseError
-from cqrsctl.projection.batch import Batch, batch_of
+from cqrsctl.errors import Busy, StreamGap, TransientDatabaseError
+from cqrsctl.projection.batch import Applied, Batch, batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cqrsctl.projection.definition import Projection
 
 _PATIENCE = timedelta(minutes=5)
+_HICCUPS = (TransientDatabaseError, Busy)
+"""After a cut connection the lock may be held by our own, which the server has not given up yet."""
 _LONGEST_BACKOFF_SECONDS = 10.0
 
 
@@ -50,14 +52,6 @@ class Source(Protocol):
 
     def take(self) -> list[Page]:
         """The pages that are there, at most one a shard. Raises StreamGap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a transaction did: rows written, and rows whose guard found the same or a newer version."""
-
-    rows: int
-    stale: int
 
 
 class Sink(Protocol):
@@ -112,8 +106,8 @@ class Projector:
         try:
             while not self._retrying(stopped)(self._session, once, stopped):
                 pass
-        except TransientDatabaseError:
-            if not stopped():
+        except _HICCUPS:
+            if not stopped() or not self._was_open:
                 raise
         finally:
             self.sink.close()
@@ -132,7 +126,7 @@ class Projector:
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """A database that did not answer at the start is told at once: more likely a setting is wrong."""
-        return self._was_open and isinstance(error, TransientDatabaseError)
+        return self._was_open and isinstance(error, _HICCUPS)
 
     def _session(self, once: bool, stopped: Callable[[], bool]) -> bool:
         """Project from the checkpoints on: True at the end, False where a hiccup ended a session that got on."""
@@ -142,7 +136,7 @@ class Projector:
             self._was_open = True
             source = self.open_source(checkpoints)
             self._follow(source, once, stopped)
-        except TransientDatabaseError as error:
+        except _HICCUPS as error:
             self.sink.close()
             if self.summary.changes == before:
                 raise

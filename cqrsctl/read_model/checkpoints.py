@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import Position, SequenceNumber, ShardState
-from cqrsctl.errors import StreamGap
+from cqrsctl.errors import ConfigurationError, StreamGap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,8 @@ def read(connection: Connection, projections: Sequence[Projection], stream_arn: 
     """The stream's checkpoints; where projections differ, the position of the one furthest behind.
 
     What the others have already is refused by their guard. Raises StreamGap where a projection has checkpoints of
-    another stream only: what happened between the two streams was recorded nowhere.
+    another stream only: what happened between the two streams was recorded nowhere; and ConfigurationError where one
+    has none at all while others have.
     """
     names = [projection.name for projection in projections]
     marks = ", ".join(["%s"] * len(names))
@@ -39,13 +40,18 @@ def read(connection: Connection, projections: Sequence[Projection], stream_arn: 
             f"Projection {name} was fed by another stream, {before}, and never by {stream_arn}: the table was made "
             "anew, or its stream switched off and on. What changed in between was recorded nowhere."
         )
+    new = set(names) - {row["projection"] for row in here}
+    if here and new:
+        name = min(new)
+        raise ConfigurationError(
+            f"Projection {name} is new to this stream, which others follow already.",
+            hint=f"Bring it up first: cqrsctl project --once --projection {name}",
+            code="projection_new",
+        )
     positions: dict[str, list[Position]] = {}
     for row in here:
         positions.setdefault(row["shard"], []).append(_position(row))
-    return {
-        shard: min(found, key=_progress) if len(found) == len(names) else _unread(found[0])
-        for shard, found in positions.items()
-    }
+    return {shard: min(found, key=_progress) for shard, found in positions.items()}
 
 
 def write(
@@ -135,7 +141,3 @@ def _progress(position: Position) -> tuple[bool, bool, int]:
         position.state is ShardState.FINISHED,
         -1 if position.sequence_number is None else position.sequence_number,
     )
-
-
-def _unread(position: Position) -> Position:
-    return Position(position.shard_id, position.parent_id)

@@ -106,6 +106,7 @@ def create(connection: Connection, projections: Sequence[Projection]) -> list[st
     for projection in projections:
         if projection.name in known:
             _check_same(projection, known[projection.name])
+            _check_whole(connection, projection)
             continue
         connection.execute(table_ddl(projection, 1))
         connection.execute(view_ddl(projection, 1))
@@ -200,6 +201,8 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
 
 def _status(connection: Connection, projection: Projection, version: int, declaration: str) -> ProjectionStatus:
     table = physical_table(projection.name, version)
+    if table not in _physical_tables(connection, projection.name):
+        return ProjectionStatus(projection.name, projection.view, table, 0, 0, (f"table {table} is gone",))
     counted = {
         row["_deleted"]: row["n"]
         for row in connection.query(f"SELECT _deleted, COUNT(*) AS n FROM {quoted(table)} GROUP BY _deleted")
@@ -221,6 +224,15 @@ def _physical_tables(connection: Connection, projection: str) -> list[str]:
         (f"^{projection}_v[0-9]+$",),
     )
     return [row["name"] for row in found]
+
+
+def _check_whole(connection: Connection, projection: Projection) -> None:
+    if not _physical_tables(connection, projection.name):
+        raise DatabaseError(
+            f"Projection {projection.name} is registered, but its table is gone: a drop ended half-way.",
+            hint="Drop the rest, then make it anew: `cqrsctl read-model drop`, then `cqrsctl project`.",
+            code="read_model_damaged",
+        )
 
 
 def _check_same(projection: Projection, declaration: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
 from cqrsctl.errors import Busy
-from cqrsctl.projection.projector import Applied
+from cqrsctl.projection.batch import Applied
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 

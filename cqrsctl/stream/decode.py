@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.change import ChangeRecord, Event, SequenceNumber
+from cqrsctl.change import ChangeRecord, Event, SequenceNumber, stream_label_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,8 +103,9 @@ def to_json(change: ChangeRecord, shard_id: str) -> dict[str, Any]:
 def from_json(line: Mapping[str, Any]) -> ChangeRecord:
     """What `to_json` wrote. Raises ValueError where it is something else."""
     try:
+        stream_label_micros(line["stream_arn"])
         return ChangeRecord(
-            stream_arn=str(line["stream_arn"]),
+            stream_arn=line["stream_arn"],
             sequence_number=SequenceNumber(line["sequence_number"]),
             event=Event(line["event"]),
             keys=decode_item(line["keys"]),

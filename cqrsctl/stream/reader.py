@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.aws import TransientAwsError
 from cqrsctl.change import Page, Position, ShardState
+from cqrsctl.errors import StreamGap
 from cqrsctl.stream import lineage, shards
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from cqrsctl.change import Checkpoints
@@ -106,6 +107,8 @@ class ReaderOptions:
     beginning: Beginning = Beginning.HORIZON
     since: datetime | None = None
     only_shard: str | None = None
+    current_arn: Callable[[], str | None] | None = None
+    """Asks for the table's stream as it is now: a stream that was switched off and on again is another one."""
 
 
 class StreamReader:
@@ -171,6 +174,7 @@ class StreamReader:
         now = self._clock.monotonic()
         try:
             listed = dict(shards.describe(self._client, self.stream_arn).shards)
+            self._check_current()
         except TransientAwsError:
             if not self._list_failures:
                 self._list_failing_since = now
@@ -192,6 +196,14 @@ class StreamReader:
         self._first = False
         self._open_readable()
         return found
+
+    def _check_current(self) -> None:
+        current = self._options.current_arn() if self._options.current_arn else None
+        if current not in {None, self.stream_arn}:
+            raise StreamGap(
+                f"The table's stream is {current} now, no longer {self.stream_arn}: it was switched off and on. What "
+                "changed in between was recorded nowhere."
+            )
 
     def _is_new(self, shard: Shard) -> bool:
         return shard.shard_id not in self._positions
@@ -252,10 +264,11 @@ class StreamReader:
     def _wait(self) -> None:
         """Wait until a read is done, or the next is due."""
         now = self._clock.monotonic()
+        full = len(self._under_way) >= _MOST_READS_UNDER_WAY
         next_due = min(
             now + QUIET_POLL_SECONDS,
             self._list_due,
-            *(poll.due for poll in self._polls.values() if not poll.under_way),
+            *(poll.due for poll in self._polls.values() if not (full or poll.under_way)),
         )
         if self._under_way:
             wait(self._under_way, timeout=max(next_due - now, 0), return_when=FIRST_COMPLETED)

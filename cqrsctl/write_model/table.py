@@ -17,6 +17,7 @@ KEY = "ProductId"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
 STREAM_ON = {"StreamEnabled": True, "StreamViewType": VIEW_TYPE}
 _SETTLED = "ACTIVE"
+_BACKUPS_NOT_READY = "ContinuousBackupsUnavailableException"
 _UNKNOWN_OPERATION = "UnknownOperationException"
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 600
@@ -223,17 +224,29 @@ def create(
     spec.create_call().make(client)
     wait_until_active(client, spec.name, sleep)
     if spec.point_in_time_recovery:
-        _switch_recovery_on(client, spec, note)
+        _switch_recovery_on(client, spec, note, sleep)
     return True
 
 
-def _switch_recovery_on(client: Any, spec: TableSpec, note: Callable[[str], None]) -> None:
-    try:
-        spec.backups_call().make(client)
-    except AwsError as error:
-        if error_code(error) != _UNKNOWN_OPERATION:
-            raise
-        note("This endpoint knows no point-in-time recovery; the table is without it.")
+def _switch_recovery_on(
+    client: Any, spec: TableSpec, note: Callable[[str], None], sleep: Callable[[float], None]
+) -> None:
+    """Just after a table is active AWS may still be making its backups ready, and refuses until they are."""
+    for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
+        try:
+            spec.backups_call().make(client)
+        except AwsError as error:
+            if error_code(error) == _UNKNOWN_OPERATION:
+                return note("This endpoint knows no point-in-time recovery; the table is without it.")
+            if error_code(error) != _BACKUPS_NOT_READY:
+                raise
+            sleep(_POLL_SECONDS)
+        else:
+            return None
+    raise AwsError(
+        f"Table {spec.name!r} is created, but its point-in-time recovery could not be switched on.",
+        hint="Switch it on later: aws dynamodb update-continuous-backups",
+    )
 
 
 def _check_same(client: Any, spec: TableSpec, table: Table) -> None:

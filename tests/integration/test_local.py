@@ -98,6 +98,17 @@ def test_down_ends_its_processes_and_no_other_and_keeps_the_data(own: Cqrsctl) -
     assert "Nothing was running" in own.ok("local", "down").err
 
 
+def test_wiping_removes_nothing_that_the_stack_did_not_make(own: Cqrsctl) -> None:
+    directory = own.directory / "state" / "demo"
+    directory.mkdir(parents=True)
+    (directory / "precious.txt").write_text("mine")
+
+    own.ok("demo", "--products", "10")
+    own.ok("-e", "demo", "local", "down", "--wipe")
+
+    assert sorted(path.name for path in directory.iterdir()) == ["lock", "precious.txt"]
+
+
 def test_secrets_are_private_files_and_the_server_is_on_loopback_only(own: Cqrsctl) -> None:
     own.ok("local", "up")
     directory = own.directory / "state" / "local"

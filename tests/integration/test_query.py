@@ -110,6 +110,7 @@ def test_an_unknown_column_is_refused(connection: Connection) -> None:
         "SHOW TABLES",
         "EXPLAIN SELECT * FROM Product",
         "SELECT '; DELETE FROM Product' AS text",
+        "SELECT 'it''s into outfile' AS a, \"into \\\" /*! x */\" AS b /* into */ -- into",
     ],
 )
 def test_queries_run(connection: Connection, wiring: Wiring, sql: str) -> None:
@@ -141,6 +142,9 @@ def test_queries_run(connection: Connection, wiring: Wiring, sql: str) -> None:
         "WITH a AS (SELECT 1) DELETE FROM product_v1",
         "SELECT 1 INTO OUTFILE '/tmp/cqrsctl-out'",
         "SELECT 1 INTO/**/OUTFILE '/tmp/cqrsctl-out'",
+        "SELECT 1 /*! INTO OUTFILE '/tmp/cqrsctl-out' */",
+        "SELECT 1 /*M!100100 INTO @a */",
+        "SELECT 1 INTO @a",
         "SELECT write_it_too()",
         "SELECT NEXTVAL(numbers)",
         "DO 1",

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.change import ChangeRecord, Event, Item, Page, Position, ShardState, Value
-from cqrsctl.errors import Busy, DatabaseError, StreamGap, TransientDatabaseError
-from cqrsctl.projection.batch import Batch, batch_of
+from cqrsctl.change import ChangeRecord, Event, Item, Page, Position, SequenceNumber, ShardState, Value
+from cqrsctl.errors import Busy, ConfigurationError, DatabaseError, StreamGap, TransientDatabaseError
+from cqrsctl.projection.batch import Applied, Batch, batch_of
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
-from cqrsctl.projection.projector import Applied
 from cqrsctl.read_model import query, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import MySqlSink, lock_name, prepare
@@ -170,7 +169,7 @@ def test_a_batch_of_many_large_rows_is_split_over_statements(sink: MySqlSink, wi
         assert query.count(connection, PRODUCT, query.Filters()) == 6_000
 
 
-def test_several_projections_share_a_transaction_and_a_new_one_starts_from_the_horizon(wiring: Wiring) -> None:
+def test_a_new_projection_is_brought_up_alone_and_then_shares_the_transaction(wiring: Wiring) -> None:
     narrow = Projection(
         "stock",
         "Stock",
@@ -184,8 +183,16 @@ def test_several_projections_share_a_transaction_and_a_new_one_starts_from_the_h
     first.apply(batch(change(5, 1)))
     first.close()
     both = make_sink(wiring, projections=(PRODUCT, narrow))
+    with pytest.raises(ConfigurationError, match="Projection stock is new") as caught:
+        both.open()
+    assert "project --once --projection stock" in (caught.value.hint or "")
+    both.close()
+    alone = make_sink(wiring, projections=(narrow,))
+    assert alone.open() == {}
+    alone.apply(batch_of([Page((change(4, 1),), Position("shard-1", None, SequenceNumber("4")))], [narrow]))
+    alone.close()
 
-    assert both.open() == {"shard-1": Position("shard-1", None)}
+    assert both.open()["shard-1"].sequence_number == 4
     both.apply(batch_of([Page((change(5, 1), change(6, 2)), Position("shard-1", None, 6))], [PRODUCT, narrow]))
     assert both.open()["shard-1"].sequence_number == 6
     both.close()
@@ -236,6 +243,19 @@ def test_every_column_type_holds_its_values_exactly(wiring: Wiring) -> None:
         "F": "long\0text",
     }
     assert rows["a",] == expected
+
+
+def test_a_drop_that_ended_half_way_is_told_and_can_be_done_again(sink: MySqlSink, wiring: Wiring) -> None:
+    sink.apply(batch(change(1, 1)))
+    sink.close()
+    with connect(wiring.database) as connection:
+        connection.execute("DROP TABLE product_v1")
+        with pytest.raises(DatabaseError, match="a drop ended half-way"):
+            sink.open()
+        (status,) = schema.status(connection, [PRODUCT])
+        assert status.differences == ("table product_v1 is gone",)
+        schema.drop(connection, [PRODUCT])
+        assert connection.query("SHOW TABLES") == []
 
 
 def test_dropping_leaves_an_empty_database(sink: MySqlSink, wiring: Wiring) -> None:

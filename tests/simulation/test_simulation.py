@@ -14,10 +14,10 @@ from cqrsctl.aws import TransientAwsError, error_code
 from cqrsctl.change import Page, Position, ShardState, version_of
 from cqrsctl.errors import AwsError, StreamGap, TransientDatabaseError
 from cqrsctl.stream import lineage, shards
-from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
+from cqrsctl.stream.reader import RELIST_SECONDS, Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 from tests.simulation.stream import RETENTION, Faults, Product
-from tests.simulation.world import Crashes, Killed, World, a_world, simulate
+from tests.simulation.world import Crashes, InlineExecutor, Killed, World, a_world, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -671,3 +671,17 @@ def test_the_simulation_reaches_what_it_is_there_for() -> None:
     world.project(seconds=30)
     assert {"TRIM_HORIZON", "AFTER_SEQUENCE_NUMBER"} <= set(world.stream.iterator_types)
     assert any(records == 0 for _, records, _ in world.stream.served)
+
+
+def test_a_stream_that_is_another_one_now_is_a_gap_while_following() -> None:
+    world = a_world()
+    current = [world.stream.arn]
+    options = ReaderOptions(current_arn=lambda: current[0])
+    reader = StreamReader(world.stream, world.stream.arn, {}, world.clock, InlineExecutor(), options)
+    while not reader.caught_up:
+        reader.take()
+    current[0] = world.stream.arn + "1"
+    world.clock.sleep(RELIST_SECONDS)
+
+    with pytest.raises(StreamGap, match="switched off and on"):
+        reader.take()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from cqrsctl.aws import TransientAwsError
 from cqrsctl.change import Position, ShardState
 from cqrsctl.errors import StreamGap, TransientDatabaseError
+from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.definition import default_product
-from cqrsctl.projection.projector import Applied, Projector, Summary
+from cqrsctl.projection.projector import Projector, Summary
 from cqrsctl.projection.rows import Row
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from tests.simulation.stream import Faults, Product, SimulatedStream

@@ -1,0 +1,141 @@
+"""The projector's loop: what it waits out, and what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cqrsctl.change import ChangeRecord, Checkpoints, Event, Page, Position
+from cqrsctl.errors import Busy, CqrsctlError, TransientDatabaseError
+from cqrsctl.projection.batch import Applied, Batch
+from cqrsctl.projection.definition import default_product
+from cqrsctl.projection.projector import Projector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/Products/stream/2026-11-23T10:00:00.000"
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """A clock that moves when it is slept on."""
+
+    time: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass
+class Source:
+    """One page, then nothing."""
+
+    pages: list[Page]
+    caught_up: bool = True
+    shards_under_way: int = 1
+
+    def take(self) -> list[Page]:
+        return [self.pages.pop()] if self.pages else []
+
+
+@dataclass
+class Sink:
+    """A sink that fails as it is told to: `opens` and `applies` hold what each call in turn raises, or None."""
+
+    opens: list[CqrsctlError | None] = field(default_factory=list)
+    applies: list[CqrsctlError | None] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def open(self) -> Checkpoints:
+        self.calls.append("open")
+        self._fail(self.opens)
+        return {}
+
+    def apply(self, batch: Batch) -> Applied:
+        self.calls.append("apply")
+        self._fail(self.applies)
+        return Applied(sum(map(len, batch.rows.values())), 0)
+
+    def beat(self) -> None:
+        self.calls.append("beat")
+
+    def mark_gap(self, position: Position) -> None:
+        self.calls.append(f"gap {position.shard_id}")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def _fail(self, planned: list[CqrsctlError | None]) -> None:
+        if planned and (error := planned.pop(0)) is not None:
+            raise error
+
+
+def run(sink: Sink, stopped: Callable[[], bool] = lambda: False) -> tuple[Projector, list[str]]:
+    change = ChangeRecord(
+        ARN,
+        1,
+        Event.INSERT,
+        {"ProductId": Decimal(1)},
+        None,
+        {"ProductId": Decimal(1), "Name": "Lamp", "Price": Decimal(1)},
+        NOW,
+    )
+    notices: list[str] = []
+    projector = Projector(
+        sink,
+        lambda _: Source([Page((change,), Position("s", None, 1))]),
+        [default_product()],
+        Clock(),
+        lambda _: None,
+        notices.append,
+    )
+    projector.run(once=True, stopped=stopped)
+    return projector, notices
+
+
+def test_a_hiccup_while_applying_is_waited_out_from_the_checkpoints_on() -> None:
+    sink = Sink(applies=[TransientDatabaseError("gone"), TransientDatabaseError("gone"), None])
+
+    projector, notices = run(sink)
+
+    assert sink.calls == ["open", "apply", "close"] * 2 + ["open", "apply", "beat", "close"]
+    assert projector.summary.changes == 1
+    assert notices == ["gone Trying again."] * 2
+
+
+def test_a_lock_that_the_server_still_holds_for_a_cut_connection_is_waited_for() -> None:
+    sink = Sink(opens=[None, Busy("held"), Busy("held")], applies=[TransientDatabaseError("cut")])
+
+    projector, notices = run(sink)
+
+    assert projector.summary.changes == 1
+    assert notices == ["cut Trying again.", "held Trying again.", "held Trying again."]
+
+
+@pytest.mark.parametrize("error", [Busy("held"), TransientDatabaseError("down")])
+def test_at_the_start_nothing_is_waited_for(error: CqrsctlError) -> None:
+    with pytest.raises(type(error)):
+        run(Sink(opens=[error]))
+
+
+def test_a_database_that_stays_away_is_given_up_on() -> None:
+    with pytest.raises(TransientDatabaseError):
+        run(Sink(opens=[None], applies=[TransientDatabaseError("gone")] * 10_000))
+
+
+def test_stopping_while_the_database_is_away_ends_with_a_summary() -> None:
+    sink = Sink(applies=[TransientDatabaseError("gone")] * 10_000)
+
+    projector, _ = run(sink, stopped=lambda: len(sink.calls) > 5)
+
+    assert projector.summary.changes == 0
+    assert sink.calls[-1] == "close"
