@@ -129,7 +129,7 @@ def _refusal(what: str, error: ClientError) -> CqrsctlError:
             code="access_denied",
         )
     if code in _THROTTLED or status >= 500:
-        return TransientAwsError(f"{what}: {code or status}. {message}")
+        return TransientAwsError(f"{what}: {' '.join((code or str(status), message)).strip()}")
     return AwsError(f"{what}: {message or code}", hint=None, code=_snake(code))
 
 

@@ -81,6 +81,8 @@ class State:
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
+                # The emulator is no client of AWS: a profile that does not exist would make it fail.
+                env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

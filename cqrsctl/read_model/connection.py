@@ -203,7 +203,7 @@ def _translated(endpoint: Endpoint, error: pymysql.Error) -> CqrsctlError:
         return DatabaseError(f"{endpoint}: {text}.", hint=f"Grant it to {endpoint.user}.", code="database_permission")
     if number in _NOT_THERE:
         return ReadModelMissing(
-            f"{endpoint}: there is no read model yet. {text}.", hint="Make it with: cqrsctl read-model init"
+            f"{endpoint}: {text}.", hint="If there is no read model yet, make it with: cqrsctl read-model init"
         )
     if number in _HICCUPS or (number == 0 and isinstance(error, pymysql.err.InterfaceError)):
         return TransientDatabaseError(

@@ -123,6 +123,13 @@ def test_secrets_are_private_files_and_the_server_is_on_loopback_only(own: Cqrsc
     }
 
 
+def test_a_profile_that_does_not_exist_does_not_matter_to_the_stack(own: Cqrsctl) -> None:
+    own.variables["AWS_PROFILE"] = "nobody"
+    own.ok("local", "up")
+
+    own.ok("table", "create")
+
+
 def test_logs_are_printed_and_asked_for_too_early_say_so(own: Cqrsctl) -> None:
     assert own("local", "logs").code == 1
     own.ok("local", "up")
