@@ -99,7 +99,7 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
             batch = batch_of([Page(changes, Position("file", None))], run.projections)
             applied = apply_rows(connection, run.projections, batch)
             connection.commit()
-            _count(summary, batch, applied)
+            summary.count(batch, applied)
             run.progress(summary)
             if batch.bad:
                 raise batch.bad
@@ -145,7 +145,7 @@ def _hint_at_older_items(run: Run) -> None:
                 run.notice(
                     f"View {status.view} has {status.rows} rows, the table about {items} items: items last written "
                     "before the stream's window (24 hours, or since it was switched on) are in no change record. "
-                    "`cqrsctl verify` names them; putting them again brings them over."
+                    "`cqrsctl verify` names them; each comes over with its next change."
                 )
 
 
@@ -162,9 +162,3 @@ def _records(lines: Iterable[str]) -> Iterator[ChangeRecord]:
             hint="The file must be what `cqrsctl stream tail -o jsonl` wrote.",
             code="bad_input",
         ) from error
-
-
-def _count(summary: Summary, batch: Batch, applied: Applied) -> None:
-    summary.changes += batch.changes
-    summary.rows += applied.rows
-    summary.stale += applied.stale

@@ -84,6 +84,12 @@ class Summary:
     lag: timedelta = timedelta(0)
     caught_up: bool = False
 
+    def count(self, batch: Batch, applied: Applied) -> None:
+        """Add what one transaction did."""
+        self.changes += batch.changes
+        self.rows += applied.rows
+        self.stale += applied.stale
+
 
 @dataclass(slots=True)
 class Projector:
@@ -164,9 +170,7 @@ class Projector:
     def _apply(self, pages: Sequence[Page]) -> None:
         batch = batch_of(pages, self.projections)
         applied = self.sink.apply(batch)
-        self.summary.changes += batch.changes
-        self.summary.rows += applied.rows
-        self.summary.stale += applied.stale
+        self.summary.count(batch, applied)
         if batch.bad:
             raise batch.bad
 

@@ -30,9 +30,10 @@ _HINT = (
 
 
 class InvalidProduct(CqrsctlError):
-    """A field is missing or not what a product may have."""
+    """A field is missing or not what a product may have. In a file it makes a reject; in an argument, wrong usage."""
 
     code = "invalid_product"
+    exit_code = 2
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint=_HINT)

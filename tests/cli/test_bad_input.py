@@ -33,7 +33,7 @@ def test_a_price_that_cannot_be_kept_exactly_is_refused(cqrsctl: Cqrsctl, price:
 
     result = cqrsctl("product", "put", "1", "--name", "Lamp", f"--price={price}", "-o", "json")
 
-    assert result.code == 1
+    assert result.code == 2
     assert "Price" in error(result)["message"]
     assert cqrsctl("product", "get", "1").code == 1
 
@@ -42,7 +42,7 @@ def test_a_price_that_cannot_be_kept_exactly_is_refused(cqrsctl: Cqrsctl, price:
 def test_an_id_that_is_no_whole_number_of_63_bits_is_refused(cqrsctl: Cqrsctl, product: str) -> None:
     for command in (["get", product], ["delete", product], ["put", product, "--name", "x", "--price", "1"]):
         result = cqrsctl("product", *command, "-o", "json")
-        assert result.code == 1
+        assert result.code == 2
         assert "ProductId" in error(result)["message"]
 
 
@@ -54,7 +54,7 @@ def test_a_name_of_300_characters_is_refused_and_one_with_quotes_and_emoji_is_no
     refused = cqrsctl("product", "put", "2", "--name", "x" * 300, "--price", "1")
     cqrsctl.ok("project", "--once")
 
-    assert refused.code == 1
+    assert refused.code == 2
     assert "300 characters" in refused.err
     assert cqrsctl.ok("query", "get", "1", "-o", "json").json()["Name"] == name
     assert cqrsctl.ok("query", "list", "--name-like", "💡", "-o", "json").json()[0]["ProductId"] == 1

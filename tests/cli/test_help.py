@@ -75,6 +75,8 @@ def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> Non
         ["query", "sql", "SELECT 1 AS a, 2 AS a"],
         ["verify"],
         ["table", "disable-stream"],
+        ["read-model", "drop"],
+        ["table", "delete", "--yes"],
     ):
         cqrsctl.ok(*command, "-o", "json").json()
         for line in cqrsctl.ok(*command, "-o", "jsonl").out.splitlines() if command[0] == "query" else ():
