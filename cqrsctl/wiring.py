@@ -52,11 +52,17 @@ class Wiring:
 
     @cached_property
     def dynamodb(self) -> Any:
-        return self.client("dynamodb")
+        """DynamoDB; answers of Scan keep their raw body, for `wire.scan_page`."""
+        from cqrsctl.wire import keep_raw_bodies  # noqa: PLC0415 -- as below
+
+        return keep_raw_bodies(self.client("dynamodb"))
 
     @cached_property
     def streams(self) -> Any:
-        return self.client("dynamodbstreams")
+        """DynamoDB Streams; answers of GetRecords keep their raw body, for `wire.records_page`."""
+        from cqrsctl.wire import keep_raw_bodies  # noqa: PLC0415 -- as below
+
+        return keep_raw_bodies(self.client("dynamodbstreams"))
 
     def client(self, service: str) -> Any:
         """A boto3 client. Raises ConfigurationError where profile or region are wrong or missing."""

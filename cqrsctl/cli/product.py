@@ -13,8 +13,8 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, UsageError
-from cqrsctl.stream.decode import decode_item
 from cqrsctl.write_model import products, rows, table
 from cqrsctl.write_model import sample as samples
 from cqrsctl.write_model.importing import Importer, Progress

@@ -15,9 +15,9 @@ from cqrsctl.change import ChangeRecord, Event
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
+from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import streams
-from cqrsctl.stream.decode import to_json
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.tail import Selection, differences
 from cqrsctl.stream.tail import tail as tailed

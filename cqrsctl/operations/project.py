@@ -9,13 +9,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, Position
+from cqrsctl.codec import from_json
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.projection.batch import Applied, batch_of
 from cqrsctl.projection.projector import Projector, Summary
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.sink import MySqlSink, apply_rows, prepare
-from cqrsctl.stream.decode import from_json
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.write_model import table
 

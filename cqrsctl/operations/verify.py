@@ -12,10 +12,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl.codec import decode_item, encode_key
 from cqrsctl.projection.definition import Kind, Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
-from cqrsctl.stream.decode import decode_item, encode_value
 from cqrsctl.write_model import products, table
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ class Verification:
         """What differs now, by consistent reads."""
         return [row for some in _chunks(keys) for row in self._drift(connection, some, self._items(some))]
 
-    def _differing(self, connection: Connection, page: list[dict[str, Any]]) -> list[Key]:
+    def _differing(self, connection: Connection, page: list[Item]) -> list[Key]:
         """The keys of a page of the table that do not look right at first sight."""
         items: dict[Key, Item] = {}
-        for item in map(decode_item, page):
+        for item in page:
             try:
                 items[self._key(item)] = item
             except Misfit as misfit:
@@ -159,10 +159,12 @@ class Verification:
     def _items(self, keys: Sequence[Key]) -> dict[Key, Item]:
         """The keys' items as they are now, by consistent reads."""
         wanted = [
-            {
-                column.attribute: encode_value(_attribute(column.type.kind, part))
-                for column, part in zip(self.projection.keys, key, strict=True)
-            }
+            encode_key(
+                {
+                    column.attribute: _attribute(column.type.kind, part)
+                    for column, part in zip(self.projection.keys, key, strict=True)
+                }
+            )
             for key in keys
         ]
         found = products.get_many(self.wiring.dynamodb, self.wiring.environment.table, wanted)

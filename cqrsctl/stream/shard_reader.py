@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.aws import aws_errors, error_code
 from cqrsctl.change import Page, ShardState
 from cqrsctl.errors import AwsError, StreamGap
-from cqrsctl.stream.decode import decode_record
+from cqrsctl.wire import records_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,9 +87,9 @@ class ShardReader:
             self.iterator = self._new_iterator()
         with self._losses_told(), aws_errors("dynamodbstreams GetRecords"):
             answer = self.client.get_records(ShardIterator=self.iterator, Limit=PAGE_RECORDS)
-        records = answer["Records"]
-        self.iterator = answer.get("NextShardIterator")
-        changes = tuple(decode_record(record, self.stream_arn) for record in records)
+        page = records_page(answer, self.stream_arn)
+        self.iterator = page.next_iterator
+        changes = page.changes
         if changes:
             last = changes[-1]
             self.position = replace(self.position, sequence_number=last.sequence_number, record_time=last.created_at)
@@ -98,11 +98,10 @@ class ShardReader:
         since = self.position.since
         if since is not None:
             changes = tuple(change for change in changes if change.created_at >= since)
-        size = sum(record["dynamodb"].get("SizeBytes", 0) for record in records)
         return Read(
             page=Page(changes, self.position),
-            records=len(records),
-            full=len(records) >= PAGE_RECORDS or size >= FULL_PAGE_BYTES,
+            records=len(page.changes),
+            full=len(page.changes) >= PAGE_RECORDS or page.size_bytes >= FULL_PAGE_BYTES,
         )
 
     def _new_iterator(self, kind: str | None = None) -> str:

@@ -13,16 +13,18 @@ import cqrsctl
 
 ROOT = Path(cqrsctl.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-SHARED = {"change", "errors", "aws"}
+SHARED = {"change", "codec", "errors", "aws", "wire"}
 ROOMS: dict[str, set[str]] = {
     "change": set(),
     "errors": {"change"},
+    "codec": {"change"},
     "aws": {"errors"},
+    "wire": {"change", "codec", "errors"},
     "config": {"errors", "projection"},
     "write_model": SHARED,
     "stream": SHARED,
     "projection": {"change", "errors"},
-    "read_model": {"change", "errors", "projection"},
+    "read_model": {"change", "codec", "errors", "projection"},
     "local": {"errors"},
     "wiring": {*SHARED, "config", "local", "read_model"},
     "operations": {*SHARED, "config", "wiring", "write_model", "stream", "projection", "read_model", "local"},
@@ -41,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": set(),
 }
-PURE = ("change.py", "errors.py", "projection/definition.py", "projection/rows.py", "projection/batch.py")
+PURE = ("change.py", "codec.py", "errors.py", "projection/definition.py", "projection/rows.py", "projection/batch.py")
 
 
 def imports(path: Path) -> set[str]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cqrsctl.codec import decode_item
 from cqrsctl.projection.definition import default_product
-from cqrsctl.stream.decode import decode_item
 from cqrsctl.write_model.product import InvalidProduct, Product, product
 
 LAMP: dict[str, object] = {"ProductId": "7", "Name": "Lamp", "Price": "19.90", "OutOfStock": "false"}

@@ -6,8 +6,8 @@ from itertools import islice
 
 import pytest
 
+from cqrsctl.codec import decode_item
 from cqrsctl.projection.definition import default_product
-from cqrsctl.stream.decode import decode_item
 from cqrsctl.write_model import sample
 from cqrsctl.write_model.product import product
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cqrsctl.change import ChangeRecord, Event
-from cqrsctl.stream.decode import decode_item, decode_record, decode_value, encode_value, from_json, to_json
+from cqrsctl.codec import decode_item, decode_record, decode_value, encode_value, from_json, to_json
 
 GOLDEN = Path(__file__).parent / "golden"
 STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/2024-03-01T10:00:00.000"

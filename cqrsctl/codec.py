@@ -1,4 +1,4 @@
-"""Stream records become ChangeRecords.
+"""Items and change records, to and from DynamoDB's typed attribute values and JSON.
 
 One decoder for the three shapes a record comes in: boto3's parsed GetRecords (times are datetimes, binaries
 bytes), the Lambda event (times are epoch seconds, binaries base64 text), and our own JSON lines. Pure: standard
@@ -83,6 +83,11 @@ def encode_value(value: Value) -> dict[str, Any]:  # noqa: PLR0911 -- one line a
             return {"L": [encode_value(member) for member in value]}
         case _:
             return _encode_set(value)
+
+
+def encode_key(key: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
+    """A key as boto3 takes it: binaries stay bytes."""
+    return {name: {"B": value} if isinstance(value, bytes) else encode_value(value) for name, value in key.items()}
 
 
 def to_json(change: ChangeRecord, shard_id: str) -> dict[str, Any]:
