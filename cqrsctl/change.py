@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,6 @@ class Event(StrEnum):
     REMOVE = "REMOVE"
 
 
-@lru_cache(maxsize=64)
 def stream_label_micros(stream_arn: str) -> int:
     """The stream's label, which is its creation time, in microseconds since 1970.
 
@@ -75,11 +74,15 @@ def stream_label_micros(stream_arn: str) -> int:
 
 def version_of(stream_arn: str, sequence_number: int) -> int:
     """The version that a change gives its row; larger is later, also across streams of a table made anew."""
-    return stream_label_micros(stream_arn) * SEQUENCE_RANGE + sequence_number
+    return _first_version(stream_arn) + sequence_number
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRecord:
+@lru_cache(maxsize=64)
+def _first_version(stream_arn: str) -> int:
+    return stream_label_micros(stream_arn) * SEQUENCE_RANGE
+
+
+class ChangeRecord(NamedTuple):
     """One change of one item, as the stream tells it.
 
     `created_at` is rounded to the second (DynamoDB Local: to the minute): good for lag, no good for order.

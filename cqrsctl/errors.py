@@ -60,6 +60,23 @@ class TransientDatabaseError(DatabaseError):
     code = "database_unavailable"
 
 
+class TransactionConflict(TransientDatabaseError):
+    """A deadlock, or a lock that was waited for too long: the same transaction may succeed when it is run again."""
+
+    code = "transaction_conflict"
+
+
+class ValueRejected(DatabaseError):
+    """The database refused a row's values. `reason` is what it said, `projection` the one whose row it was."""
+
+    code = "value_rejected"
+
+    def __init__(self, message: str, reason: str, *, projection: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.projection = projection
+
+
 class StreamGap(CqrsctlError):
     """Changes left the stream before they were read; the read model cannot be brought up to date from it.
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "project": "Run the projector: changes become rows of the read model.",
     "read-model": "Create, inspect and drop the read model.",
     "query": "Query the read model.",
+    "dead-letter": "List, show, retry and discard dead letters.",
     "verify": "Compare the read model with the write model.",
 }
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""

@@ -16,6 +16,7 @@ from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import project as projecting
+from cqrsctl.projection.recovery import OnError
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock
 
@@ -37,6 +38,9 @@ def project(
     from_: Annotated[
         Beginning, typer.Option("--from", help="Where to begin; counts only where there is no checkpoint.")
     ] = Beginning.HORIZON,
+    on_error: Annotated[
+        OnError, typer.Option(help="What to do with a record that does not fit: stop before it, or set it aside.")
+    ] = OnError.STOP,
     input: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Replay change records that `stream tail -o jsonl` wrote.")
     ] = None,
@@ -52,6 +56,7 @@ def project(
     Examples:
       cqrsctl project --once
       cqrsctl project
+      cqrsctl project --on-error dead-letter
       cqrsctl project --input changes.jsonl
     """
     if input is not None and (once or dry_run):
@@ -60,7 +65,7 @@ def project(
     chosen = projecting.chosen(invocation.environment.projections, projection or ())
     clock = SystemClock()
     with _stopping(clock) as interrupted, render.live() as show:
-        run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note)
+        run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note, on_error)
         if input is None:
             summary = projecting.from_stream(run, once=once, beginning=from_, dry_run=dry_run)
         elif input == "-":
@@ -113,8 +118,10 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
 def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dry_run: bool) -> None:
     note(
         f"{'would apply' if dry_run else 'applied'} {summary.changes} changes to {summary.rows} rows, "
-        f"dead-lettered 0, lag {render.duration(summary.lag)}"
+        f"dead-lettered {summary.dead_lettered}, lag {render.duration(summary.lag)}"
     )
+    if summary.dead_lettered and not dry_run:
+        note("See what was set aside with: cqrsctl dead-letter list")
     if output is Output.TABLE:
         return
     render.one(
@@ -123,7 +130,7 @@ def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dr
             "changes": summary.changes,
             "rows": summary.rows,
             "stale": summary.stale,
-            "dead_lettered": 0,
+            "dead_lettered": summary.dead_lettered,
             "shards": summary.shards,
             "lag_seconds": summary.lag.total_seconds(),
             "caught_up": summary.caught_up,

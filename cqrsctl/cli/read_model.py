@@ -13,7 +13,7 @@ from cqrsctl.read_model.sink import prepare
 
 app = group("Create, inspect and drop the read model.")
 
-_COLUMNS = ("projection", "view", "table", "rows", "tombstones", "differences")
+_COLUMNS = ("projection", "view", "table", "rows", "tombstones", "dead_letters", "differences")
 _CHECKPOINT_COLUMNS = ("projection", "shard", "state", "sequence_number", "record_time", "updated_at")
 
 

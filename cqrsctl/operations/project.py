@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from cqrsctl.change import Page, Position
 from cqrsctl.codec import from_json
 from cqrsctl.errors import CqrsctlError, UsageError
-from cqrsctl.projection.batch import Applied, batch_of
+from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary
+from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
-from cqrsctl.read_model.sink import MySqlSink, apply_rows, prepare
+from cqrsctl.read_model.sink import MySqlSink, apply_once, prepare
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.write_model import table
 
@@ -40,6 +41,7 @@ class Run:
     clock: SystemClock
     progress: Callable[[Summary], None]
     notice: Callable[[str], None]
+    on_error: OnError = OnError.STOP
 
 
 def chosen(projections: Sequence[Projection], names: Sequence[str]) -> tuple[Projection, ...]:
@@ -79,7 +81,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
         )
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
-        projector = Projector(sink, open_source, run.projections, run.clock, run.progress, run.notice)
+        projector = Projector(sink, open_source, run.projections, run.clock, run.progress, run.notice, run.on_error)
         summary = projector.run(once=once, stopped=run.clock.stop.is_set)
     if first and summary.caught_up and not dry_run:
         _hint_at_older_items(run)
@@ -95,14 +97,14 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     records = _records(lines)
     prepare(run.wiring.database, run.projections)
     with connect(run.wiring.database) as connection:
-        while changes := tuple(islice(records, _REPLAY_CHANGES)):
-            batch = batch_of([Page(changes, Position("file", None))], run.projections)
-            applied = apply_rows(connection, run.projections, batch)
-            connection.commit()
-            summary.count(batch, applied)
+
+        def commit(batch: Batch) -> Applied:
+            return apply_once(connection, run.projections, batch)
+
+        applier = Applier(run.projections, run.on_error, commit, summary.count)
+        while some := list(islice(records, _REPLAY_CHANGES)):
+            applier.apply(_pages(some))
             run.progress(summary)
-            if batch.bad:
-                raise batch.bad
             if run.clock.stop.is_set():
                 break
     return summary
@@ -149,13 +151,22 @@ def _hint_at_older_items(run: Run) -> None:
                 )
 
 
-def _records(lines: Iterable[str]) -> Iterator[ChangeRecord]:
+def _pages(records: Iterable[tuple[str, ChangeRecord]]) -> list[Page]:
+    """One page a shard: records of a file, in its order."""
+    shards: dict[str, list[ChangeRecord]] = {}
+    for shard_id, change in records:
+        shards.setdefault(shard_id, []).append(change)
+    return [Page(tuple(changes), Position(shard_id, None)) for shard_id, changes in shards.items()]
+
+
+def _records(lines: Iterable[str]) -> Iterator[tuple[str, ChangeRecord]]:
     number = 0
     try:
         for line in lines:
             number += 1
             if line.strip():
-                yield from_json(json.loads(line))
+                content = json.loads(line)
+                yield str(content.get("shard_id", "")), from_json(content)
     except ValueError as error:
         raise CqrsctlError(
             f"Line {number} is no change record: {error}. The lines before it may be applied already.",

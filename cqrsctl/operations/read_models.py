@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.read_model import checkpoints, schema
+from cqrsctl.read_model import checkpoints, dead_letters, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import take_lock
 
@@ -35,6 +35,7 @@ def status(wiring: Wiring) -> ReadModelStatus:
                     "table": projection.table,
                     "rows": projection.rows,
                     "tombstones": projection.tombstones,
+                    "dead_letters": dead_letters.count(connection, projection.name),
                     "differences": "; ".join(projection.differences) or None,
                 }
                 for projection in found

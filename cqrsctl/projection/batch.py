@@ -5,43 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import Page, Position, ShardState
-from cqrsctl.errors import CqrsctlError
+from cqrsctl.change import Page, ShardState
 from cqrsctl.projection.definition import Misfit
-from cqrsctl.projection.rows import Row, newest_per_key, row_of
+from cqrsctl.projection.rows import Row, newest_per_key, row_of, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from cqrsctl.change import ChangeRecord
+    from cqrsctl.change import ChangeRecord, Position
     from cqrsctl.projection.definition import Projection
 
 
-class BadRecord(CqrsctlError):
-    """A record that does not fit the projection's columns."""
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A change that a projection cannot take, and why."""
 
-    code = "bad_record"
-
-    def __init__(self, projection: Projection, change: ChangeRecord, misfit: Misfit) -> None:
-        super().__init__(
-            f"{change} does not fit projection {projection.name}. {misfit}. "
-            "What stands before it in its shard was applied, nothing after it.",
-            hint="Declare a column that holds the value, then make the read model anew.",
-        )
+    projection: str
+    shard_id: str
+    change: ChangeRecord
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction applies: each projection's rows in key order, and the shards' new positions.
+    """What one transaction applies: each projection's rows in key order, dead letters, the shards' new positions.
 
-    `changes` counts the change records behind the rows. `bad` is the first record that did not fit; neither it
-    nor what follows it in its shard is in the batch.
+    `changes` counts the change records behind the rows and letters.
     """
 
     rows: Mapping[str, Sequence[Row]]
     positions: Sequence[Position]
     changes: int
-    bad: BadRecord | None = None
+    letters: Sequence[DeadLetter] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +47,40 @@ class Applied:
     stale: int
 
 
-def batch_of(pages: Iterable[Page], projections: Sequence[Projection]) -> Batch:
-    """One batch of pages, at most one a shard, keeping the newest change of each key."""
-    rows: dict[str, list[Row]] = {projection.name: [] for projection in projections}
-    positions: list[Position] = []
-    changes = 0
-    bad: BadRecord | None = None
-    for page in pages:
-        good = 0
+def batch_of(pages: Sequence[Page], projections: Sequence[Projection]) -> Batch:
+    """One batch of pages, at most one a shard: the newest change of each key, and those that do not fit as letters."""
+    rows: dict[str, Sequence[Row]] = {}
+    letters: list[DeadLetter] = []
+    for projection in projections:
+        made: list[Row] = []
+        for page in pages:
+            try:
+                made += rows_of(projection, page.changes)
+            except Misfit:
+                fitting, unfit = _sorted_out(projection, page)
+                made += fitting
+                letters += unfit
+        rows[projection.name] = newest_per_key(made)
+    return Batch(rows, [page.position for page in pages], sum(len(page.changes) for page in pages), letters)
+
+
+def cut(page: Page, count: int) -> tuple[Page, Page]:
+    """A page in two: its first changes, and the rest. The first part has one change at least."""
+    last = page.changes[count - 1]
+    between = replace(
+        page.position,
+        sequence_number=last.sequence_number,
+        record_time=last.created_at,
+        state=ShardState.OPEN,
+    )
+    return Page(page.changes[:count], between), Page(page.changes[count:], page.position)
+
+
+def _sorted_out(projection: Projection, page: Page) -> tuple[list[Row], list[DeadLetter]]:
+    fitting, unfit = [], []
+    for change in page.changes:
         try:
-            for change in page.changes:
-                made = [(projection.name, _row(projection, change)) for projection in projections]
-                for name, row in made:
-                    rows[name].append(row)
-                good += 1
-        except BadRecord as error:
-            bad = bad or error
-        changes += good
-        positions += _position_after(page, good)
-    newest = {name: newest_per_key(made) for name, made in rows.items()}
-    return Batch(newest, positions, changes, bad)
-
-
-def _row(projection: Projection, change: ChangeRecord) -> Row:
-    try:
-        return row_of(projection, change)
-    except Misfit as misfit:
-        raise BadRecord(projection, change, misfit) from misfit
-
-
-def _position_after(page: Page, good: int) -> list[Position]:
-    if good == len(page.changes):
-        return [page.position]
-    if good == 0:
-        return []
-    last = page.changes[good - 1]
-    return [
-        replace(
-            page.position,
-            sequence_number=last.sequence_number,
-            record_time=last.created_at,
-            state=ShardState.OPEN,
-        )
-    ]
+            fitting.append(row_of(projection, change))
+        except Misfit as misfit:
+            unfit.append(DeadLetter(projection.name, page.position.shard_id, change, str(misfit)))
+    return fitting, unfit

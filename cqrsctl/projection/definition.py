@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cqrsctl.change import Value
 
@@ -114,6 +114,7 @@ class Column:
     default: Value = None
     index: bool = False
     path: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _fit: Callable[[Value, tuple[int, ...]], SqlValue] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _IDENTIFIER.fullmatch(self.name):
@@ -125,22 +126,21 @@ class Column:
         if self.default is not None:
             self.type.fit(self.default)
         object.__setattr__(self, "path", tuple(self.attribute.split(".")))
+        object.__setattr__(self, "_fit", _FITTERS[self.type.kind])
 
     def of(self, image: Mapping[str, Value]) -> SqlValue:
         """This column's value in an item. Raises Misfit, naming the column."""
-        value: Value = image  # type: ignore[assignment]  # an item is a map of values
-        for part in self.path:
+        value = image.get(self.path[0])
+        for part in self.path[1:]:
             value = value.get(part) if isinstance(value, dict) else None
-            if value is None:
-                break
         if value is None:
             value = self.default
-        if value is None:
-            if self.required or self.key:
-                raise Misfit(f"{self.name}: the attribute {self.attribute} is missing")
-            return None
+            if value is None:
+                if self.required or self.key:
+                    raise Misfit(f"{self.name}: the attribute {self.attribute} is missing")
+                return None
         try:
-            fitted = self.type.fit(value)
+            fitted = self._fit(value, self.type.sizes)
         except Misfit as misfit:
             raise Misfit(f"{self.name}: {misfit}") from None
         if self.key and isinstance(fitted, str) and fitted.endswith(" "):
@@ -197,14 +197,18 @@ class Projection:
 
 def _fit_bigint(value: Value, _: tuple[int, ...]) -> SqlValue:
     number = _number(value)
-    if number != number.to_integral_value() or not -(2**63) <= number < 2**63:
+    whole = int(number)
+    if whole != number or not -(2**63) <= whole < 2**63:
         raise Misfit(f"{_short(value)} is not a whole number of 64 bits")
-    return int(number)
+    return whole
 
 
 def _fit_decimal(value: Value, sizes: tuple[int, ...]) -> SqlValue:
     precision, scale = sizes
     number = _number(value)
+    _, written, place = number.as_tuple()
+    if -scale <= int(place) <= 0 and len(written) + int(place) <= precision - scale:
+        return number
     digits, exponent = _significant(number)
     if -exponent > scale:
         raise Misfit(f"{_short(value)} has more than {scale} decimals")

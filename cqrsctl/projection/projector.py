@@ -11,22 +11,25 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from tenacity import Retrying, retry_if_exception, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cqrsctl.errors import Busy, StreamGap, TransientDatabaseError
-from cqrsctl.projection.batch import Applied, Batch, batch_of
+from cqrsctl.errors import Busy, StreamGap, TransactionConflict, TransientDatabaseError
+from cqrsctl.projection.recovery import Applier, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from cqrsctl.change import Checkpoints, Page, Position
+    from cqrsctl.projection.batch import Applied, Batch
     from cqrsctl.projection.definition import Projection
 
 _PATIENCE = timedelta(minutes=5)
 _HICCUPS = (TransientDatabaseError, Busy)
 """After a cut connection the lock may be held by our own, which the server has not given up yet."""
 _LONGEST_BACKOFF_SECONDS = 10.0
+_CONFLICTS_IN_A_ROW = 5
+"""So often a transaction is run again on its connection; after that the connection is given up."""
 
 
 class Clock(Protocol):
@@ -61,7 +64,10 @@ class Sink(Protocol):
         """Connect, take the projector's lock, read the checkpoints. Raises Busy, StreamGap."""
 
     def apply(self, batch: Batch) -> Applied:
-        """Apply a batch in one transaction."""
+        """Apply a batch in one transaction, all of it or nothing.
+
+        Raises ValueRejected and TransactionConflict, after which the sink is still open.
+        """
 
     def beat(self) -> None:
         """Tell the database, now and then, that the projector lives."""
@@ -80,6 +86,7 @@ class Summary:
     changes: int = 0
     rows: int = 0
     stale: int = 0
+    dead_lettered: int = 0
     shards: int = 0
     lag: timedelta = timedelta(0)
     caught_up: bool = False
@@ -89,6 +96,7 @@ class Summary:
         self.changes += batch.changes
         self.rows += applied.rows
         self.stale += applied.stale
+        self.dead_lettered += len(batch.letters)
 
 
 @dataclass(slots=True)
@@ -101,6 +109,7 @@ class Projector:
     clock: Clock
     progress: Callable[[Summary], None]
     notice: Callable[[str], None]
+    on_error: OnError = OnError.STOP
     summary: Summary = field(default_factory=Summary)
     _was_open: bool = False
 
@@ -141,7 +150,7 @@ class Projector:
             checkpoints = self.sink.open()
             self._was_open = True
             source = self.open_source(checkpoints)
-            self._follow(source, once, stopped)
+            self._follow(source, self._applier(stopped), once, stopped)
         except _HICCUPS as error:
             self.sink.close()
             if self.summary.changes == before:
@@ -150,7 +159,17 @@ class Projector:
             return False
         return True
 
-    def _follow(self, source: Source, once: bool, stopped: Callable[[], bool]) -> None:
+    def _applier(self, stopped: Callable[[], bool]) -> Applier:
+        again = Retrying(
+            retry=retry_if_exception_type(TransactionConflict),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            stop=lambda state: stopped() or stop_after_attempt(_CONFLICTS_IN_A_ROW)(state),
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+        return Applier(self.projections, self.on_error, lambda batch: again(self.sink.apply, batch), self.summary.count)
+
+    def _follow(self, source: Source, applier: Applier, once: bool, stopped: Callable[[], bool]) -> None:
         while not stopped():
             try:
                 pages = source.take()
@@ -159,20 +178,13 @@ class Projector:
                     self.sink.mark_gap(gap.position)
                 raise
             if pages:
-                self._apply(pages)
+                applier.apply(pages)
             else:
                 self.sink.beat()
             self._measure(source, pages)
             self.progress(self.summary)
             if once and source.caught_up and not pages:
                 return
-
-    def _apply(self, pages: Sequence[Page]) -> None:
-        batch = batch_of(pages, self.projections)
-        applied = self.sink.apply(batch)
-        self.summary.count(batch, applied)
-        if batch.bad:
-            raise batch.bad
 
     def _measure(self, source: Source, pages: Sequence[Page]) -> None:
         self.summary.shards = source.shards_under_way

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cqrsctl.change import Event
 from cqrsctl.projection.definition import Misfit
@@ -12,13 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from cqrsctl.change import ChangeRecord, Item
+    from cqrsctl.change import ChangeRecord
     from cqrsctl.projection.definition import Projection, SqlValue
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the physical table. A tombstone (`deleted`) keeps only its key and version."""
+class Row(NamedTuple):
+    """A row of the physical table. A tombstone (`deleted`) keeps only its key and version.
+
+    A named tuple, as ChangeRecord is: they are made by the hundred thousand.
+    """
 
     key: tuple[Any, ...]
     values: tuple[SqlValue, ...]
@@ -29,25 +30,34 @@ class Row:
 
 def row_of(projection: Projection, change: ChangeRecord) -> Row:
     """The row that a change leaves behind. Raises Misfit where the item does not fit the columns exactly."""
-    if projection.key_attributes != change.keys.keys():
-        raise Misfit(
-            f"the table's key is {', '.join(sorted(change.keys))}, "
-            f"but projection {projection.name} has the key {', '.join(sorted(projection.key_attributes))}"
+    return rows_of(projection, (change,))[0]
+
+
+def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row]:
+    """The rows that changes leave behind. Raises Misfit where one of them does not fit."""
+    keys, values = projection.keys, projection.values
+    nothing: tuple[SqlValue, ...] = (None,) * len(values)
+    rows = []
+    for change in changes:
+        if projection.key_attributes != change.keys.keys():
+            raise Misfit(
+                f"the table's key is {', '.join(sorted(change.keys))}, "
+                f"but projection {projection.name} has the key {', '.join(sorted(projection.key_attributes))}"
+            )
+        deleted = change.event is Event.REMOVE
+        image = change.new_image
+        if image is None and not deleted:
+            raise Misfit("the record has no new image; the stream's view type must include new images")
+        rows.append(
+            Row(
+                tuple([column.of(change.keys) for column in keys]),
+                nothing if deleted or image is None else tuple([column.of(image) for column in values]),
+                change.version,
+                deleted,
+                change.created_at,
+            )
         )
-    deleted = change.event is Event.REMOVE
-    values: tuple[SqlValue, ...]
-    if deleted:
-        values = (None,) * len(projection.values)
-    else:
-        image = _new_image(change)
-        values = tuple(column.of(image) for column in projection.values)
-    return Row(
-        key=tuple(column.of(change.keys) for column in projection.keys),
-        values=values,
-        version=change.version,
-        deleted=deleted,
-        changed_at=change.created_at,
-    )
+    return rows
 
 
 def newest_per_key(rows: Iterable[Row]) -> list[Row]:
@@ -58,9 +68,3 @@ def newest_per_key(rows: Iterable[Row]) -> list[Row]:
         if known is None or row.version > known.version:
             newest[row.key] = row
     return [newest[key] for key in sorted(newest)]
-
-
-def _new_image(change: ChangeRecord) -> Item:
-    if change.new_image is None:
-        raise Misfit("the record has no new image; the stream's view type must include new images")
-    return change.new_image

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.definition import Kind
-from cqrsctl.read_model.connection import ReadModelMissing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
 COLLATION = "utf8mb4_unicode_520_ci"
 """Knows characters beyond the first plane, and both MySQL 8.0 and MariaDB have it."""
 
-_BOOKKEEPING = (
+_BOOKKEEPING = {
     # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from.
-    """
+    "cqrs_projection": """
     CREATE TABLE IF NOT EXISTS cqrs_projection (
         name             VARCHAR(40)  NOT NULL PRIMARY KEY,
         view_name        VARCHAR(64)  NOT NULL,
@@ -36,7 +35,7 @@ _BOOKKEEPING = (
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # How far each projection has read each shard: written in the same transaction as the rows.
-    """
+    "cqrs_checkpoint": """
     CREATE TABLE IF NOT EXISTS cqrs_checkpoint (
         projection      VARCHAR(40)    NOT NULL,
         stream          VARCHAR(255)   NOT NULL,
@@ -51,15 +50,29 @@ _BOOKKEEPING = (
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # One row: when the projector last wrote, and who it is. Read on a reader, it tells that reader's staleness.
-    """
+    "cqrs_heartbeat": """
     CREATE TABLE IF NOT EXISTS cqrs_heartbeat (
         id      TINYINT      NOT NULL PRIMARY KEY,
         beat_at DATETIME(6)  NOT NULL,
         holder  VARCHAR(255) NOT NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
-)
-_BOOKKEEPING_TABLES = ("cqrs_projection", "cqrs_checkpoint", "cqrs_heartbeat")
+    # Changes that did not fit, whole, until someone retries or discards them; written in the same transaction too.
+    "cqrs_dead_letter": """
+    CREATE TABLE IF NOT EXISTS cqrs_dead_letter (
+        id              BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        projection      VARCHAR(40)     NOT NULL,
+        stream          VARCHAR(255)    NOT NULL,
+        shard           VARCHAR(65)     NOT NULL,
+        sequence_number VARCHAR(40)     NOT NULL,
+        record          LONGTEXT        NOT NULL,
+        error           TEXT            NOT NULL,
+        first_seen      DATETIME(6)     NOT NULL,
+        attempts        INT UNSIGNED    NOT NULL,
+        UNIQUE KEY (projection, stream, shard, sequence_number)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ def physical_table(projection: str, version: int) -> str:
 
 def statements(projections: Sequence[Projection]) -> list[str]:
     """Everything that `create` would run on an empty database, for --dry-run."""
-    made = [_dedented(text) for text in _BOOKKEEPING]
+    made = [_dedented(text) for text in _BOOKKEEPING.values()]
     for projection in projections:
         made += [table_ddl(projection, 1), view_ddl(projection, 1)]
     return made
@@ -123,12 +136,16 @@ def create(connection: Connection, projections: Sequence[Projection]) -> list[st
 
 def _declarations(connection: Connection) -> dict[str, str]:
     """What each projection's tables were made from. The bookkeeping tables are made where they are missing."""
-    try:
-        rows = connection.query("SELECT name, declaration FROM cqrs_projection")
-    except ReadModelMissing:
-        for text in _BOOKKEEPING:
+    found = connection.query(
+        "SELECT table_name AS name FROM information_schema.tables"
+        f" WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(_BOOKKEEPING))})",
+        tuple(_BOOKKEEPING),
+    )
+    there = {row["name"] for row in found}
+    for name, text in _BOOKKEEPING.items():
+        if name not in there:
             connection.execute(text)
-        return {}
+    rows = connection.query("SELECT name, declaration FROM cqrs_projection")
     return {row["name"]: row["declaration"] for row in rows}
 
 
@@ -190,12 +207,13 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
             connection.execute(f"DROP TABLE {quoted(table)}")
             dropped.append(table)
         connection.execute(f"DROP VIEW IF EXISTS {quoted(projection.view)}")
-        connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection.name,))
+        for table in ("cqrs_checkpoint", "cqrs_dead_letter"):
+            connection.execute(f"DELETE FROM {table} WHERE projection = %s", (projection.name,))
         connection.execute("DELETE FROM cqrs_projection WHERE name = %s", (projection.name,))
         connection.commit()
     if not connection.query("SELECT name FROM cqrs_projection"):
-        for table in _BOOKKEEPING_TABLES:
-            connection.execute(f"DROP TABLE {table}")
+        for table in _BOOKKEEPING:
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
     return dropped
 
 

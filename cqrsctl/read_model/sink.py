@@ -7,16 +7,18 @@ import hashlib
 import os
 import socket
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from cqrsctl.change import ShardState
-from cqrsctl.errors import Busy
+from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError, ValueRejected
 from cqrsctl.projection.batch import Applied
-from cqrsctl.read_model import checkpoints, schema
-from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model import checkpoints, dead_letters, schema
+from cqrsctl.read_model.connection import ReadModelMissing, connect, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from cqrsctl.change import Checkpoints, Position
     from cqrsctl.projection.batch import Batch
@@ -54,24 +56,33 @@ class MySqlSink:
         self.close()
         prepare(self._endpoint, self._projections)
         self._open = connect(self._endpoint)
+        self._open.require_writable()
         take_lock(self._open, self._endpoint.database, self._projections)
         self._write_beat()
         checkpoints.forget_finished(self._open, self._stream_arn)
         return checkpoints.read(self._open, self._projections, self._stream_arn)
 
     def apply(self, batch: Batch) -> Applied:
-        """Apply a batch: all of it, or nothing. Raises TransientDatabaseError, DatabaseError."""
+        """Apply a batch: all of it, or nothing.
+
+        Raises ValueRejected and TransactionConflict, after which the connection is still good; and
+        TransientDatabaseError, DatabaseError.
+        """
         connection = self._connection
-        try:
-            applied = apply_rows(connection, self._projections, batch)
+
+        def with_positions() -> None:
             checkpoints.write(connection, self._projections, self._stream_arn, batch.positions)
             self._write_beat()
-            connection.commit()
+            require_lock(connection, self._endpoint.database, self._projections)
+
+        try:
+            return apply_once(connection, self._projections, batch, with_positions)
+        except (ValueRejected, TransactionConflict):
+            raise
         except BaseException:
             # Whatever was under way is given up with its connection; the checkpoint tells how far it came.
             self.close()
             raise
-        return applied
 
     def beat(self) -> None:
         """Write the heartbeat, if the last is older than a few seconds."""
@@ -121,6 +132,27 @@ def prepare(endpoint: Endpoint, projections: Sequence[Projection]) -> list[str]:
         return schema.create(connection, projections)
 
 
+def apply_once(
+    connection: Connection,
+    projections: Sequence[Projection],
+    batch: Batch,
+    with_it: Callable[[], None] = lambda: None,
+) -> Applied:
+    """Apply a batch's rows and dead letters in a transaction of their own, and what else belongs in it.
+
+    Raises ValueRejected and TransactionConflict, with the transaction rolled back.
+    """
+    try:
+        applied = apply_rows(connection, projections, batch)
+        dead_letters.write(connection, batch.letters)
+        with_it()
+        connection.commit()
+    except (ValueRejected, TransactionConflict):
+        connection.rollback()
+        raise
+    return applied
+
+
 def apply_rows(connection: Connection, projections: Sequence[Projection], batch: Batch) -> Applied:
     """Upsert a batch's rows into every table that is active or being built, within the running transaction."""
     names = [projection.name for projection in projections]
@@ -148,49 +180,61 @@ def apply_rows(connection: Connection, projections: Sequence[Projection], batch:
 
 def _upsert(connection: Connection, projection: Projection, version: int, rows: Sequence[Row]) -> tuple[int, int]:
     written = stale = 0
-    for chunk in _chunks(rows):
-        parameters: list[Any] = []
-        for row in chunk:
-            parameters += (*row.key, *row.values, row.version, row.deleted, checkpoints.naive(row.changed_at))
-        done, refused = connection.upsert(upsert_sql(projection, version, len(chunk)), parameters, len(chunk))
+    for sql, count in upserts(projection, version, rows):
+        try:
+            done, refused = connection.upsert(sql, count)
+        except ValueRejected as rejection:
+            rejection.projection = projection.name
+            raise
         written += done
         stale += refused
     return written, stale
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Rows for one statement each: not too many, and well below the server's max_allowed_packet (16 MB)."""
-    chunk: list[Row] = []
-    size = 0
-    for row in rows:
-        weight = sum(len(value) for value in (*row.key, *row.values) if isinstance(value, (str, bytes)))
-        if chunk and (len(chunk) == ROWS_A_STATEMENT or size + weight > _STATEMENT_CHARACTERS):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(row)
-        size += weight
-    if chunk:
-        yield chunk
+def upserts(projection: Projection, version: int, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+    """The guarded upserts of rows, each with its number of rows: an older or equal version changes nothing.
 
-
-def upsert_sql(projection: Projection, version: int, rows: int) -> str:
-    """The guarded upsert of so many rows: an older or equal version changes nothing.
-
-    Assignments run from left to right and see the values already assigned, so _version comes last.
+    A statement has not too many rows, and stays well below the server's max_allowed_packet (16 MB).
     """
     keys = [schema.quoted(column.name) for column in projection.keys]
     values = [schema.quoted(column.name) for column in projection.values]
     guarded = [*values, "_deleted", "_changed_at", "_applied_at", "_version"]
+    # Assignments run from left to right and see the values already assigned, so _version comes last.
     assignments = ",\n    ".join(
         f"{name} = IF(VALUES(_version) > _version, VALUES({name}), {name})" for name in guarded
     )
-    marks = "(" + ", ".join(["%s"] * (len(projection.columns) + 3)) + ", NOW(6))"
-    return (
+    head = (
         f"INSERT INTO {schema.quoted(schema.physical_table(projection.name, version))}\n"
         f"    ({', '.join([*keys, *values])}, _version, _deleted, _changed_at, _applied_at)\n"
-        f"VALUES {', '.join([marks] * rows)}\n"
-        f"ON DUPLICATE KEY UPDATE\n    {assignments}"
+        "VALUES "
     )
+    tail = f"\nON DUPLICATE KEY UPDATE\n    {assignments}"
+    for chunk in _chunks(map(_cells, rows)):
+        yield head + ",\n".join(chunk) + tail, len(chunk)
+
+
+def _cells(row: Row) -> str:
+    cells = [literal(value) for value in (*row.key, *row.values, row.version, row.deleted)]
+    return f"({', '.join(cells)}, {_time_literal(row.changed_at)}, NOW(6))"
+
+
+@lru_cache(maxsize=1_024)
+def _time_literal(moment: datetime) -> str:
+    """Many changes have the same time: DynamoDB rounds it to the second."""
+    return literal(checkpoints.naive(moment))
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        if chunk and (len(chunk) == ROWS_A_STATEMENT or size + len(text) > _STATEMENT_CHARACTERS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    if chunk:
+        yield chunk
 
 
 def take_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
@@ -204,6 +248,17 @@ def take_lock(connection: Connection, database: str, projections: Sequence[Proje
                 f"Projection {projection.name} is held by another projector: {who}.",
                 hint="Stop that one first. Its lock ends with its database connection.",
             )
+
+
+def require_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
+    """Raises TransientDatabaseError where a lock that was taken is not this connection's any more.
+
+    It goes with the connection, but a proxy may have changed the server behind one.
+    """
+    for projection in projections:
+        name = lock_name(database, projection.name)
+        if connection.query("SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held", (name,))[0]["held"] != 1:
+            raise TransientDatabaseError(f"The lock of projection {projection.name} was lost.", code="lock_lost")
 
 
 def lock_name(database: str, projection: str) -> str:

@@ -163,11 +163,15 @@ class StreamReader:
 
         Raises ShardLost, and AwsError where AWS refuses, or does not answer for five minutes.
         """
-        if self._clock.monotonic() >= self._list_due and (found := self._list_shards()):
-            return found
+        if self._clock.monotonic() >= self._list_due:
+            found = self._list_shards()
+            if found or not self._polls:
+                return found
         self._begin_reads()
         self._wait()
-        return [page for future in [f for f in self._under_way if f.done()] for page in self._finish(future)]
+        pages = [page for future in [f for f in self._under_way if f.done()] for page in self._finish(future)]
+        self._begin_reads()  # the next pages come while these are applied
+        return pages
 
     def _list_shards(self) -> list[Page]:
         """List the shards anew; those not known before come as pages without changes, to be registered."""

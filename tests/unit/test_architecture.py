@@ -43,7 +43,15 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": set(),
 }
-PURE = ("change.py", "codec.py", "errors.py", "projection/definition.py", "projection/rows.py", "projection/batch.py")
+PURE = (
+    "change.py",
+    "codec.py",
+    "errors.py",
+    "projection/definition.py",
+    "projection/rows.py",
+    "projection/batch.py",
+    "projection/recovery.py",
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -62,7 +61,7 @@ def test_a_remove_leaves_a_tombstone_with_its_key_and_version() -> None:
 
 
 def test_a_remove_needs_no_images() -> None:
-    keys_only = replace(change(Event.REMOVE, None), old_image=None)
+    keys_only = change(Event.REMOVE, None)._replace(old_image=None)
     assert row_of(default_product(), keys_only).deleted
 
 
@@ -91,12 +90,12 @@ def test_a_stream_without_new_images_is_refused(event: Event) -> None:
 def test_a_table_with_a_sort_key_does_not_match_a_key_without_one(event: Event) -> None:
     keys: Item = {"ProductId": Decimal(7), "Version": Decimal(1)}
     with pytest.raises(Misfit, match="the table's key is ProductId, Version, but projection product has the key Prod"):
-        row_of(default_product(), replace(change(event, LAMP), keys=keys))
+        row_of(default_product(), change(event, LAMP)._replace(keys=keys))
 
 
 def test_a_key_that_the_table_does_not_have_is_refused() -> None:
     with pytest.raises(Misfit, match="the table's key is Sku, but"):
-        row_of(default_product(), replace(change(Event.INSERT, LAMP), keys={"Sku": "a"}))
+        row_of(default_product(), change(Event.INSERT, LAMP)._replace(keys={"Sku": "a"}))
 
 
 def test_a_key_of_two_columns_stands_in_the_order_of_the_declaration() -> None:
@@ -110,7 +109,7 @@ def test_a_key_of_two_columns_stands_in_the_order_of_the_declaration() -> None:
         ),
     )
     keys: Item = {"ProductId": Decimal(7), "Place": "Ulm"}
-    stocked = replace(change(Event.INSERT, {**keys, "Amount": Decimal(3)}), keys=keys)
+    stocked = change(Event.INSERT, {**keys, "Amount": Decimal(3)})._replace(keys=keys)
     row = row_of(projection, stocked)
     assert (row.key, row.values) == (("Ulm", 7), (3,))
 

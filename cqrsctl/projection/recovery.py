@@ -1,0 +1,115 @@
+"""What becomes of a record that does not fit: the projector stops before it, or sets it aside as a dead letter.
+
+A value may be refused by the declared column, when the change is mapped, or by the database itself (a constraint or
+a trigger of one's own). The database names no record, so it is found by halving; its neighbours are applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import CqrsctlError, ValueRejected
+from cqrsctl.projection.batch import Applied, Batch, DeadLetter, batch_of, cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cqrsctl.change import Page
+    from cqrsctl.projection.definition import Projection
+
+
+class OnError(StrEnum):
+    """What to do with a record that does not fit."""
+
+    STOP = "stop"
+    DEAD_LETTER = "dead-letter"
+
+
+class BadRecord(CqrsctlError):
+    """A record that does not fit the projection's columns."""
+
+    code = "bad_record"
+
+    def __init__(self, letter: DeadLetter) -> None:
+        super().__init__(
+            f"{letter.change} does not fit projection {letter.projection}. {letter.error}. "
+            "What stands before it in its shard was applied, nothing after it.",
+            hint="Set such records aside with --on-error dead-letter, or declare a column that holds the value and "
+            "make the read model anew.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Applier:
+    """Applies pages in as many transactions as they need. `commit` applies one batch, all of it or nothing."""
+
+    projections: Sequence[Projection]
+    on_error: OnError
+    commit: Callable[[Batch], Applied]
+    count: Callable[[Batch, Applied], None]
+
+    def apply(self, pages: Sequence[Page]) -> None:
+        """Apply pages, at most one a shard.
+
+        Raises BadRecord where one does not fit and errors stop the projector: then everything before it in its
+        shard was applied. Raises what `commit` raises.
+        """
+        batch = batch_of(pages, self.projections)
+        if batch.letters and self.on_error is OnError.STOP:
+            self.apply(_before(pages, batch.letters))
+            raise BadRecord(batch.letters[0])
+        try:
+            self._commit(batch)
+        except ValueRejected as rejection:
+            self._divide(pages, batch, rejection)
+
+    def _divide(self, pages: Sequence[Page], batch: Batch, rejection: ValueRejected) -> None:
+        """Apply halves of what was refused as a whole, down to the record that is to blame."""
+        changing = [page for page in pages if page.changes]
+        if len(changing) > 1:
+            half = len(pages) // 2
+            self.apply(pages[:half])
+            self.apply(pages[half:])
+        elif len(changing[0].changes) > 1:
+            others = [page for page in pages if not page.changes]
+            first, rest = cut(changing[0], len(changing[0].changes) // 2)
+            self.apply([*others, first])
+            self.apply([rest])
+        else:
+            self._set_aside(changing[0], batch, rejection)
+
+    def _set_aside(self, page: Page, batch: Batch, rejection: ValueRejected) -> None:
+        """Commit a batch of one change without the projection that refused it; another one may refuse it too."""
+        letter = DeadLetter(rejection.projection, page.position.shard_id, page.changes[0], rejection.reason)
+        if self.on_error is OnError.STOP:
+            raise BadRecord(letter)
+        without = replace(batch, rows={**batch.rows, rejection.projection: ()}, letters=[*batch.letters, letter])
+        try:
+            self._commit(without)
+        except ValueRejected as another:
+            self._set_aside(page, without, another)
+
+    def _commit(self, batch: Batch) -> None:
+        self.count(batch, self.commit(batch))
+
+
+def _before(pages: Sequence[Page], letters: Sequence[DeadLetter]) -> list[Page]:
+    """The pages as far as every projection can take them."""
+    bad = {(letter.shard_id, letter.change.sequence_number) for letter in letters}
+    kept = []
+    for page in pages:
+        fitting = next(
+            (
+                number
+                for number, change in enumerate(page.changes)
+                if (page.position.shard_id, change.sequence_number) in bad
+            ),
+            None,
+        )
+        if fitting is None:
+            kept.append(page)
+        elif fitting:
+            kept.append(cut(page, fitting)[0])
+    return kept

@@ -1,0 +1,196 @@
+"""Records that do not fit, on a real server: set aside with their neighbours applied, retried, discarded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cqrsctl.change import Page, Position
+from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.operations import dead_letters as operations
+from cqrsctl.operations.dead_letters import Outcome, Retried
+from cqrsctl.projection.batch import DeadLetter
+from cqrsctl.projection.projector import Summary
+from cqrsctl.projection.recovery import Applier, BadRecord, OnError
+from cqrsctl.read_model import dead_letters
+from cqrsctl.read_model.connection import connect
+from cqrsctl.wiring import Wiring
+from tests.integration.test_sink import PRODUCT, change, make_sink, names
+
+if TYPE_CHECKING:
+    from cqrsctl.change import ChangeRecord
+
+REFUSE_NAMES = "ALTER TABLE product_v1 ADD CONSTRAINT no_swearing CHECK (Name NOT LIKE 'damn%')"
+LONG = "x" * 300
+EMOJI = "Lámpara 😀"
+
+
+def apply(wiring: Wiring, *changes: ChangeRecord, on_error: OnError = OnError.DEAD_LETTER) -> Summary:
+    """Apply changes of one shard as the projector does."""
+    summary = Summary()
+    sink = make_sink(wiring)
+    sink.open()
+    position = Position("shard-1", None, changes[-1].sequence_number)
+    try:
+        Applier([PRODUCT], on_error, sink.apply, summary.count).apply([Page(changes, position)])
+    finally:
+        sink.close()
+    return summary
+
+
+def letters(wiring: Wiring) -> list[dead_letters.KeptLetter]:
+    return list(operations.listing(wiring))
+
+
+def run(wiring: Wiring, sql: str) -> None:
+    with connect(wiring.database) as connection:
+        connection.execute(sql)
+        connection.commit()
+
+
+def test_a_letter_keeps_the_whole_record(wiring: Wiring) -> None:
+    bad = change(2, 2, LONG)
+    summary = apply(wiring, change(1, 1), bad, change(3, 3, EMOJI))
+
+    assert names(wiring) == {1: "Lamp", 3: EMOJI}
+    assert (summary.changes, summary.rows, summary.dead_lettered) == (3, 2, 1)
+    (letter,) = letters(wiring)
+    assert letter.change == bad
+    assert (letter.projection, letter.shard_id, letter.attempts) == ("product", "shard-1", 1)
+    assert letter.error == "Name: 300 characters, where 255 fit"
+    assert operations.show(wiring, letter.number) == letter
+
+
+def test_a_record_that_comes_again_is_one_letter_with_one_number(wiring: Wiring) -> None:
+    apply(wiring, change(2, 2, LONG))
+    (first,) = letters(wiring)
+    apply(wiring, change(2, 2, LONG))
+
+    assert letters(wiring) == [first]
+
+
+def test_a_constraint_of_the_database_makes_a_letter_of_its_record_only(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1))
+    run(wiring, REFUSE_NAMES)
+    changes = [change(number, number, "damned" if number == 700 else f"Lamp {number}") for number in range(2, 1_502)]
+
+    summary = apply(wiring, *changes)
+
+    assert len(names(wiring)) == 1_500
+    assert (summary.changes, summary.rows, summary.dead_lettered) == (1_500, 1_499, 1)
+    (letter,) = letters(wiring)
+    assert letter.change.keys == {"ProductId": Decimal(700)}
+    assert "no_swearing" in letter.error
+
+
+def test_stopping_at_a_constraint_names_the_record_and_keeps_what_stands_before_it(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1))
+    run(wiring, REFUSE_NAMES)
+
+    with pytest.raises(BadRecord, match=r"ProductId 4 .*no_swearing"):
+        apply(wiring, *(change(n, n, "damned" if n == 4 else "Lamp") for n in range(2, 8)), on_error=OnError.STOP)
+
+    assert sorted(names(wiring)) == [1, 2, 3]
+    assert letters(wiring) == []
+    assert make_sink(wiring).open()["shard-1"].sequence_number == 3
+
+
+def test_later_changes_of_the_same_key_go_on(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1), change(2, 1, LONG), change(3, 1, "after"))
+
+    assert names(wiring) == {1: "after"}
+
+
+def test_a_retried_letter_never_overwrites_newer_state(wiring: Wiring) -> None:
+    apply(wiring, change(2, 1))
+    run(wiring, REFUSE_NAMES)
+    apply(wiring, change(3, 1, "damned"))
+    apply(wiring, change(4, 1, "newer"))
+    run(wiring, "ALTER TABLE product_v1 DROP CONSTRAINT no_swearing")
+    (letter,) = letters(wiring)
+
+    assert list(operations.retry(wiring, None)) == [Retried(letter.number, Outcome.STALE)]
+    assert names(wiring) == {1: "newer"}
+    assert letters(wiring) == []
+
+
+def test_a_letter_that_fits_by_now_is_applied_and_gone(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1))
+    run(wiring, REFUSE_NAMES)
+    apply(wiring, change(2, 1, "damned"), change(3, 2, None))
+    (letter,) = letters(wiring)
+
+    (refused,) = operations.retry(wiring, [letter.number])
+    assert refused.outcome is Outcome.REFUSED
+    assert letters(wiring)[0].attempts == 2
+    run(wiring, "ALTER TABLE product_v1 DROP CONSTRAINT no_swearing")
+    assert list(operations.retry(wiring, [letter.number, letter.number])) == [Retried(letter.number, Outcome.APPLIED)]
+    assert names(wiring) == {1: "damned"}
+    assert letters(wiring) == []
+
+
+def test_a_removal_in_a_letter_leaves_a_tombstone(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1))
+    removal = change(2, 1, None)
+    with connect(wiring.database) as connection:
+        dead_letters.write(connection, [letter_of(removal)])
+        connection.commit()
+
+    assert [one.outcome for one in operations.retry(wiring, None)] == [Outcome.APPLIED]
+    assert names(wiring) == {}
+    apply(wiring, change(1, 1))
+    assert names(wiring) == {}
+
+
+def letter_of(record: ChangeRecord) -> DeadLetter:
+    return DeadLetter("product", "shard-1", record, "planted")
+
+
+def test_a_letter_that_still_does_not_fit_stays_with_its_new_reason(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1, LONG), change(2, 2, LONG), change(3, 3))
+
+    found = list(operations.retry(wiring, None))
+
+    assert [one.outcome for one in found] == [Outcome.REFUSED] * 2
+    assert found[0].error == "Name: 300 characters, where 255 fit"
+    assert [letter.attempts for letter in letters(wiring)] == [2, 2]
+
+
+def test_letters_of_a_projection_that_is_not_declared_any_more_are_not_retried(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1, LONG))
+    others = replace(wiring.environment, projections=(replace(PRODUCT, name="other", view="Other"),))
+
+    with pytest.raises(UsageError, match="projection product, which is not declared"):
+        list(operations.retry(Wiring(others), None))
+    assert len(letters(wiring)) == 1
+
+
+def test_discarded_letters_are_gone_and_the_others_stay(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1, LONG), change(2, 2, LONG), change(3, 3, LONG))
+    numbers = [letter.number for letter in letters(wiring)]
+
+    assert operations.discard(wiring, numbers[:2]) == numbers[:2]
+    assert [letter.number for letter in letters(wiring)] == numbers[2:]
+
+
+def test_a_number_that_is_not_there_changes_nothing(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1, LONG))
+    (letter,) = letters(wiring)
+    for act in (
+        lambda: operations.discard(wiring, [letter.number, letter.number + 1]),
+        lambda: list(operations.retry(wiring, [letter.number, letter.number + 1])),
+        lambda: operations.show(wiring, letter.number + 1),
+    ):
+        with pytest.raises(CqrsctlError, match=f"no dead letter {letter.number + 1}"):
+            act()
+    assert letters(wiring) == [letter]
+
+
+def test_many_letters_are_written_in_one_transaction_and_listed_in_order(wiring: Wiring) -> None:
+    summary = apply(wiring, *(change(number, number, LONG) for number in range(1, 131)))
+
+    assert summary.dead_lettered == 130
+    assert [letter.change.sequence_number for letter in letters(wiring)] == list(range(1, 131))
