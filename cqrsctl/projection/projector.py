@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from cqrsctl.errors import Busy, StreamGap, TransactionConflict, TransientDatabaseError
+from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.recovery import Applier, OnError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import Checkpoints, Page, Position
-    from cqrsctl.projection.batch import Applied, Batch
+    from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.definition import Projection
 
 _PATIENCE = timedelta(minutes=5)
@@ -112,6 +113,7 @@ class Projector:
     on_error: OnError = OnError.STOP
     summary: Summary = field(default_factory=Summary)
     _was_open: bool = False
+    _in_doubt: Batch | None = None
 
     def run(self, *, once: bool, stopped: Callable[[], bool]) -> Summary:
         """Project until `stopped`; with `once`, until every shard is caught up.
@@ -149,6 +151,7 @@ class Projector:
         try:
             checkpoints = self.sink.open()
             self._was_open = True
+            self._settle(checkpoints)
             source = self.open_source(checkpoints)
             self._follow(source, self._applier(stopped), once, stopped)
         except _HICCUPS as error:
@@ -167,7 +170,20 @@ class Projector:
             sleep=self.clock.sleep,
             reraise=True,
         )
-        return Applier(self.projections, self.on_error, lambda batch: again(self.sink.apply, batch), self.summary.count)
+
+        def commit(batch: Batch) -> Applied:
+            self._in_doubt = batch
+            applied = again(self.sink.apply, batch)
+            self._in_doubt = None
+            return applied
+
+        return Applier(self.projections, self.on_error, commit, self.summary.count)
+
+    def _settle(self, checkpoints: Checkpoints) -> None:
+        """Count a batch whose commit ended with the connection, if the checkpoints say that it was done."""
+        batch, self._in_doubt = self._in_doubt, None
+        if batch and all(_reached(position, checkpoints) for position in batch.positions):
+            self.summary.count(batch, Applied(sum(map(len, batch.rows.values())), 0))
 
     def _follow(self, source: Source, applier: Applier, once: bool, stopped: Callable[[], bool]) -> None:
         while not stopped():
@@ -196,3 +212,8 @@ class Projector:
 
     def _tell(self, error: BaseException | None) -> None:
         self.notice(f"{error} Trying again.")
+
+
+def _reached(position: Position, checkpoints: Checkpoints) -> bool:
+    known = checkpoints.get(position.shard_id)
+    return known is not None and (known.sequence_number, known.state) == (position.sequence_number, position.state)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import ChangeRecord, Checkpoints, Event, Page, Position
-from cqrsctl.errors import Busy, CqrsctlError, TransientDatabaseError
+from cqrsctl.errors import Busy, CqrsctlError, TransactionConflict, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector
@@ -54,11 +54,15 @@ class Sink:
     opens: list[CqrsctlError | None] = field(default_factory=list)
     applies: list[CqrsctlError | None] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    reached: int | None = None
+    """Where the checkpoint of the shard stands from the second opening on."""
 
     def open(self) -> Checkpoints:
         self.calls.append("open")
         self._fail(self.opens)
-        return {}
+        if self.reached is None or self.calls.count("open") == 1:
+            return {}
+        return {"s": Position("s", None, self.reached)}
 
     def apply(self, batch: Batch) -> Applied:
         self.calls.append("apply")
@@ -92,7 +96,7 @@ def run(sink: Sink, stopped: Callable[[], bool] = lambda: False) -> tuple[Projec
     notices: list[str] = []
     projector = Projector(
         sink,
-        lambda _: Source([Page((change,), Position("s", None, 1))]),
+        lambda checkpoints: Source([] if checkpoints else [Page((change,), Position("s", None, 1))]),
         [default_product()],
         Clock(),
         lambda _: None,
@@ -119,6 +123,34 @@ def test_a_lock_that_the_server_still_holds_for_a_cut_connection_is_waited_for()
 
     assert projector.summary.changes == 1
     assert notices == ["cut Trying again.", "held Trying again.", "held Trying again."]
+
+
+def test_a_conflict_is_tried_again_on_the_same_connection() -> None:
+    sink = Sink(applies=[TransactionConflict("deadlock")] * 3)
+
+    projector, notices = run(sink)
+
+    assert sink.calls == ["open", *["apply"] * 4, "beat", "close"]
+    assert (projector.summary.changes, notices) == (1, [])
+
+
+def test_after_five_conflicts_in_a_row_the_connection_is_given_up() -> None:
+    sink = Sink(applies=[TransactionConflict("deadlock")] * 5)
+
+    projector, _ = run(sink)
+
+    assert sink.calls == ["open", *["apply"] * 5, "close", "open", "apply", "beat", "close"]
+    assert projector.summary.changes == 1
+
+
+@pytest.mark.parametrize(("reached", "applies"), [(1, 1), (None, 2)])
+def test_a_commit_of_unknown_outcome_is_counted_once_whatever_became_of_it(reached: int | None, applies: int) -> None:
+    sink = Sink(applies=[TransientDatabaseError("cut while it committed")], reached=reached)
+
+    projector, _ = run(sink)
+
+    assert sink.calls.count("apply") == applies
+    assert (projector.summary.changes, projector.summary.rows) == (1, 1)
 
 
 @pytest.mark.parametrize("error", [Busy("held"), TransientDatabaseError("down")])

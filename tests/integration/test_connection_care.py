@@ -1,0 +1,144 @@
+"""What a database does to its connections: locks lost, deadlocks, a writer that turned read-only."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pymysql
+import pytest
+
+from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError
+from cqrsctl.read_model.connection import Connection, connect, database_errors
+from tests.integration.test_sink import batch, change, make_sink, names
+from tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cqrsctl.read_model.sink import MySqlSink
+    from cqrsctl.wiring import Wiring
+
+
+@pytest.fixture
+def sink(wiring: Wiring) -> Iterator[MySqlSink]:
+    opened = make_sink(wiring)
+    opened.open()
+    opened.apply(batch(change(1, 1)))
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def read_only_server(stack_home: Path) -> Iterator[None]:
+    """The stack's server as it is after it was failed over from."""
+    socket = stack_home / "local" / "data" / "mariadb.sock"
+    with pymysql.connect(unix_socket=str(socket), user=None) as root, root.cursor() as cursor:
+        cursor.execute("SET GLOBAL read_only = 1")
+        try:
+            yield
+        finally:
+            cursor.execute("SET GLOBAL read_only = 0")
+
+
+def test_a_lost_lock_stops_the_applier_before_its_next_commit(sink: MySqlSink, wiring: Wiring) -> None:
+    """As where a proxy changed the server behind the connection."""
+    assert sink._open is not None
+    sink._open.execute("DO RELEASE_ALL_LOCKS()")
+    other = make_sink(wiring)
+    other.open()
+
+    with pytest.raises(TransientDatabaseError) as raised:
+        sink.apply(batch(change(2, 2)))
+
+    assert raised.value.code == "lock_lost"
+    assert names(wiring) == {1: "Lamp"}
+    with pytest.raises(Busy):
+        sink.open()
+    other.close()
+    assert sink.open()["shard-1"].sequence_number == 1
+
+
+def test_a_writer_that_turned_read_only_is_left_and_not_taken_for_the_writer(
+    sink: MySqlSink, wiring: Wiring, stack_home: Path
+) -> None:
+    with read_only_server(stack_home):
+        with pytest.raises(TransientDatabaseError):
+            sink.apply(batch(change(2, 2)))
+        with pytest.raises(TransientDatabaseError, match="read-only: it is not the writer"):
+            sink.open()
+
+    assert sink.open()["shard-1"].sequence_number == 1
+    sink.apply(batch(change(2, 2)))
+    assert sorted(names(wiring)) == [1, 2]
+
+
+def lock_row(connection: Connection, product_id: int) -> None:
+    connection.query("SELECT * FROM product_v1 WHERE ProductId = %s FOR UPDATE", (product_id,))
+
+
+def is_waiting(wiring: Wiring) -> bool:
+    with connect(wiring.database) as connection:
+        return bool(
+            connection.query(
+                "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'INSERT INTO `prod%%'"
+                " AND time_ms > 20"
+            )
+        )
+
+
+def test_a_deadlock_is_a_conflict_after_which_the_same_connection_goes_on(sink: MySqlSink, wiring: Wiring) -> None:
+    sink.apply(batch(change(2, 2)))
+    outcome: list[BaseException] = []
+
+    def apply() -> None:
+        try:
+            sink.apply(batch(change(11, 1), change(12, 2)))
+        except TransactionConflict as conflict:
+            outcome.append(conflict)
+
+    with connect(wiring.database) as other:
+        for product_id in (50, 51, 52, 53):  # the lighter transaction is the victim
+            other.execute("INSERT INTO product_v1 VALUES (%s, 'x', 1, FALSE, 1, FALSE, NOW(), NOW())", (product_id,))
+        lock_row(other, 2)
+        thread = Thread(target=apply)
+        thread.start()
+        wait_for(lambda: is_waiting(wiring), "the sink waits for product 2, having locked product 1")
+        lock_row(other, 1)
+        thread.join()
+        other.rollback()
+
+    assert len(outcome) == 1
+    before = sink._open
+    sink.apply(batch(change(11, 1, "after"), change(12, 2, "after")))
+    assert sink._open is before
+    assert names(wiring) == {1: "after", 2: "after"}
+
+
+def test_a_lock_that_is_waited_for_too_long_is_a_conflict(sink: MySqlSink, wiring: Wiring) -> None:
+    assert sink._open is not None
+    sink._open.execute("SET SESSION innodb_lock_wait_timeout = 1")
+    with connect(wiring.database) as other:
+        lock_row(other, 1)
+        with pytest.raises(TransactionConflict):
+            sink.apply(batch(change(2, 1)))
+        other.rollback()
+
+    sink.apply(batch(change(2, 1, "after")))
+    assert names(wiring) == {1: "after"}
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (1205, TransactionConflict),
+        (1213, TransactionConflict),
+        *((number, TransientDatabaseError) for number in (1290, 1792, 1836, 1927, 2006, 2013, 4031)),
+    ],
+)
+def test_each_error_of_the_server_is_of_its_class(wiring: Wiring, number: int, kind: type[Exception]) -> None:
+    with pytest.raises(TransientDatabaseError) as raised, database_errors(wiring.database):
+        raise pymysql.err.OperationalError(number, "planned")
+    assert type(raised.value) is kind
