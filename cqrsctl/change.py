@@ -37,9 +37,9 @@ class SequenceNumber(int):
 
     def __new__(cls, text: str) -> Self:
         """Raises ValueError where the text is not all digits."""
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isdigit() and text.isascii()):
             raise ValueError(f"{text!r} is not a sequence number")
-        number = super().__new__(cls, text)
+        number = int.__new__(cls, text)
         number.text = text
         return number
 

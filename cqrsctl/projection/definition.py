@@ -26,6 +26,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
 _TEXT_BYTES = 65_535
+_LEAST_BIGINT, _MOST_BIGINT = -(2**63), 2**63 - 1
 
 
 class Misfit(ValueError):
@@ -113,7 +114,8 @@ class Column:
     required: bool = False
     default: Value = None
     index: bool = False
-    path: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _first: str = field(init=False, repr=False, compare=False)
+    _rest: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _fit: Callable[[Value, tuple[int, ...]], SqlValue] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -125,13 +127,15 @@ class Column:
             raise ValueError(f"{self.name}: a {self.type.kind} column cannot be indexed")
         if self.default is not None:
             self.type.fit(self.default)
-        object.__setattr__(self, "path", tuple(self.attribute.split(".")))
+        first, *rest = self.attribute.split(".")
+        object.__setattr__(self, "_first", first)
+        object.__setattr__(self, "_rest", tuple(rest))
         object.__setattr__(self, "_fit", _FITTERS[self.type.kind])
 
     def of(self, image: Mapping[str, Value]) -> SqlValue:
         """This column's value in an item. Raises Misfit, naming the column."""
-        value = image.get(self.path[0])
-        for part in self.path[1:]:
+        value = image.get(self._first)
+        for part in self._rest:
             value = value.get(part) if isinstance(value, dict) else None
         if value is None:
             value = self.default
@@ -196,19 +200,19 @@ class Projection:
 
 
 def _fit_bigint(value: Value, _: tuple[int, ...]) -> SqlValue:
-    number = _number(value)
+    number = value if isinstance(value, Decimal) else _number(value)
     whole = int(number)
-    if whole != number or not -(2**63) <= whole < 2**63:
+    if whole != number or not _LEAST_BIGINT <= whole <= _MOST_BIGINT:
         raise Misfit(f"{_short(value)} is not a whole number of 64 bits")
     return whole
 
 
 def _fit_decimal(value: Value, sizes: tuple[int, ...]) -> SqlValue:
     precision, scale = sizes
-    number = _number(value)
-    _, written, place = number.as_tuple()
-    if -scale <= int(place) <= 0 and len(written) + int(place) <= precision - scale:
-        return number
+    number = value if isinstance(value, Decimal) else _number(value)
+    text = str(number)
+    if number.adjusted() < precision - scale and "E" not in text and len(text.partition(".")[2]) <= scale:
+        return number  # as nearly all do; the others are looked at digit by digit
     digits, exponent = _significant(number)
     if -exponent > scale:
         raise Misfit(f"{_short(value)} has more than {scale} decimals")
@@ -218,7 +222,7 @@ def _fit_decimal(value: Value, sizes: tuple[int, ...]) -> SqlValue:
 
 
 def _fit_varchar(value: Value, sizes: tuple[int, ...]) -> SqlValue:
-    text = _text(value)
+    text = value if isinstance(value, str) else _text(value)
     if len(text) > sizes[0]:
         raise Misfit(f"{len(text)} characters, where {sizes[0]} fit")
     return text

@@ -35,11 +35,11 @@ def row_of(projection: Projection, change: ChangeRecord) -> Row:
 
 def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row]:
     """The rows that changes leave behind. Raises Misfit where one of them does not fit."""
-    keys, values = projection.keys, projection.values
+    keys, values, key_attributes = projection.keys, projection.values, projection.key_attributes
     nothing: tuple[SqlValue, ...] = (None,) * len(values)
     rows = []
     for change in changes:
-        if projection.key_attributes != change.keys.keys():
+        if key_attributes != change.keys.keys():
             raise Misfit(
                 f"the table's key is {', '.join(sorted(change.keys))}, "
                 f"but projection {projection.name} has the key {', '.join(sorted(projection.key_attributes))}"

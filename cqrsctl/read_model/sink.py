@@ -214,8 +214,8 @@ def upserts(projection: Projection, version: int, rows: Sequence[Row]) -> Iterat
 
 
 def _cells(row: Row) -> str:
-    cells = [literal(value) for value in (*row.key, *row.values, row.version, row.deleted)]
-    return f"({', '.join(cells)}, {_time_literal(row.changed_at)}, NOW(6))"
+    cells = ", ".join(map(literal, (*row.key, *row.values)))
+    return f"({cells}, {row.version}, {row.deleted:d}, {_time_literal(row.changed_at)}, NOW(6))"
 
 
 @lru_cache(maxsize=1_024)

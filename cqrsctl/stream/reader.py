@@ -31,7 +31,7 @@ QUIET_AFTER_SECONDS = 10.0
 RELIST_SECONDS = 30.0
 EMPTY_PAGES_AT_TIP = 5
 """AWS may return empty pages before the tip, so one is no proof of having caught up."""
-_MOST_READS_UNDER_WAY = 32
+_MOST_READS_UNDER_WAY = 16
 _LONGEST_BACKOFF_SECONDS = 10.0
 _PATIENCE_SECONDS = 300.0
 _FAILURES_OF_AN_ITERATOR = 5

@@ -1,7 +1,8 @@
 """How fast the projector drains a stream's backlog, beside what people write by hand and what the database can take.
 
 `row at a time`: one INSERT and COMMIT a record on one open connection. `ceiling`: the same rows, ready in memory, by
-the same guarded multi-row upsert. The projector reads the same records from a loopback endpoint with a real botocore
+the same guarded multi-row upsert, as PyMySQL does it with parameters; `sink alone`: as the sink does it, which writes
+the values into the statement itself. The projector reads the same records from a loopback endpoint with a real botocore
 client, decodes them, maps them, and commits them with its checkpoints.
 """
 
@@ -28,14 +29,15 @@ from cqrsctl.operations import project
 from cqrsctl.projection.batch import batch_of
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import apply_rows, prepare
+from cqrsctl.read_model.sink import ROWS_A_STATEMENT, apply_rows, prepare
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wire import records_page
 from cqrsctl.wiring import SystemClock, Wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from cqrsctl.projection.batch import Batch
     from cqrsctl.read_model.connection import Connection, Endpoint
 
 SHARDS = 8
@@ -59,22 +61,25 @@ class Drained:
 
 def compare(state: Path, rounds: int) -> dict[str, Any]:
     """Records a second of all three, the median of so many rounds, taken in turns."""
-    by_hand, ceiling, drained = [], [], []
+    by_hand, ceiling, sink, drained = [], [], [], []
     pages = [records_page({"Body": body}, STREAM_ARN).changes for body in _in_turns(SHARDS, RECORDS)]
     with playing(SHARDS, RECORDS) as url:
         for _ in range(rounds):
             by_hand.append(_row_at_a_time(state, pages))
-            ceiling.append(_ceiling(state, pages))
+            ceiling.append(_from_memory(state, pages, _with_parameters))
+            sink.append(_from_memory(state, pages, _by_the_sink))
             drained.append(run(url, state))
     rates = {
         "row_at_a_time": median(by_hand),
         "projector": median(one.rate for one in drained),
         "ceiling": median(ceiling),
+        "sink_alone": median(sink),
     }
     return {
         **{f"{name}_records_per_second": round(rate) for name, rate in rates.items()},
         "times_row_at_a_time": round(rates["projector"] / rates["row_at_a_time"], 1),
         "of_ceiling": round(rates["projector"] / rates["ceiling"], 2),
+        "of_sink_alone": round(rates["projector"] / rates["sink_alone"], 2),
     }
 
 
@@ -162,15 +167,38 @@ def _row_at_a_time(state: Path, pages: list[Any]) -> float:
         return len(changes) / (time.perf_counter() - begun)
 
 
-def _ceiling(state: Path, pages: list[Any]) -> float:
+def _from_memory(state: Path, pages: list[Any], upsert: Callable[[Connection, Batch], None]) -> float:
     groups = [pages[begin : begin + SHARDS] for begin in range(0, len(pages), SHARDS)]
     batches = [batch_of([Page(changes, Position("", None)) for changes in group], [PRODUCT]) for group in groups]
     with _read_model(state) as connection:
         begun = time.perf_counter()
         for batch in batches:
-            apply_rows(connection, [PRODUCT], batch)
+            upsert(connection, batch)
             connection.commit()
         return sum(batch.changes for batch in batches) / (time.perf_counter() - begun)
+
+
+def _by_the_sink(connection: Connection, batch: Batch) -> None:
+    apply_rows(connection, [PRODUCT], batch)
+
+
+def _with_parameters(connection: Connection, batch: Batch) -> None:
+    rows = batch.rows[PRODUCT.name]
+    for begin in range(0, len(rows), ROWS_A_STATEMENT):
+        some = rows[begin : begin + ROWS_A_STATEMENT]
+        parameters: list[Any] = []
+        for row in some:
+            parameters += (*row.key, *row.values, row.version, row.deleted, row.changed_at)
+        connection.execute(
+            "INSERT INTO product_v1 (ProductId, Name, Price, OutOfStock, _version, _deleted, _changed_at, _applied_at)"
+            f" VALUES {', '.join(['(%s, %s, %s, %s, %s, %s, %s, NOW(6))'] * len(some))}"
+            " ON DUPLICATE KEY UPDATE "
+            + ", ".join(
+                f"{name} = IF(VALUES(_version) > _version, VALUES({name}), {name})"
+                for name in ("Name", "Price", "OutOfStock", "_deleted", "_changed_at", "_applied_at", "_version")
+            ),
+            parameters,
+        )
 
 
 if __name__ == "__main__":

@@ -333,7 +333,7 @@ class TestProjections:
             Decimal("0.10"),
             True,
         )
-        assert (city.path, city.required) == (("Maker", "City"), True)
+        assert (city.attribute, city.required) == ("Maker.City", True)
 
     @pytest.mark.parametrize(
         ("columns", "place"),
