@@ -21,7 +21,16 @@ from cqrsctl.wiring import Wiring
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SEEDS = 2_000
+"""So many histories the stream simulator lives through."""
+
 COMMAND = Path(sys.executable).parent / "cqrsctl"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption("--seeds", type=int, default=SEEDS, metavar="N", help="how many seeds the stream simulator runs")
+    group.addoption("--seed", type=int, metavar="N", help="the one seed that the stream simulator runs again")
 
 
 @dataclass(frozen=True)

@@ -40,27 +40,36 @@ def readable(shards: Mapping[str, Shard], finished: Collection[str]) -> list[Sha
     ]
 
 
-def lost(shards: Mapping[str, Shard], checkpoints: Checkpoints) -> list[Position]:
-    """The positions from which the stream cannot be followed any more.
+def unlisted(shards: Mapping[str, Shard], checkpoints: Checkpoints) -> list[tuple[str, Position]]:
+    """Shards that a listing should hold and does not: each with the position that cannot be followed without it.
 
-    A shard that was not read to its end and is no longer listed; and a listed shard that is new, whose parent
-    is neither listed nor known as finished: whole generations of shards passed unread. Both hold records that
-    nobody can read now. To be asked only of a stream that has checkpoints: without any, nothing was promised.
+    These are shards that were not read to their end, and parents of new shards that are neither listed nor known:
+    whole generations may have passed unread. A listing may also just be late, so whether they exist is to be asked.
     """
-    vanished = [
-        position
+    unfinished = [
+        (position.shard_id, position)
         for position in checkpoints.values()
         if position.state is ShardState.OPEN and position.shard_id not in shards
     ]
-    orphans = [
-        Position(shard.shard_id, shard.parent_id)
+    parents = [
+        (shard.parent_id, Position(shard.shard_id, shard.parent_id))
         for shard in shards.values()
         if shard.shard_id not in checkpoints
         and shard.parent_id is not None
         and shard.parent_id not in shards
         and shard.parent_id not in checkpoints
     ]
-    return vanished + orphans
+    return unfinished + parents
+
+
+def without_descendants(shards: Mapping[str, Shard], ancestors: Collection[str]) -> dict[str, Shard]:
+    """The shards that descend from none of the ancestors."""
+    excluded = set(ancestors)
+    kept = dict(shards)
+    while found := {key for key, shard in kept.items() if shard.parent_id in excluded}:
+        excluded |= found
+        kept = {key: shard for key, shard in kept.items() if key not in found}
+    return kept
 
 
 def oldest_first(shards: Iterable[Shard]) -> list[Shard]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.aws import TransientAwsError
 from cqrsctl.change import Page, Position, ShardState
-from cqrsctl.errors import StreamGap
+from cqrsctl.errors import AwsError, StreamGap
 from cqrsctl.stream import lineage, shards
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 
@@ -143,6 +143,7 @@ class StreamReader:
         self._list_due = clock.monotonic()
         self._list_failures = 0
         self._list_failing_since = clock.monotonic()
+        self._late_since: float | None = None
 
     @property
     def caught_up(self) -> bool:
@@ -177,7 +178,8 @@ class StreamReader:
         """List the shards anew; those not known before come as pages without changes, to be registered."""
         now = self._clock.monotonic()
         try:
-            listed = dict(shards.describe(self._client, self.stream_arn).shards)
+            listed = self._listed_shards()
+            late = self._late(listed)
             self._check_current()
         except TransientAwsError:
             if not self._list_failures:
@@ -188,18 +190,39 @@ class StreamReader:
             self._list_due = now + backoff(self._list_failures)
             return []
         self._list_failures = 0
-        self._listed = True
-        self._list_due = now + (RELIST_SECONDS if listed else QUIET_POLL_SECONDS)
-        if self._options.only_shard is not None:
-            listed = {key: shard for key, shard in listed.items() if key == self._options.only_shard}
-        if self._positions:
-            for position in lineage.lost(listed, self._positions):
-                raise ShardLost(position)
-        self._shards = listed
-        found = [self._register(shard) for shard in lineage.oldest_first(listed.values()) if self._is_new(shard)]
+        self._listed = not late
+        self._list_due = now + (RELIST_SECONDS if listed and not late else QUIET_POLL_SECONDS)
+        self._shards = lineage.without_descendants(listed, late)
+        found = [self._register(shard) for shard in lineage.oldest_first(self._shards.values()) if self._is_new(shard)]
         self._first = False
         self._open_readable()
         return found
+
+    def _listed_shards(self) -> dict[str, Shard]:
+        listed = dict(shards.describe(self._client, self.stream_arn).shards)
+        only = self._options.only_shard
+        return listed if only is None else {key: replace(listed[key], parent_id=None) for key in listed if key == only}
+
+    def _late(self, listed: dict[str, Shard]) -> set[str]:
+        """Shards that a listing should show and does not yet, though they exist; their descendants wait for them.
+
+        Raises ShardLost where one does not exist any more.
+        """
+        absent = lineage.unlisted(listed, self._positions)
+        asked = list(dict.fromkeys(shard_id for shard_id, _ in absent))
+        there = self._executor.map(lambda shard_id: shards.exists(self._client, self.stream_arn, shard_id), asked)
+        late = {shard_id for shard_id, exists in zip(asked, there, strict=True) if exists}
+        for shard_id, position in absent:
+            if shard_id not in late and self._positions:  # without any position, nothing was promised
+                raise ShardLost(position)
+        now = self._clock.monotonic()
+        if not late:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = now
+        elif now - self._late_since > _PATIENCE_SECONDS:
+            raise AwsError(f"DescribeStream does not list shard {min(late)}, though it exists.")
+        return late
 
     def _check_current(self) -> None:
         current = self._options.current_arn() if self._options.current_arn else None

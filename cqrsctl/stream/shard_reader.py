@@ -14,7 +14,7 @@ from cqrsctl.wire import records_page
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cqrsctl.change import Position
+    from cqrsctl.change import ChangeRecord, Position
     from cqrsctl.stream.shards import StreamsClient
 
 PAGE_RECORDS = 1_000
@@ -41,7 +41,7 @@ class ShardLost(StreamGap):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What one GetRecords call brought. `full`: there is probably more at once."""
+    """What one GetRecords call brought: `records` that were not read before. `full`: there is probably more at once."""
 
     page: Page
     records: int
@@ -89,7 +89,7 @@ class ShardReader:
             answer = self.client.get_records(ShardIterator=self.iterator, Limit=PAGE_RECORDS)
         page = records_page(answer, self.stream_arn)
         self.iterator = page.next_iterator
-        changes = page.changes
+        changes = unread = self._unread(page.changes)
         if changes:
             last = changes[-1]
             self.position = replace(self.position, sequence_number=last.sequence_number, record_time=last.created_at)
@@ -100,9 +100,16 @@ class ShardReader:
             changes = tuple(change for change in changes if change.created_at >= since)
         return Read(
             page=Page(changes, self.position),
-            records=len(page.changes),
+            records=len(unread),
             full=len(page.changes) >= PAGE_RECORDS or page.size_bytes >= FULL_PAGE_BYTES,
         )
+
+    def _unread(self, changes: tuple[ChangeRecord, ...]) -> tuple[ChangeRecord, ...]:
+        """Without those that were read already: what comes twice is applied once."""
+        read = self.position.sequence_number
+        if read is None or not changes or changes[0].sequence_number > read:
+            return changes
+        return tuple(change for change in changes if change.sequence_number > read)
 
     def _new_iterator(self, kind: str | None = None) -> str:
         parameters: dict[str, Any] = {"StreamArn": self.stream_arn, "ShardId": self.position.shard_id}

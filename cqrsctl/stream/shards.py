@@ -57,6 +57,18 @@ def describe(client: StreamsClient, stream_arn: str) -> Stream:
     )
 
 
+def exists(client: StreamsClient, stream_arn: str, shard_id: str) -> bool:
+    """Whether a stream has a shard, though a listing may not show it yet. Raises AwsError."""
+    try:
+        with aws_errors("dynamodbstreams GetShardIterator"):
+            client.get_shard_iterator(StreamArn=stream_arn, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+    except AwsError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return False
+        raise
+    return True
+
+
 def _describe_page(client: StreamsClient, parameters: dict[str, str]) -> dict[str, Any]:
     try:
         with aws_errors("dynamodbstreams DescribeStream"):

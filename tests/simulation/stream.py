@@ -50,6 +50,10 @@ class Faults:
     empty_page: float = 0.0
     separate_end: float = 0.0
     """A closed shard's end comes as an empty page of its own."""
+    repeated: float = 0.0
+    """A page begins with records that were served before."""
+    late_listing: float = 0.0
+    """A shard is not listed for a few seconds after it was closed or opened, a parent longer than its child or not."""
     call_seconds: float = 0.0
 
 
@@ -60,6 +64,10 @@ class Product:
     name: str
     price: Decimal
     out_of_stock: bool = False
+
+    @property
+    def fits(self) -> bool:
+        return len(self.name) <= 255
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +88,7 @@ class SimulatedShard:
     records: list[dict[str, Any]] = field(default_factory=list)
     written_at: list[datetime] = field(default_factory=list)
     trimmed_through: int = 0
+    listed_from: float = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -116,6 +125,8 @@ class SimulatedStream:
         self.served: list[tuple[str, int, bool]] = []
         """Pages as they went out: shard, records, and whether it was the shard's last."""
         self.trimmed = 0
+        self.merged = False
+        """Whether shards were merged: a child names one parent only, so the other's rest may come after it."""
         self._trim_due = 0.0
         self._rng = rng
         self._clock = clock
@@ -133,13 +144,26 @@ class SimulatedStream:
         if old == product:
             return
         self.table[product_id] = product
+        if product.fits:
+            self.visible[product_id] = product
+            self.uncertain.discard(product_id)
         self._record(product_id, "INSERT" if old is None else "MODIFY", old, product)
 
     def delete(self, product_id: int, *, by_service: bool = False) -> None:
         """Delete an item. Deleting what is not there makes no record."""
         old = self.table.pop(product_id, None)
         if old is not None:
+            self.visible.pop(product_id, None)
+            self.uncertain.discard(product_id)
             self._record(product_id, "REMOVE", old, None, by_service=by_service)
+
+    def snapshot(self) -> dict[int, Product]:
+        """The items that fit the read model, from which one is made anew."""
+        fitting = {key: product for key, product in self.table.items() if product.fits}
+        self.uncertain.update(self.table.keys() - fitting.keys())
+        self.visible.clear()
+        self.visible.update(fitting)
+        return fitting
 
     def remake(self) -> None:
         """Delete the table and make it anew: it is empty, its stream is another, and sequence numbers start over."""
@@ -149,6 +173,12 @@ class SimulatedStream:
         label = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self.arn = f"arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/{label}"
         self.table: dict[int, Product] = {}
+        self.visible: dict[int, Product] = {}
+        """What a reader of the view is to see: of each item the last state that fits its columns."""
+        self.uncertain: set[int] = set()
+        """Items that did not fit when a snapshot was taken: an older state may be in the stream still, or not."""
+        self.unfit: set[int] = set()
+        """The sequence numbers of changes that do not fit."""
         self._shards: dict[str, SimulatedShard] = {}
         self._ranks: dict[str, float] = {}
         self._empty_pages: Counter[tuple[str, int]] = Counter()
@@ -162,6 +192,8 @@ class SimulatedStream:
         shard = self.shard_of(product_id)
         now = self._clock.now()
         number = shard.next_number
+        if new is not None and not new.fits:
+            self.unfit.add(number)
         shard.next_number += self._rng.randint(1, 10**5)
         rounded = int(now.timestamp()) // self._rounded_to_seconds * self._rounded_to_seconds
         body: dict[str, Any] = {
@@ -216,6 +248,13 @@ class SimulatedStream:
         first = self._close(shard)
         self._open(shard.shard_id, shard.low, shard.high, first + self._rng.randrange(1_000))
 
+    def merge(self, one: SimulatedShard, other: SimulatedShard) -> None:
+        """Close two shards whose keys are neighbours; one child, of the first alone, has the keys of both."""
+        self.merged = True
+        first = max(self._close(one), self._close(other))
+        low, high = min(one.low, other.low), max(one.high, other.high)
+        self._open(one.shard_id, low, high, first + self._rng.randrange(1_000))
+
     def trim(self, before: datetime) -> None:
         """Forget what was written before a moment, and shards that were closed by then."""
         for shard in list(self._shards.values()):
@@ -233,11 +272,23 @@ class SimulatedStream:
         self._shards[shard_id] = SimulatedShard(
             shard_id, parent_id, low, high, rank, self._clock.now(), starting=first, next_number=first
         )
+        self._list_late(self._shards[shard_id])
 
     def _close(self, shard: SimulatedShard) -> int:
         shard.ending = shard.next_number
         shard.closed_at = self._clock.now()
+        self._list_late(shard)
         return shard.ending + 1
+
+    def _list_late(self, shard: SimulatedShard) -> None:
+        if self._rng.random() < self.faults.late_listing:
+            shard.listed_from = self._clock.monotonic() + self._rng.uniform(0, 5)
+
+    def _list_children(self, shard_id: str) -> None:
+        """Assumed of AWS: whoever has read a shard's end finds its children listed."""
+        for shard in self._shards.values():
+            if shard.parent_id == shard_id:
+                shard.listed_from = 0.0
 
     # The client.
 
@@ -245,7 +296,8 @@ class SimulatedStream:
         """DescribeStream: the shards in an order of their own, a page at a time."""
         self._call("DescribeStream", parameters["StreamArn"])
         after = self._ranks.get(parameters.get("ExclusiveStartShardId", ""), -1.0)
-        rest = sorted((shard for shard in self._shards.values() if shard.rank > after), key=lambda shard: shard.rank)
+        listed = [shard for shard in self._shards.values() if shard.listed_from <= self._clock.monotonic()]
+        rest = sorted((shard for shard in listed if shard.rank > after), key=lambda shard: shard.rank)
         page = rest[: self._listed_a_page]
         description: dict[str, Any] = {
             "StreamArn": self.arn,
@@ -291,9 +343,13 @@ class SimulatedStream:
         end = min(begin + self._records_a_page, begin + int(parameters.get("Limit", 1_000)), len(shard.numbers))
         if end > begin and self._withheld(shard_id, after):
             end = begin
+        if end > begin and self._rng.random() < self.faults.repeated:
+            begin = max(0, begin - self._rng.randint(1, 3))
         at_end = not shard.is_open and end == len(shard.numbers)
         if at_end and end > begin and self._rng.random() < self.faults.separate_end:
             at_end = False
+        if at_end:
+            self._list_children(shard_id)
         self.served.append((shard_id, end - begin, at_end))
         answer: dict[str, Any] = {"Records": shard.records[begin:end]}
         if not at_end:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import Position, ShardState
-from cqrsctl.stream.lineage import Shard, lost, oldest_first, readable
+from cqrsctl.stream.lineage import Shard, oldest_first, readable, unlisted, without_descendants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,19 +84,26 @@ def test_every_shard_is_read_exactly_once_and_after_its_parent() -> None:
         pytest.param({}, {}, set(), id="nothing"),
     ],
 )
-def test_what_can_no_longer_be_read_is_lost(
+def test_what_cannot_be_read_without_a_shard_that_is_not_listed(
     drawn: Mapping[str, str | None], checkpoints: Mapping[str, ShardState], expected: set[str]
 ) -> None:
-    assert {position.shard_id for position in lost(tree(drawn), states(checkpoints))} == expected
+    assert {position.shard_id for _, position in unlisted(tree(drawn), states(checkpoints))} == expected
 
 
 def test_a_lost_shard_keeps_the_position_that_was_reached() -> None:
     checkpoint = Position("a", None, sequence_number=42)
-    assert lost({}, {"a": checkpoint}) == [checkpoint]
+    assert unlisted({}, {"a": checkpoint}) == [("a", checkpoint)]
 
 
 def test_a_lost_generation_is_named_by_the_shard_that_follows_it() -> None:
-    assert lost(tree({"c": "b"}), states({"a": FINISHED})) == [Position("c", "b")]
+    assert unlisted(tree({"c": "b"}), states({"a": FINISHED})) == [("b", Position("c", "b"))]
+
+
+def test_all_descendants_of_a_shard_wait_for_it() -> None:
+    shards = tree({"b": "a", "c": "b", "d": "c", "e": None, "f": "e"})
+    assert without_descendants(shards, {"a"}).keys() == {"e", "f"}
+    assert without_descendants(shards, {"c"}).keys() == {"b", "c", "e", "f"}
+    assert without_descendants(shards, set()) == shards
 
 
 def test_shards_are_ordered_by_their_first_sequence_number_as_an_integer() -> None:
