@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import aws_errors, error_code
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 PAGE_RECORDS = 1_000
 FULL_PAGE_BYTES = 900_000
 """GetRecords returns at most 1,000 records or 1 MB."""
+
+_decoding = Lock()
+"""One page is decoded at a time: Python runs one thread anyway, and each switch between them costs."""
 
 _TRIMMED = "TrimmedDataAccessException"
 _EXPIRED = "ExpiredIteratorException"
@@ -87,7 +91,8 @@ class ShardReader:
             self.iterator = self._new_iterator()
         with self._losses_told(), aws_errors("dynamodbstreams GetRecords"):
             answer = self.client.get_records(ShardIterator=self.iterator, Limit=PAGE_RECORDS)
-        page = records_page(answer, self.stream_arn)
+        with _decoding:
+            page = records_page(answer, self.stream_arn)
         self.iterator = page.next_iterator
         changes = unread = self._unread(page.changes)
         if changes:

@@ -30,9 +30,11 @@ from cqrsctl.projection.batch import batch_of
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import ROWS_A_STATEMENT, apply_rows, prepare
+from cqrsctl.stream import shards
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wire import records_page
 from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +110,8 @@ def _drain(url: str, state: Path) -> Drained:
     clock = SystemClock()
     wiring = Wiring(_environment(state, url))
     prepare(wiring.database, [PRODUCT])
-    assert wiring.dynamodb, wiring.streams  # clients are made before the clock starts, as the connections of the others
+    table.describe(wiring.dynamodb, TABLE)  # clients are open before the clock starts, as the others' connections are
+    shards.describe(wiring.streams, STREAM_ARN)
     run = project.Run(wiring, (PRODUCT,), clock, lambda _: None, lambda _: None)
     begun = time.perf_counter()
     summary = project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
