@@ -18,7 +18,6 @@ from cqrsctl import __version__
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import Invocation, LogFormat
 from cqrsctl.cli.render import Output
-from cqrsctl.config import Flags
 from cqrsctl.errors import CqrsctlError
 
 INTERRUPTED = 130
@@ -89,6 +88,8 @@ def root(
     _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Operate a CQRS pipeline on AWS: DynamoDB, its stream, a projector, and an Aurora MySQL read model."""
+    from cqrsctl.config import Flags
+
     invocation = ctx.obj
     invocation.flags = Flags(env, config, profile, region, endpoint_url)
     invocation.verbosity = verbose

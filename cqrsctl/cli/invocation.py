@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -14,10 +14,10 @@ import typer
 
 from cqrsctl.cli import render
 from cqrsctl.cli.render import Output
-from cqrsctl.config import Environment, Flags, load
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from cqrsctl.config import Environment, Flags
     from cqrsctl.wiring import Wiring
 
 
@@ -32,7 +32,7 @@ class LogFormat(StrEnum):
 class Invocation:
     """What the root options ask for. Settings are read, and connections made, at their first use."""
 
-    flags: Flags = field(default_factory=Flags)
+    flags: Flags | None = None
     verbosity: int = 0
     log_format: LogFormat = LogFormat.TEXT
     output: Output = Output.TABLE
@@ -40,7 +40,9 @@ class Invocation:
 
     @cached_property
     def environment(self) -> Environment:
-        return self.preset or load(self.flags)
+        from cqrsctl.config import Flags, load
+
+        return self.preset or load(self.flags or Flags())
 
     @cached_property
     def wiring(self) -> Wiring:

@@ -1,0 +1,132 @@
+"""Benchmarks of cqrsctl, on a stack of their own that is removed at the end. Ratios within a run are what counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import drain
+import latency
+import startup
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cqrsctl.local import stack
+from cqrsctl.local.mariadb import server_program
+from cqrsctl.local.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_err = Console(stderr=True, highlight=False)
+
+
+class Benchmark(StrEnum):
+    """What can be measured."""
+
+    DRAIN = "drain"
+    SCALE = "scale"
+    LATENCY = "latency"
+    STARTUP = "startup"
+    ALL = "all"
+
+
+def main(
+    benchmark: Annotated[Benchmark, typer.Argument(help="What to measure.")] = Benchmark.ALL,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="drain: rounds, of which the median is shown.")] = 5,
+    shards: Annotated[str, typer.Option(help="scale: numbers of shards.")] = "1,8,64,512",
+    records: Annotated[str, typer.Option(help="scale: numbers of records.")] = "100000,1000000",
+    rates: Annotated[str, typer.Option(help="latency: puts a second.")] = "1,10,100",
+    seconds: Annotated[int, typer.Option(min=2, help="latency: for how long at each rate.")] = 30,
+) -> None:
+    """Measure how fast cqrsctl drains a backlog, scales, follows and starts."""
+    measures: dict[Benchmark, Callable[[Path], Iterable[dict[str, Any]]]] = {
+        Benchmark.DRAIN: lambda state: [drain.compare(state, rounds)],
+        Benchmark.SCALE: lambda state: drain.scale(state, _numbers(shards), _numbers(records)),
+        Benchmark.LATENCY: lambda state: latency.measure(state, _numbers(rates), seconds),
+        Benchmark.STARTUP: lambda _: startup.measure(),
+    }
+    found: dict[str, Any] = {"machine": machine()}
+    with _own_stack() as state:
+        for name, measure in measures.items():
+            if benchmark not in {name, Benchmark.ALL}:
+                continue
+            found[name.value] = [_told(name, row) for row in measure(state)]
+            if not as_json:
+                _show(name, found[name.value])
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        _err.print(", ".join(f"{name}: {value}" for name, value in found["machine"].items()), soft_wrap=True)
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on, and when."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "database": _server_version(),
+    }
+
+
+def _processor() -> str:
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()
+
+
+def _server_version() -> str:
+    return subprocess.run([server_program(), "--version"], check=True, capture_output=True, text=True).stdout.split()[2]
+
+
+@contextmanager
+def _own_stack() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="cqrsctl-bench-") as folder:
+        state = State(Path(folder) / "local")
+        stack.up(state, lambda _: None)
+        try:
+            yield Path(folder)
+        finally:
+            stack.down(state, wipe=True)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of numbers, such as 1,8,64") from None
+
+
+def _told(name: Benchmark, row: dict[str, Any]) -> dict[str, Any]:
+    _err.print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), style="dim")
+    return row
+
+
+def _show(name: Benchmark, rows: list[dict[str, Any]]) -> None:
+    if len(rows) == 1:
+        rows = [{"what": key.replace("_", " "), "measured": value} for key, value in rows[0].items()]
+    table = Table(title=str(name), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), justify="left" if isinstance(rows[0][column], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
