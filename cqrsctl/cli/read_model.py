@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from cqrsctl.change import ShardState
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.errors import StreamGap
 from cqrsctl.operations import read_models
 from cqrsctl.read_model import schema
 from cqrsctl.read_model.sink import prepare
@@ -75,6 +77,10 @@ def drop(
 
 def _show(ctx: typer.Context, output: Output) -> None:
     found = read_models.status(of(ctx).wiring)
+    for row in found.checkpoints:
+        if row["state"] == ShardState.GAP:
+            gap = StreamGap(f"Gap: projection {row['projection']} lost changes of shard {row['shard']}.")
+            of(ctx).note(f"{gap} {gap.hint}")
     if output.is_json:
         return render.one(
             output,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, Position
 from cqrsctl.codec import from_json
-from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary
 from cqrsctl.projection.recovery import Applier, OnError
@@ -57,9 +57,13 @@ def chosen(projections: Sequence[Projection], names: Sequence[str]) -> tuple[Pro
 
 
 def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) -> Summary:
-    """Project the table's stream until stopped, or with `once` until caught up."""
+    """Project the table's stream until stopped, or with `once` until caught up.
+
+    Raises ConfigurationError where a projection's key is not the table's; and what Projector.run raises.
+    """
     environment = run.wiring.environment
     stream_arn = table.require_stream(run.wiring.dynamodb, environment.table)
+    _require_keys(run)
     endpoint = run.wiring.database
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
@@ -111,6 +115,19 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
             if run.clock.stop.is_set():
                 break
     return summary
+
+
+def _require_keys(run: Run) -> None:
+    described = table.describe(run.wiring.dynamodb, run.wiring.environment.table)
+    key = {attribute for attribute, _ in described.key}
+    for projection in run.projections:
+        if projection.key_attributes != key:
+            raise ConfigurationError(
+                f"Table {described.name!r} has the key {' and '.join(sorted(key))}, but projection {projection.name} "
+                f"the key {' and '.join(sorted(projection.key_attributes))}: it would make one row of several items.",
+                hint="Declare a projection whose key columns are the table's key (key = true).",
+                code="key_differs",
+            )
 
 
 @contextmanager

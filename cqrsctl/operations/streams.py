@@ -12,6 +12,7 @@ from cqrsctl.read_model import checkpoints
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import shards
 from cqrsctl.stream.lineage import oldest_first
+from cqrsctl.stream.shard_reader import ShardLost
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ def status(wiring: Wiring, now: datetime, note: Callable[[str], None]) -> Stream
     arn = table.require_stream(wiring.dynamodb, wiring.environment.table)
     stream = shards.describe(wiring.streams, arn)
     positions = _positions(wiring, arn, note)
+    for position in positions.values():
+        if position.state is ShardState.GAP:
+            gap = ShardLost(position)
+            note(f"Gap: {gap} {gap.hint}")
     return StreamStatus(
         stream={
             "stream_arn": arn,

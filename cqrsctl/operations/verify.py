@@ -146,12 +146,12 @@ class Verification:
     def _difference(self, item: Item | None, row: dict[str, Any] | None) -> tuple[DriftKind | None, tuple[str, ...]]:
         if item is None:
             return (None if row is None else DriftKind.ORPHAN), ()
-        if row is None:
-            return DriftKind.MISSING, ()
         try:
             asked = {column.name: column.of(item) for column in self.projection.columns}
         except Misfit as misfit:
             return DriftKind.MISFIT, (str(misfit).partition(":")[0],)
+        if row is None:
+            return DriftKind.MISSING, ()
         asked = query.typed(self.projection, asked)
         different = tuple(name for name, value in asked.items() if value != row[name])
         return (DriftKind.STALE if different else None), different
