@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from cqrsctl.aws import TransientAwsError
 from cqrsctl.change import Page, Position, ShardState
 from cqrsctl.errors import AwsError, StreamGap
 from cqrsctl.stream import lineage, shards
+from cqrsctl.stream.poll import PATIENCE_SECONDS, QUIET_POLL_SECONDS, Poll, backoff
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 
 if TYPE_CHECKING:
@@ -24,18 +24,8 @@ if TYPE_CHECKING:
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
 
-POLL_SECONDS = 0.2
-"""AWS throttles a shard's readers at about five reads a second."""
-QUIET_POLL_SECONDS = 1.0
-QUIET_AFTER_SECONDS = 10.0
 RELIST_SECONDS = 30.0
-EMPTY_PAGES_AT_TIP = 5
-"""AWS may return empty pages before the tip, so one is no proof of having caught up."""
 _MOST_READS_UNDER_WAY = 16
-_LONGEST_BACKOFF_SECONDS = 10.0
-_PATIENCE_SECONDS = 300.0
-_FAILURES_OF_AN_ITERATOR = 5
-"""After so many in a row it may be the iterator: an emulator that was started anew answers 500 to an old one."""
 _RETENTION = timedelta(hours=24)
 _CLOCK_SKEW = timedelta(minutes=5)
 """AWS refuses requests of clocks that are further off, so a record's time cannot differ by more."""
@@ -59,45 +49,6 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait, or return early where the reading is to stop."""
-
-
-class _Poll:
-    """When a shard is to be read next, and how its reads went."""
-
-    def __init__(self, reader: ShardReader, now: float) -> None:
-        self.reader = reader
-        self.due = now
-        self.under_way = False
-        self.empty_pages = 0
-        self._last_change = now
-        self._failures = 0
-        self._failing_since = now
-
-    @property
-    def at_tip(self) -> bool:
-        return self.empty_pages >= EMPTY_PAGES_AT_TIP
-
-    def read(self, read: Read, now: float) -> None:
-        self._failures = 0
-        if read.records:
-            self.empty_pages = 0
-            self._last_change = now
-            self.due = now if read.full else now + POLL_SECONDS
-        else:
-            self.empty_pages += 1
-            quiet = self.at_tip and now - self._last_change > QUIET_AFTER_SECONDS
-            self.due = now + (QUIET_POLL_SECONDS if quiet else POLL_SECONDS)
-
-    def failed(self, error: TransientAwsError, now: float) -> None:
-        """Wait longer after each failure in a row. Raises the error after five minutes of them."""
-        if not self._failures:
-            self._failing_since = now
-        elif now - self._failing_since > _PATIENCE_SECONDS:
-            raise error
-        self._failures += 1
-        if self._failures % _FAILURES_OF_AN_ITERATOR == 0:
-            self.reader.forget_iterator()
-        self.due = now + backoff(self._failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +86,8 @@ class StreamReader:
         self._options = options
         self._positions = dict(checkpoints)
         self._shards: dict[str, Shard] = {}
-        self._polls: dict[str, _Poll] = {}
-        self._under_way: dict[Future[Read], _Poll] = {}
+        self._polls: dict[str, Poll] = {}
+        self._under_way: dict[Future[Read], Poll] = {}
         self._at_latest: dict[str, ShardReader] = {}
         self._first = not checkpoints
         self._listed = False
@@ -185,7 +136,7 @@ class StreamReader:
             if not self._list_failures:
                 self._list_failing_since = now
             self._list_failures += 1
-            if not self._positions or now - self._list_failing_since > _PATIENCE_SECONDS:
+            if not self._positions or now - self._list_failing_since > PATIENCE_SECONDS:
                 raise
             self._list_due = now + backoff(self._list_failures)
             return []
@@ -220,7 +171,7 @@ class StreamReader:
             self._late_since = None
         elif self._late_since is None:
             self._late_since = now
-        elif now - self._late_since > _PATIENCE_SECONDS:
+        elif now - self._late_since > PATIENCE_SECONDS:
             raise AwsError(f"DescribeStream does not list shard {min(late)}, though it exists.")
         return late
 
@@ -266,7 +217,7 @@ class StreamReader:
                     self._positions[shard.shard_id],
                     shard.starting if self._may_be_trimmed(shard) else None,
                 )
-                self._polls[shard.shard_id] = _Poll(reader, self._clock.monotonic())
+                self._polls[shard.shard_id] = Poll(reader, self._clock.monotonic())
 
     def _may_be_trimmed(self, shard: Shard) -> bool:
         """Whether a shard of which nothing was read may have lost records since it was promised to be read: known,
@@ -320,8 +271,3 @@ class StreamReader:
             self._listed = False
         if read.records or position.state is ShardState.FINISHED:
             yield read.page
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: exponential, with full jitter."""
-    return random.uniform(0, min(_LONGEST_BACKOFF_SECONDS, POLL_SECONDS * 2**failures))  # noqa: S311 -- jitter

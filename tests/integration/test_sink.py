@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.change import ChangeRecord, Event, Item, Page, Position, SequenceNumber, ShardState, Value
-from cqrsctl.errors import Busy, ConfigurationError, DatabaseError, StreamGap, TransientDatabaseError
+from cqrsctl.change import ChangeRecord, Event, Item, Page, Position, SequenceNumber, Value
+from cqrsctl.errors import Busy, ConfigurationError, DatabaseError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch, batch_of
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import query, schema
@@ -72,15 +72,6 @@ def test_written_and_stale_rows_are_counted_exactly(sink: MySqlSink, wiring: Wir
     assert names(wiring) == {1: "new", 2: "new", 3: "Lamp"}
 
 
-def test_a_late_insert_does_not_bring_a_deleted_product_back(sink: MySqlSink, wiring: Wiring) -> None:
-    sink.apply(batch(change(10, 1, None)))
-
-    assert sink.apply(batch(change(9, 1))) == Applied(0, 1)
-    assert names(wiring) == {}
-    assert sink.apply(batch(change(11, 1, "again"))) == Applied(1, 0)
-    assert names(wiring) == {1: "again"}
-
-
 def test_a_tombstone_keeps_nothing_but_key_and_version(sink: MySqlSink, wiring: Wiring) -> None:
     sink.apply(batch(change(1, 1), change(2, 1, None)))
 
@@ -99,35 +90,6 @@ def test_rows_and_checkpoints_commit_together_or_not_at_all(sink: MySqlSink, wir
 
     assert names(wiring) == {1: "Lamp"}
     assert sink.open()["shard-1"].sequence_number == 1
-
-
-def test_checkpoints_come_back_as_they_were_written(sink: MySqlSink) -> None:
-    position = Position(
-        "shard-2",
-        "shard-1",
-        10**39 + 7,
-        ShardState.FINISHED,
-        datetime(2026, 11, 23, 12, 0, 1, 500, tzinfo=UTC),
-        datetime(2026, 11, 23, 11, tzinfo=UTC),
-    )
-    sink.apply(Batch({}, [position], 0))
-
-    assert sink.open() == {"shard-2": position}
-
-
-def test_a_gap_stays_marked(sink: MySqlSink) -> None:
-    sink.apply(batch(change(1, 1)))
-    sink.mark_gap(Position("shard-1", None, 1))
-
-    assert sink.open()["shard-1"].state is ShardState.GAP
-
-
-def test_another_stream_is_a_gap_once_there_are_checkpoints(sink: MySqlSink, wiring: Wiring) -> None:
-    sink.apply(batch(change(1, 1)))
-    sink.close()
-
-    with pytest.raises(StreamGap, match="fed by another stream"):
-        make_sink(wiring, NEWER_ARN).open()
 
 
 def test_a_newer_stream_wins_although_its_sequence_numbers_start_over(sink: MySqlSink, wiring: Wiring) -> None:
