@@ -25,7 +25,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,12 +48,6 @@ _THROTTLED = {
     "LimitExceededException",
     "RequestLimitExceeded",
 }
-
-
-class TransientAwsError(AwsError):
-    """AWS throttled, failed or could not be reached: the same call later may succeed."""
-
-    code = "aws_unavailable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ Item: TypeAlias = "dict[str, Value]"
 SEQUENCE_RANGE = 10**40
 """Sequence numbers have 21 to 40 digits (DynamoDB Streams API reference, StreamRecord)."""
 
+_MOST_DIGITS = 40
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,7 +39,7 @@ class SequenceNumber(int):
 
     def __new__(cls, text: str) -> Self:
         """Raises ValueError where the text is not all digits."""
-        if not (text.isdigit() and text.isascii()):
+        if not (text.isdigit() and text.isascii() and len(text) <= _MOST_DIGITS):
             raise ValueError(f"{text!r} is not a sequence number")
         number = int.__new__(cls, text)
         number.text = text

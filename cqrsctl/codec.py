@@ -147,7 +147,12 @@ def _typed(kind: type[Any], raw: Any, what: str) -> Any:
 
 
 def _text(raw: Any) -> str:
-    return str(_typed(str, raw, "text"))
+    text = str(_typed(str, raw, "text"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} has half of a character") from None
+    return text
 
 
 def _binary(raw: Any) -> bytes:

@@ -47,6 +47,12 @@ class AwsError(CqrsctlError):
     exit_code = 4
 
 
+class TransientAwsError(AwsError):
+    """AWS throttled, failed or could not be reached: the same call later may succeed."""
+
+    code = "aws_unavailable"
+
+
 class DatabaseError(CqrsctlError):
     """The read model's database refused or did not answer."""
 

@@ -74,7 +74,7 @@ def records_page(answer: Mapping[str, Any], stream_arn: str) -> RecordsPage:
             sum(record.dynamodb.SizeBytes for record in page.Records),
             page.NextShardIterator,
         )
-    except (DecodeError, ValueError) as error:
+    except (DecodeError, ValueError, OverflowError, OSError) as error:
         raise _unexpected("GetRecords", error) from error
 
 

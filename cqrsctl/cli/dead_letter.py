@@ -12,9 +12,11 @@ from cqrsctl.cli.render import Output
 from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import dead_letters
-from cqrsctl.operations.dead_letters import Outcome
+from cqrsctl.operations.dead_letters import Outcome, Retried
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from cqrsctl.read_model.dead_letters import KeptLetter
 
 app = group("List, show, retry and discard dead letters.")
@@ -65,11 +67,18 @@ def retry(
     """
     if bool(numbers) == all_:
         raise UsageError("Name the letters, or give --all.", hint="See them with: cqrsctl dead-letter list")
-    found = list(dead_letters.retry(of(ctx).wiring, None if all_ else numbers))
+    found: list[Retried] = []
+    try:
+        found.extend(dead_letters.retry(of(ctx).wiring, None if all_ else numbers))
+    finally:
+        _report(found, output, of(ctx).note)
+    if any(one.outcome is Outcome.REFUSED for one in found):
+        raise typer.Exit(1)
+
+
+def _report(found: Sequence[Retried], output: Output, note: Callable[[str], None]) -> None:
     counted = {outcome: sum(one.outcome is outcome for one in found) for outcome in Outcome}
-    of(ctx).note(
-        f"applied {counted[Outcome.APPLIED]}, stale {counted[Outcome.STALE]}, refused {counted[Outcome.REFUSED]}"
-    )
+    note(f"applied {counted[Outcome.APPLIED]}, stale {counted[Outcome.STALE]}, refused {counted[Outcome.REFUSED]}")
     shown = found if output is not Output.TABLE else [one for one in found if one.outcome is Outcome.REFUSED]
     if shown or output is not Output.TABLE:
         render.rows(
@@ -77,8 +86,6 @@ def retry(
             ["number", "outcome", "error"],
             [{"number": one.number, "outcome": one.outcome.value, "error": one.error} for one in shown],
         )
-    if counted[Outcome.REFUSED]:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -90,9 +90,10 @@ def _replay(run: projecting.Run, path: Path) -> Summary:
 def _stopping(clock: SystemClock) -> Iterator[Callable[[], bool]]:
     """SIGINT and SIGTERM let the running transaction finish; a second one leaves at once, losing nothing."""
 
-    def stop(number: int, _: Any) -> None:
+    def stop(*_: Any) -> None:
         clock.stop.set()
-        signal.signal(number, signal.SIG_DFL)
+        for either in before:
+            signal.signal(either, signal.SIG_DFL)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -53,7 +53,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
 def drop(
     ctx: typer.Context, yes: YesOption = False, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
 ) -> None:
-    """Drop the read model: views, tables and checkpoints. The write model is not touched.
+    """Drop the read model: views, tables and checkpoints. Dead letters stay; the write model is not touched.
 
     \b
     Example:

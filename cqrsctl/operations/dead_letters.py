@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.errors import CqrsctlError, UsageError, ValueRejected
-from cqrsctl.projection.batch import Batch
+from cqrsctl.errors import CqrsctlError, TransactionConflict, ValueRejected
+from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.rows import row_of
 from cqrsctl.read_model import dead_letters
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import apply_rows
+from cqrsctl.read_model.sink import apply_rows, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
@@ -57,15 +59,15 @@ def retry(wiring: Wiring, numbers: Sequence[int] | None) -> Iterator[Retried]:
     """Apply letters by the projections as they are declared now, each in a transaction; None: all of them.
 
     The guard decides, as for any change: a letter never overwrites what is newer. What is refused again stays.
+    Raises DatabaseError, also where the tables were made from another declaration.
     """
+    prepare(wiring.database, wiring.environment.projections)
     projections = {projection.name: projection for projection in wiring.environment.projections}
     with connect(wiring.database) as connection:
         for number in _chosen(connection, numbers):
-            letter = dead_letters.find(connection, number, for_update=True)
-            if letter is None:  # another one retried or discarded it meanwhile
-                connection.rollback()
-                continue
-            yield _retried(connection, letter, projections.get(letter.projection))
+            again = rerunning(time.sleep, lambda: False)
+            if (retried := again(_retried, connection, number, projections)) is not None:
+                yield retried
 
 
 def discard(wiring: Wiring, numbers: Sequence[int]) -> list[int]:
@@ -76,24 +78,34 @@ def discard(wiring: Wiring, numbers: Sequence[int]) -> list[int]:
         return removed
 
 
-def _retried(connection: Connection, letter: KeptLetter, projection: Projection | None) -> Retried:
-    if projection is None:
-        raise UsageError(
-            f"Dead letter {letter.number} is of projection {letter.projection}, which is not declared.",
-            hint="Declare it, or discard the letter: cqrsctl dead-letter discard.",
-        )
+def _retried(connection: Connection, number: int, projections: Mapping[str, Projection]) -> Retried | None:
+    """Try one letter; None where another one retried or discarded it meanwhile."""
+    letter = dead_letters.find(connection, number, for_update=True)
+    if letter is None:
+        connection.rollback()
+        return None
     try:
-        row = row_of(projection, letter.change)
-        applied = apply_rows(connection, [projection], Batch({projection.name: [row]}, (), 1))
+        applied = _apply(connection, letter, projections)
+        dead_letters.remove(connection, number)
+        connection.commit()
     except (Misfit, ValueRejected) as refusal:
         error = refusal.reason if isinstance(refusal, ValueRejected) else str(refusal)
         connection.rollback()
-        dead_letters.failed_again(connection, letter.number, error)
+        dead_letters.failed_again(connection, number, error)
         connection.commit()
-        return Retried(letter.number, Outcome.REFUSED, error)
-    dead_letters.remove(connection, letter.number)
-    connection.commit()
-    return Retried(letter.number, Outcome.APPLIED if applied.rows else Outcome.STALE)
+        return Retried(number, Outcome.REFUSED, error)
+    except TransactionConflict:
+        connection.rollback()
+        raise
+    return Retried(number, Outcome.APPLIED if applied.rows else Outcome.STALE)
+
+
+def _apply(connection: Connection, letter: KeptLetter, projections: Mapping[str, Projection]) -> Applied:
+    projection = projections.get(letter.projection)
+    if projection is None:
+        raise Misfit(f"projection {letter.projection} is not declared")
+    row = row_of(projection, letter.change)
+    return apply_rows(connection, [projection], Batch({projection.name: [row]}, (), 1))
 
 
 def _chosen(connection: Connection, numbers: Sequence[int] | None) -> list[int]:

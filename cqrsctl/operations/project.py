@@ -14,7 +14,7 @@ from cqrsctl.change import Page, Position
 from cqrsctl.codec import from_json
 from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
 from cqrsctl.projection.batch import Applied
-from cqrsctl.projection.projector import Projector, Summary
+from cqrsctl.projection.projector import Projector, Summary, rerunning
 from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
@@ -104,9 +104,10 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     records = _records(lines)
     prepare(run.wiring.database, run.projections)
     with connect(run.wiring.database) as connection:
+        again = rerunning(run.clock.sleep, run.clock.stop.is_set)
 
         def commit(batch: Batch) -> Applied:
-            return apply_once(connection, run.projections, batch)
+            return again(apply_once, connection, run.projections, batch)
 
         applier = Applier(run.projections, run.on_error, commit, summary.count)
         while some := list(islice(records, _REPLAY_CHANGES)):
@@ -199,8 +200,9 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[str, ChangeRecord]]:
             number += 1
             if line.strip():
                 content = json.loads(line)
-                yield str(content.get("shard_id", "")), from_json(content)
-    except ValueError as error:
+                change = from_json(content)
+                yield str(content.get("shard_id", "")), change
+    except (ValueError, RecursionError) as error:
         raise CqrsctlError(
             f"Line {number} is no change record: {error}. The lines before it may be applied already.",
             hint="The file must be what `cqrsctl stream tail -o jsonl` wrote.",

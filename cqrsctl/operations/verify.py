@@ -17,6 +17,7 @@ from cqrsctl.projection.definition import Kind, Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
 from cqrsctl.write_model import products, table
+from cqrsctl.write_model.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +80,7 @@ class Verification:
         table.describe(self.wiring.dynamodb, environment.table)
         suspects: list[Key] = []
         with connect(self.wiring.database) as connection:
-            for items in products.scan(self.wiring.dynamodb, environment.table):
+            for items in scan(self.wiring.dynamodb, environment.table):
                 suspects += self._differing(connection, items)
                 self.result.items += len(items)
                 self.progress(self.result)

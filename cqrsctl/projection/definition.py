@@ -200,7 +200,7 @@ class Projection:
 
 
 def _fit_bigint(value: Value, _: tuple[int, ...]) -> SqlValue:
-    number = value if isinstance(value, Decimal) else _number(value)
+    number = _number(value)
     whole = int(number)
     if whole != number or not _LEAST_BIGINT <= whole <= _MOST_BIGINT:
         raise Misfit(f"{_short(value)} is not a whole number of 64 bits")
@@ -209,7 +209,7 @@ def _fit_bigint(value: Value, _: tuple[int, ...]) -> SqlValue:
 
 def _fit_decimal(value: Value, sizes: tuple[int, ...]) -> SqlValue:
     precision, scale = sizes
-    number = value if isinstance(value, Decimal) else _number(value)
+    number = _number(value)
     text = str(number)
     if number.adjusted() < precision - scale and "E" not in text and len(text.partition(".")[2]) <= scale:
         return number  # as nearly all do; the others are looked at digit by digit
@@ -306,7 +306,7 @@ _FITTERS = {
 
 
 def _number(value: Value) -> Decimal:
-    if not isinstance(value, Decimal):
+    if not (isinstance(value, Decimal) and value.is_finite()):
         raise Misfit(f"{_short(value)} is not a number")
     return value
 

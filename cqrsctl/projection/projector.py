@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cqrsctl.errors import Busy, StreamGap, TransactionConflict, TransientDatabaseError
+from cqrsctl.errors import Busy, StreamGap, TransactionConflict, TransientAwsError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.recovery import Applier, OnError
 
@@ -149,7 +149,7 @@ class Projector:
         """Project from the checkpoints on: True at the end, False where a hiccup ended a session that got on."""
         before = self.summary.changes
         try:
-            checkpoints = self.sink.open()
+            checkpoints = self._open()
             self._was_open = True
             self._settle(checkpoints)
             source = self.open_source(checkpoints)
@@ -162,14 +162,17 @@ class Projector:
             return False
         return True
 
+    def _open(self) -> Checkpoints:
+        """Open the sink. Its password may come from AWS, whose hiccups are then those of the database."""
+        try:
+            return self.sink.open()
+        except TransientAwsError as error:
+            if not self._was_open:
+                raise
+            raise TransientDatabaseError(str(error)) from error
+
     def _applier(self, stopped: Callable[[], bool]) -> Applier:
-        again = Retrying(
-            retry=retry_if_exception_type(TransactionConflict),
-            wait=wait_random_exponential(multiplier=0.05, max=1),
-            stop=lambda state: stopped() or stop_after_attempt(_CONFLICTS_IN_A_ROW)(state),
-            sleep=self.clock.sleep,
-            reraise=True,
-        )
+        again = rerunning(self.clock.sleep, stopped)
 
         def commit(batch: Batch) -> Applied:
             self._in_doubt = batch
@@ -217,3 +220,14 @@ class Projector:
 def _reached(position: Position, checkpoints: Checkpoints) -> bool:
     known = checkpoints.get(position.shard_id)
     return known is not None and (known.sequence_number, known.state) == (position.sequence_number, position.state)
+
+
+def rerunning(sleep: Callable[[float], None], stopped: Callable[[], bool]) -> Retrying:
+    """Runs a transaction again where it conflicted with another one, a few times."""
+    return Retrying(
+        retry=retry_if_exception_type(TransactionConflict),
+        wait=wait_random_exponential(multiplier=0.05, max=1),
+        stop=lambda state: stopped() or stop_after_attempt(_CONFLICTS_IN_A_ROW)(state),
+        sleep=sleep,
+        reraise=True,
+    )

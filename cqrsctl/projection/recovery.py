@@ -34,8 +34,8 @@ class BadRecord(CqrsctlError):
 
     def __init__(self, letter: DeadLetter) -> None:
         super().__init__(
-            f"{letter.change} does not fit projection {letter.projection}. {letter.error}. "
-            "What stands before it in its shard was applied, nothing after it.",
+            f"{letter.change} does not fit projection {letter.projection}. {letter.error}. The projector stops before "
+            "it.",
             hint="Set such records aside with --on-error dead-letter, or declare a column that holds the value and "
             "make the read model anew.",
         )
@@ -59,7 +59,7 @@ class Applier:
         batch = batch_of(pages, self.projections)
         if batch.letters and self.on_error is OnError.STOP:
             self.apply(_before(pages, batch.letters))
-            raise BadRecord(batch.letters[0])
+            raise BadRecord(min(batch.letters, key=lambda letter: letter.change.sequence_number))
         try:
             self._commit(batch)
         except ValueRejected as rejection:

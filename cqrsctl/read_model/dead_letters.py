@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from cqrsctl.projection.batch import DeadLetter
     from cqrsctl.read_model.connection import Connection
 
-_LETTERS_A_STATEMENT = 50
-"""A letter may be as large as two items of 400 KB; a server takes statements of 16 MB at least."""
+_LETTERS_A_QUERY = 50
+_STATEMENT_CHARACTERS = 1_000_000
+"""A letter may be as large as two items of 400 KB, and SQL makes two or more characters of one; MariaDB takes
+statements of 16 MB."""
 _ERROR_CHARACTERS = 2_000
 
 
@@ -36,34 +38,24 @@ class KeptLetter:
 
 def write(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """Put letters into the running transaction. One that is there already is kept, with its number."""
-    for begin in range(0, len(letters), _LETTERS_A_STATEMENT):
-        some = letters[begin : begin + _LETTERS_A_STATEMENT]
-        cells: list[Any] = []
-        for letter in some:
-            cells += [
-                letter.projection,
-                letter.change.stream_arn,
-                letter.shard_id,
-                str(letter.change.sequence_number),
-                json.dumps(to_json(letter.change, letter.shard_id), default=datetime.isoformat, ensure_ascii=False),
-                letter.error[:_ERROR_CHARACTERS],
-            ]
-        connection.execute(
-            f"""
-            INSERT INTO cqrs_dead_letter
-                (projection, stream, shard, sequence_number, record, error, first_seen, attempts)
-            VALUES {", ".join(["(%s, %s, %s, %s, %s, %s, NOW(6), 1)"] * len(some))}
-            ON DUPLICATE KEY UPDATE error = VALUES(error)
-            """,
-            cells,
-        )
+    chunk: list[tuple[str, ...]] = []
+    size = 0
+    for letter in letters:
+        cells = _cells(letter)
+        if chunk and size + len(cells[4]) > _STATEMENT_CHARACTERS:
+            _insert(connection, chunk)
+            chunk, size = [], 0
+        chunk.append(cells)
+        size += len(cells[4])
+    if chunk:
+        _insert(connection, chunk)
 
 
 def listing(connection: Connection) -> Iterator[KeptLetter]:
     """All letters, the oldest first."""
     after = 0
     while rows := connection.query(
-        "SELECT * FROM cqrs_dead_letter WHERE id > %s ORDER BY id LIMIT %s", (after, _LETTERS_A_STATEMENT)
+        "SELECT * FROM cqrs_dead_letter WHERE id > %s ORDER BY id LIMIT %s", (after, _LETTERS_A_QUERY)
     ):
         yield from map(_kept, rows)
         after = rows[-1]["id"]
@@ -97,6 +89,28 @@ def failed_again(connection: Connection, number: int, error: str) -> None:
 def remove(connection: Connection, number: int) -> bool:
     """Remove a letter; False where there is none of that number."""
     return connection.execute("DELETE FROM cqrs_dead_letter WHERE id = %s", (number,)) > 0
+
+
+def _cells(letter: DeadLetter) -> tuple[str, ...]:
+    return (
+        letter.projection,
+        letter.change.stream_arn,
+        letter.shard_id,
+        str(letter.change.sequence_number),
+        json.dumps(to_json(letter.change, letter.shard_id), default=datetime.isoformat, ensure_ascii=False),
+        letter.error[:_ERROR_CHARACTERS],
+    )
+
+
+def _insert(connection: Connection, letters: Sequence[tuple[str, ...]]) -> None:
+    connection.execute(
+        f"""
+        INSERT INTO cqrs_dead_letter (projection, stream, shard, sequence_number, record, error, first_seen, attempts)
+        VALUES {", ".join(["(%s, %s, %s, %s, %s, %s, NOW(6), 1)"] * len(letters))}
+        ON DUPLICATE KEY UPDATE error = VALUES(error)
+        """,
+        [cell for letter in letters for cell in letter],
+    )
 
 
 def _kept(row: dict[str, Any]) -> KeptLetter:

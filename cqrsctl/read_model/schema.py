@@ -120,6 +120,7 @@ def create(connection: Connection, projections: Sequence[Projection]) -> list[st
         if projection.name in known:
             _check_same(projection, known[projection.name])
             _check_whole(connection, projection)
+            _check_indexes(connection, projection)
             continue
         connection.execute(table_ddl(projection, 1))
         connection.execute(view_ddl(projection, 1))
@@ -200,20 +201,24 @@ def status(connection: Connection, projections: Sequence[Projection]) -> list[Pr
 
 
 def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]:
-    """Drop the projections' views, tables and checkpoints; the bookkeeping too, once no projection is left."""
+    """Drop the projections' views, tables and checkpoints; the bookkeeping too, once no projection is left.
+
+    Dead letters stay: one may be the only record of its change.
+    """
     dropped = []
     for projection in projections:
         for table in _physical_tables(connection, projection.name):
             connection.execute(f"DROP TABLE {quoted(table)}")
             dropped.append(table)
         connection.execute(f"DROP VIEW IF EXISTS {quoted(projection.view)}")
-        for table in ("cqrs_checkpoint", "cqrs_dead_letter"):
-            connection.execute(f"DELETE FROM {table} WHERE projection = %s", (projection.name,))
+        connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection.name,))
         connection.execute("DELETE FROM cqrs_projection WHERE name = %s", (projection.name,))
         connection.commit()
     if not connection.query("SELECT name FROM cqrs_projection"):
+        letters = connection.query("SELECT id FROM cqrs_dead_letter LIMIT 1")
         for table in _BOOKKEEPING:
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
+            if table != "cqrs_dead_letter" or not letters:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
     return dropped
 
 
@@ -250,6 +255,22 @@ def _check_whole(connection: Connection, projection: Projection) -> None:
             f"Projection {projection.name} is registered, but its table is gone: a drop ended half-way.",
             hint="Drop the rest, then make it anew: `cqrsctl read-model drop`, then `cqrsctl project`.",
             code="read_model_damaged",
+        )
+
+
+def _check_indexes(connection: Connection, projection: Projection) -> None:
+    """A unique index would make ON DUPLICATE KEY UPDATE change another item's row."""
+    found = connection.query(
+        "SELECT DISTINCT table_name AS name, index_name AS key_name FROM information_schema.statistics"
+        " WHERE table_schema = DATABASE() AND table_name REGEXP %s AND non_unique = 0 AND index_name <> 'PRIMARY'",
+        (f"^{projection.name}_v[0-9]+$",),
+    )
+    if found:
+        names = ", ".join(f"{row['name']}.{row['key_name']}" for row in found)
+        raise DatabaseError(
+            f"There are unique indexes that cqrsctl did not make: {names}. Two items with one value would share a row.",
+            hint="Drop them, or make them indexes that are not unique.",
+            code="unique_index",
         )
 
 

@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cqrsctl.aws import TransientAwsError
+    from cqrsctl.errors import TransientAwsError
     from cqrsctl.stream.shard_reader import Read, ShardReader
 
 POLL_SECONDS = 0.2

@@ -9,9 +9,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from cqrsctl.aws import TransientAwsError
 from cqrsctl.change import Page, Position, ShardState
-from cqrsctl.errors import AwsError, StreamGap
+from cqrsctl.errors import AwsError, StreamGap, TransientAwsError
 from cqrsctl.stream import lineage, shards
 from cqrsctl.stream.poll import PATIENCE_SECONDS, QUIET_POLL_SECONDS, Poll, backoff
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
@@ -103,8 +102,12 @@ class StreamReader:
             bool(self._shards)
             and self._listed
             and self._list_due > self._clock.monotonic()
-            and all(poll.at_tip for poll in self._polls.values())
+            and all(poll.at_tip and self._is_open(shard_id) for shard_id, poll in self._polls.items())
         )
+
+    def _is_open(self, shard_id: str) -> bool:
+        """A shard that is listed as closed has an end, and has to be read to it however many pages are empty."""
+        return shard_id not in self._shards or self._shards[shard_id].is_open
 
     @property
     def shards_under_way(self) -> int:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cqrsctl.aws import ApiCall, TransientAwsError
+from cqrsctl.aws import ApiCall
+from cqrsctl.errors import TransientAwsError
 from cqrsctl.write_model.product import InvalidProduct, Product, product
 
 if TYPE_CHECKING:

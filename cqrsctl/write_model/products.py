@@ -1,4 +1,4 @@
-"""Commands on products: put, get, delete, and the page-wise scan that verification compares with."""
+"""Commands on products: put, get, delete."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError, CqrsctlError
-from cqrsctl.wire import scan_page
 from cqrsctl.write_model.table import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cqrsctl.change import Item
     from cqrsctl.write_model.product import Product
 
 MOST_GETS = 100
@@ -96,17 +94,6 @@ def delete(client: Any, table: str, product_id: int) -> bool:
         return "Attributes" in delete_call(table, product_id).make(client)
     except AwsError as error:
         raise _without_table(error, table) from error
-
-
-def scan(client: Any, table: str) -> Iterator[list[Item]]:
-    """All items, a page at a time (eventually consistent, at most 1 MB a page)."""
-    parameters: dict[str, Any] = {"TableName": table}
-    while True:
-        page = scan_page(ApiCall("dynamodb", "Scan", parameters).make(client))
-        yield page.items
-        if page.last_key is None:
-            return
-        parameters["ExclusiveStartKey"] = page.last_key
 
 
 def get_many(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

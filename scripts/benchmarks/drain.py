@@ -62,7 +62,7 @@ class Drained:
 
 
 def compare(state: Path, rounds: int) -> dict[str, Any]:
-    """Records a second of all three, the median of so many rounds, taken in turns."""
+    """Records a second of all four, the median of so many rounds, taken in turns."""
     by_hand, ceiling, sink, drained = [], [], [], []
     pages = [records_page({"Body": body}, STREAM_ARN).changes for body in _in_turns(SHARDS, RECORDS)]
     with playing(SHARDS, RECORDS) as url:

@@ -102,7 +102,7 @@ def test_an_item_that_does_not_fit_stops_the_projector_and_loses_no_neighbour(cq
         assert "Price: 0.00001 has more than 4 decimals" in json.loads(stopped.err)["error"]["message"]
     assert [row["ProductId"] for row in cqrsctl.ok("query", "list", "-o", "json").json()] == [1]
     drift = cqrsctl("verify", "-o", "jsonl").lines()
-    assert [(row["kind"], row["key"]) for row in drift] == [("missing", "2"), ("missing", "3")]
+    assert [(row["kind"], row["key"]) for row in drift] == [("misfit", "2"), ("missing", "3")]
 
 
 def test_declared_projections_are_made_and_shown(cqrsctl: Cqrsctl) -> None:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import Page, Position
-from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.errors import CqrsctlError, DatabaseError
 from cqrsctl.operations import dead_letters as operations
 from cqrsctl.operations.dead_letters import Outcome, Retried
 from cqrsctl.projection.batch import DeadLetter
+from cqrsctl.projection.definition import ColumnType
 from cqrsctl.projection.projector import Summary
 from cqrsctl.projection.recovery import Applier, BadRecord, OnError
-from cqrsctl.read_model import dead_letters
+from cqrsctl.read_model import dead_letters, schema
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.sink import prepare
 from cqrsctl.wiring import Wiring
 from tests.integration.test_sink import PRODUCT, change, make_sink, names
 
@@ -159,13 +161,48 @@ def test_a_letter_that_still_does_not_fit_stays_with_its_new_reason(wiring: Wiri
     assert [letter.attempts for letter in letters(wiring)] == [2, 2]
 
 
-def test_letters_of_a_projection_that_is_not_declared_any_more_are_not_retried(wiring: Wiring) -> None:
+def test_a_letter_of_a_projection_that_is_not_declared_any_more_stays(wiring: Wiring) -> None:
     apply(wiring, change(1, 1, LONG))
     others = replace(wiring.environment, projections=(replace(PRODUCT, name="other", view="Other"),))
 
-    with pytest.raises(UsageError, match="projection product, which is not declared"):
-        list(operations.retry(Wiring(others), None))
+    (refused,) = operations.retry(Wiring(others), None)
+    assert (refused.outcome, refused.error) == (Outcome.REFUSED, "projection product is not declared")
     assert len(letters(wiring)) == 1
+
+
+def test_a_letter_is_not_retried_into_a_table_of_another_declaration_which_would_round_it(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1, LONG))
+    name, wider = PRODUCT.columns[1], ColumnType.parse("varchar(400)")
+    columns = tuple(replace(column, type=wider) if column is name else column for column in PRODUCT.columns)
+    declared = replace(wiring.environment, projections=(replace(PRODUCT, columns=columns),))
+
+    with pytest.raises(DatabaseError, match="made from another declaration"):
+        list(operations.retry(Wiring(declared), None))
+    assert len(letters(wiring)) == 1
+
+
+def test_letters_outlive_a_read_model_that_is_made_anew(wiring: Wiring) -> None:
+    apply(wiring, change(1, 1, LONG), change(2, 2))
+    with connect(wiring.database) as connection:
+        schema.drop(connection, [PRODUCT])
+
+    assert len(letters(wiring)) == 1
+    prepare(wiring.database, [PRODUCT])
+    assert [one.outcome for one in operations.retry(wiring, None)] == [Outcome.REFUSED]
+
+
+def test_letters_of_the_largest_items_are_written_in_statements_that_the_server_takes(wiring: Wiring) -> None:
+    large = '"' * 390_000
+    changes = [
+        change(number, number)._replace(
+            new_image={"ProductId": Decimal(number), "Name": LONG, "Price": Decimal(1), "More": large},
+            old_image={"ProductId": Decimal(number), "More": large},
+        )
+        for number in range(1, 9)
+    ]
+
+    assert apply(wiring, *changes).dead_lettered == 8
+    assert [letter.change for letter in letters(wiring)] == changes
 
 
 def test_discarded_letters_are_gone_and_the_others_stay(wiring: Wiring) -> None:

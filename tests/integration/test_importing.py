@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from cqrsctl.aws import TransientAwsError
-from cqrsctl.errors import AwsError
+from cqrsctl.errors import AwsError, TransientAwsError
 from cqrsctl.write_model.importing import BATCH, Importer, Progress
 from cqrsctl.write_model.rows import SourceRow
 

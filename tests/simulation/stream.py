@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 ITERATOR_LIFE_SECONDS = 15 * 60
 RETENTION = timedelta(hours=24)
 MOST_EMPTY_PAGES = 4
-"""Empty pages in a row before records that are there: the reader takes five for the tip."""
+"""Empty pages in a row before records of an open shard: the reader takes five for the tip."""
+MOST_EMPTY_PAGES_OF_A_CLOSED_SHARD = 12
 _HASHES = 2**32
 _THROTTLED = {"DescribeStream": "LimitExceededException"}
 _FIRST_NUMBER = 10**21 - 10**6
@@ -358,7 +359,8 @@ class SimulatedStream:
 
     def _withheld(self, shard_id: str, after: int) -> bool:
         """Whether a page is empty though there are records."""
-        if self._rng.random() >= self.faults.empty_page or self._empty_pages[shard_id, after] >= MOST_EMPTY_PAGES:
+        most = MOST_EMPTY_PAGES if self._shards[shard_id].is_open else MOST_EMPTY_PAGES_OF_A_CLOSED_SHARD
+        if self._rng.random() >= self.faults.empty_page or self._empty_pages[shard_id, after] >= most:
             return False
         self._empty_pages[shard_id, after] += 1
         return True

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.aws import TransientAwsError, error_code
+from cqrsctl.aws import error_code
 from cqrsctl.change import Page, Position, ShardState, version_of
-from cqrsctl.errors import AwsError, StreamGap, TransientDatabaseError
+from cqrsctl.errors import AwsError, StreamGap, TransientAwsError, TransientDatabaseError
 from cqrsctl.projection.recovery import BadRecord, OnError
 from cqrsctl.read_model import schema
 from cqrsctl.read_model.connection import connect
@@ -138,6 +138,7 @@ def database_sinks(wiring: Wiring) -> Iterator[Callable[..., DatabaseSink]]:
         if made:
             with connect(wiring.database) as connection:
                 schema.drop(connection, [PRODUCT])
+                connection.execute("DROP TABLE IF EXISTS cqrs_dead_letter")
         made.append(DatabaseSink(wiring.database, rng, lambda: stream.arn, clock.monotonic))
         return made[-1]
 
@@ -343,6 +344,16 @@ def test_what_does_not_fit_stops_the_projector_again_and_again_with_all_before_i
         with pytest.raises(BadRecord, match="ProductId 3"):
             world.project()
         assert sorted(world.sink.products) == [0, 1, 2]
+
+
+def test_a_closed_shard_is_not_at_its_tip_however_many_of_its_pages_are_empty() -> None:
+    for seed in range(20):
+        world = a_world(seed, faults=Faults(empty_page=0.95))
+        write(world, range(5))
+        world.stream.rotate(world.stream.open_shards[0])
+        write(world, range(5), 100)
+        assert world.project().caught_up
+        assert world.differences() == []
 
 
 # Iterators.

@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeVar
 
-from cqrsctl.aws import TransientAwsError
 from cqrsctl.change import Position, ShardState
-from cqrsctl.errors import StreamGap, TransientDatabaseError
+from cqrsctl.errors import StreamGap, TransientAwsError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector, Sink, Summary

@@ -16,8 +16,8 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from cqrsctl.aws import ApiCall, TransientAwsError, aws_errors, error_code
-from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError
+from cqrsctl.aws import ApiCall, aws_errors, error_code
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

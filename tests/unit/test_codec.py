@@ -196,6 +196,7 @@ class TestMalformedLines:
             ({"BOOL": "false"}, "'false' is not a boolean"),
             ({"BOOL": 0}, "0 is not a boolean"),
             ({"S": 1}, "1 is not text"),
+            ({"S": "\ud800"}, "half of a character"),
             ({"N": "NaN"}, "'NaN' is not a number that DynamoDB holds"),
             ({"N": "-Infinity"}, "is not a number that DynamoDB holds"),
             ({"N": "sNaN"}, "is not a number that DynamoDB holds"),
@@ -235,6 +236,7 @@ class TestMalformedLines:
         [
             {"sequence_number": "ten"},
             {"sequence_number": None},
+            {"sequence_number": "1" * 41},
             {"event": "UPSERT"},
             {"created_at": "yesterday"},
             {"created_at": None},

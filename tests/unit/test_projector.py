@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import ChangeRecord, Checkpoints, Event, Page, Position
-from cqrsctl.errors import Busy, CqrsctlError, TransactionConflict, TransientDatabaseError
+from cqrsctl.errors import Busy, CqrsctlError, TransactionConflict, TransientAwsError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector
@@ -153,7 +153,15 @@ def test_a_commit_of_unknown_outcome_is_counted_once_whatever_became_of_it(reach
     assert (projector.summary.changes, projector.summary.rows) == (1, 1)
 
 
-@pytest.mark.parametrize("error", [Busy("held"), TransientDatabaseError("down")])
+def test_a_password_that_aws_does_not_give_for_a_moment_is_waited_for() -> None:
+    sink = Sink(opens=[None, TransientAwsError("throttled")], applies=[TransientDatabaseError("cut")])
+
+    projector, _ = run(sink)
+
+    assert projector.summary.changes == 1
+
+
+@pytest.mark.parametrize("error", [Busy("held"), TransientDatabaseError("down"), TransientAwsError("throttled")])
 def test_at_the_start_nothing_is_waited_for(error: CqrsctlError) -> None:
     with pytest.raises(type(error)):
         run(Sink(opens=[error]))

@@ -87,6 +87,14 @@ def test_stopping_applies_what_stands_before_the_bad_record_and_nothing_after_it
     assert "--on-error dead-letter" in str(raised.value.hint)
 
 
+def test_the_first_bad_record_is_named_whichever_projection_refuses_it() -> None:
+    small = Projection("small", "Small", (Column("Id", ColumnType.parse("decimal(1,0)"), "ProductId", key=True),))
+    changes = page("a", good(1, 1), bad(2), good(3, 100))
+    for projections in ([PRODUCT, small], [small, PRODUCT]):
+        with pytest.raises(BadRecord, match="sequence number 2"):
+            apply(Database(), OnError.STOP, [changes], projections)
+
+
 def test_a_shard_whose_first_record_is_bad_does_not_move() -> None:
     database = Database()
     with pytest.raises(BadRecord):

@@ -155,6 +155,8 @@ def test_other_operations_are_parsed_as_ever() -> None:
         b'{"Records": [{"eventName": "UPSERT", "dynamodb": {}}]}',
         b'{"Records": [{"eventName": "INSERT", "dynamodb": {"Keys": {"Id": {"X": "1"}}, "SequenceNumber": "1",'
         b' "ApproximateCreationDateTime": 1}}]}',
+        b'{"Records": [{"eventName": "INSERT", "dynamodb": {"Keys": {}, "SequenceNumber": "1",'
+        b' "ApproximateCreationDateTime": 1e300}}]}',
         b'{"Records": [{"eventName": "INSERT", "dynamodb": {"Keys": {}, "SequenceNumber": "one",'
         b' "ApproximateCreationDateTime": 1}}]}',
     ],
