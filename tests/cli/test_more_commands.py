@@ -50,7 +50,7 @@ def test_an_interrupted_import_says_where_it_stopped(cqrsctl: Cqrsctl, wiring: W
         text=True,
     )
     assert importing.stdin is not None
-    importing.stdin.write(HEADER + "".join(f"{number},Lamp,1,\n" for number in range(1, 1_001)))
+    importing.stdin.write(HEADER + "".join(f"{number},Lamp,1,\n" for number in range(1, 4_501)))
     importing.stdin.flush()
     table = wiring.environment.table
     wait_for(
