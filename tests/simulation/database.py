@@ -63,6 +63,7 @@ class DatabaseSink:
         )
 
     def open(self) -> Checkpoints:
+        self.close()
         if self._rng.random() < self.crashes.at_open:
             raise TransientDatabaseError("simulated: no connection")
         arn = self._stream_arn()
