@@ -27,6 +27,7 @@ WITHOUT_LOCK = """
 import cqrsctl.read_model.sink
 from cqrsctl.cli.app import main
 cqrsctl.read_model.sink.take_lock = lambda *_: None
+cqrsctl.read_model.sink.require_lock = lambda *_: None
 main()
 """
 ROUNDS = 40
