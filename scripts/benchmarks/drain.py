@@ -116,8 +116,16 @@ def _drain(url: str, state: Path) -> Drained:
     begun = time.perf_counter()
     summary = project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
     seconds = time.perf_counter() - begun
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Drained(summary.changes, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    return Drained(summary.changes, seconds, _peak_bytes())
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process had. Linux counts in ru_maxrss what the process was forked from, too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) * 1024
 
 
 def _environment(state: Path, url: str | None = None) -> Any:
