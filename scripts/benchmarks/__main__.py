@@ -47,13 +47,14 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="drain: rounds, of which the median is shown.")] = 5,
     shards: Annotated[str, typer.Option(help="scale: numbers of shards.")] = "1,8,64,512",
     records: Annotated[str, typer.Option(help="scale: numbers of records.")] = "100000,1000000",
+    scale_rounds: Annotated[int, typer.Option(min=1, help="scale: rounds of each.")] = 1,
     rates: Annotated[str, typer.Option(help="latency: puts a second.")] = "1,10,100",
     seconds: Annotated[int, typer.Option(min=2, help="latency: for how long at each rate.")] = 30,
 ) -> None:
     """Measure how fast cqrsctl drains a backlog, scales, follows and starts."""
     measures: dict[Benchmark, Callable[[Path], Iterable[dict[str, Any]]]] = {
         Benchmark.DRAIN: lambda state: [drain.compare(state, rounds)],
-        Benchmark.SCALE: lambda state: drain.scale(state, _numbers(shards), _numbers(records)),
+        Benchmark.SCALE: lambda state: drain.scale(state, _numbers(shards), _numbers(records), scale_rounds),
         Benchmark.LATENCY: lambda state: latency.measure(state, _numbers(rates), seconds),
         Benchmark.STARTUP: lambda _: startup.measure(),
     }

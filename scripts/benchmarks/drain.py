@@ -85,17 +85,17 @@ def compare(state: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def scale(state: Path, shards: list[int], records: list[int]) -> Iterator[dict[str, Any]]:
-    """The projector alone, by shards and records."""
+def scale(state: Path, shards: list[int], records: list[int], rounds: int) -> Iterator[dict[str, Any]]:
+    """The projector alone, by shards and records: the median rate and the highest peak of so many rounds."""
     for many in records:
         for count in shards:
             with playing(count, many) as url:
-                drained = run(url, state)
+                drained = [run(url, state) for _ in range(rounds)]
             yield {
                 "shards": count,
                 "records": many,
-                "records_per_second": round(drained.rate),
-                "peak_mb": round(drained.peak_bytes / 1e6),
+                "records_per_second": round(median(one.rate for one in drained)),
+                "peak_mb": round(max(one.peak_bytes for one in drained) / 1e6),
             }
 
 
