@@ -114,7 +114,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _told(name: Benchmark, row: dict[str, Any]) -> dict[str, Any]:
-    _err.print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), style="dim")
+    _err.print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in row.items()), style="dim", soft_wrap=True)
     return row
 
 
