@@ -445,6 +445,8 @@ def live(world: World[AnySink], plan: random.Random, *, merges: bool) -> list[st
     for _ in range(plan.randint(1, 4)):
         writers.begin(pause_seconds)
         _run(world, seconds=plan.uniform(2, 20))
+        while not world.sink.knows(world.stream.arn):  # before a first start nothing is promised
+            _run(world, seconds=5)
         _stand_still(plan, world, writers)
     writers.stop()
     _run(world, seconds=None)
