@@ -70,8 +70,9 @@ class DatabaseSink:
         if self._snapshot_of not in {None, arn}:
             raise StreamGap(f"made from a snapshot of another table than that of {arn}")
         self._sink = MySqlSink(self._endpoint, [PRODUCT], arn, self._monotonic)
-        wait_for(self._lock_is_free, "the server gave up the connection that was cut")
-        return self._sink.open()
+        opened: list[Checkpoints] = []
+        wait_for(lambda: self._opens(opened), "the server gave up the connection that was cut")
+        return opened[0]
 
     def apply(self, batch: Batch) -> Applied:
         sink = self._opened
@@ -128,9 +129,9 @@ class DatabaseSink:
         assert self._sink is not None
         return self._sink
 
-    def _lock_is_free(self) -> bool:
+    def _opens(self, opened: list[Checkpoints]) -> bool:
         try:
-            self._opened.open()
+            opened.append(self._opened.open())
         except Busy:
             return False
         return True

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
 
 _SEEDS_A_TEST = 25
-_SEEDS_A_DATABASE_SEED = 50
+_SEEDS_A_DATABASE_SEED = 100
 _DATABASE_SEEDS_A_TEST = 4
 _TEETH = range(1_000, 1_040)
 World = AnyWorld[MemorySink]
@@ -83,7 +83,7 @@ def changes_of(pages: list[Page]) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`--seeds N` runs so many, `--seed N` that one again; every fiftieth also runs against the real database."""
+    """`--seeds N` runs so many, `--seed N` that one again; every hundredth also runs against the real database."""
     if "seeds" not in metafunc.fixturenames:
         return
     config = metafunc.config
