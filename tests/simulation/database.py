@@ -58,9 +58,10 @@ class DatabaseSink:
         return [(change.stream_arn, int(change.sequence_number)) for change in found]
 
     def knows(self, stream_arn: str) -> bool:
-        return stream_arn == self._snapshot_of or any(
-            row["stream"] == stream_arn for row in self._look("SELECT DISTINCT stream FROM cqrs_checkpoint")
-        )
+        return stream_arn == self._snapshot_of or self.has_positions(stream_arn)
+
+    def has_positions(self, stream_arn: str) -> bool:
+        return any(row["stream"] == stream_arn for row in self._look("SELECT DISTINCT stream FROM cqrs_checkpoint"))
 
     def open(self) -> Checkpoints:
         self.close()

@@ -108,6 +108,9 @@ class WorldSink(Sink, Protocol):
     def knows(self, stream_arn: str) -> bool:
         """Whether it was ever fed by a stream."""
 
+    def has_positions(self, stream_arn: str) -> bool:
+        """Whether the shards of a stream are registered; a snapshot alone registers none."""
+
     def remake(self, snapshot: dict[int, Product]) -> None:
         """Make the read model anew; streamed changes win over the snapshot.
 
@@ -143,6 +146,9 @@ class MemorySink:
 
     def knows(self, stream_arn: str) -> bool:
         return stream_arn in self.checkpoints
+
+    def has_positions(self, stream_arn: str) -> bool:
+        return bool(self.checkpoints.get(stream_arn))
 
     def open(self) -> Checkpoints:
         if self._rng.random() < self.crashes.at_open:
@@ -445,7 +451,7 @@ def live(world: World[AnySink], plan: random.Random, *, merges: bool) -> list[st
     for _ in range(plan.randint(1, 4)):
         writers.begin(pause_seconds)
         _run(world, seconds=plan.uniform(2, 20))
-        while not world.sink.knows(world.stream.arn):  # before a first start nothing is promised
+        while not world.sink.has_positions(world.stream.arn):  # before a first start nothing is promised
             _run(world, seconds=5)
         _stand_still(plan, world, writers)
     writers.stop()
