@@ -273,7 +273,8 @@ class SimulatedStream:
         self._shards[shard_id] = SimulatedShard(
             shard_id, parent_id, low, high, rank, self._clock.now(), starting=first, next_number=first
         )
-        self._list_late(self._shards[shard_id])
+        if parent_id is not None:  # of a first shard that is not listed nobody could know
+            self._list_late(self._shards[shard_id])
 
     def _close(self, shard: SimulatedShard) -> int:
         shard.ending = shard.next_number
