@@ -16,10 +16,12 @@ from cqrsctl.projection.definition import Column, ColumnType, Projection, defaul
 from cqrsctl.read_model import query, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import MySqlSink, lock_name, prepare
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cqrsctl.change import Checkpoints
     from cqrsctl.wiring import Wiring
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/Products/stream/2026-11-23T10:00:00.000"
@@ -120,7 +122,18 @@ def test_a_killed_connection_is_transient_and_nothing_of_its_transaction_stays(s
         sink.apply(batch(change(2, 2)))
 
     assert names(wiring) == {1: "Lamp"}
-    assert sink.open()["shard-1"].sequence_number == 1
+    opened: list[Checkpoints] = []
+    wait_for(lambda: opens(sink, opened), "the server gives up the lock of the killed connection")
+    assert opened[0]["shard-1"].sequence_number == 1
+
+
+def opens(sink: MySqlSink, opened: list[Checkpoints]) -> bool:
+    """Whether a sink could be opened, and what it then said."""
+    try:
+        opened.append(sink.open())
+    except Busy:
+        return False
+    return True
 
 
 def test_a_batch_of_many_large_rows_is_split_over_statements(sink: MySqlSink, wiring: Wiring) -> None:

@@ -33,6 +33,8 @@ AnySink = TypeVar("AnySink", bound="WorldSink")
 
 BEGINNING = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 PRODUCT = default_product()
+_MOST_FIRST_STARTS = 100
+"""Before a first start nothing is promised, so a history goes on only after one."""
 
 
 class Killed(BaseException):
@@ -451,8 +453,12 @@ def live(world: World[AnySink], plan: random.Random, *, merges: bool) -> list[st
     for _ in range(plan.randint(1, 4)):
         writers.begin(pause_seconds)
         _run(world, seconds=plan.uniform(2, 20))
-        while not world.sink.has_positions(world.stream.arn):  # before a first start nothing is promised
+        for _ in range(_MOST_FIRST_STARTS):
+            if world.sink.has_positions(world.stream.arn):
+                break
             _run(world, seconds=5)
+        else:
+            raise AssertionError("no projector ever began")
         _stand_still(plan, world, writers)
     writers.stop()
     _run(world, seconds=None)
