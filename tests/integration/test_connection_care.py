@@ -11,13 +11,14 @@ import pytest
 
 from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError
 from cqrsctl.read_model.connection import Connection, connect, database_errors
-from tests.integration.test_sink import batch, change, make_sink, names
+from tests.integration.test_sink import batch, change, make_sink, names, opens
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cqrsctl.change import Checkpoints
     from cqrsctl.read_model.sink import MySqlSink
     from cqrsctl.wiring import Wiring
 
@@ -58,7 +59,9 @@ def test_a_lost_lock_stops_the_applier_before_its_next_commit(sink: MySqlSink, w
     with pytest.raises(Busy):
         sink.open()
     other.close()
-    assert sink.open()["shard-1"].sequence_number == 1
+    opened: list[Checkpoints] = []
+    wait_for(lambda: opens(sink, opened), "the server gives up the other's lock")
+    assert opened[0]["shard-1"].sequence_number == 1
 
 
 def test_a_writer_that_turned_read_only_is_left_and_not_taken_for_the_writer(

@@ -107,7 +107,7 @@ def test_a_second_sink_is_refused_until_the_first_lets_go(sink: MySqlSink, wirin
         second.open()
     sink.close()
 
-    second.open()
+    wait_for(lambda: opens(second, []), "the server gives up the first one's lock")
     second.close()
 
 
