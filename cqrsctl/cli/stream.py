@@ -99,7 +99,7 @@ def tail(
         from_sequence=_sequence(begin),
         since=datetime.now(UTC).replace(microsecond=0) - parse_duration(since) if since else None,
     )
-    arn = table.require_stream(wiring.dynamodb, wiring.environment.table)
+    arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
     if shard is not None:
         streams.require_shard(wiring.streams, arn, shard)
     options = ReaderOptions(Beginning.LATEST if begin == "latest" else Beginning.HORIZON, only_shard=shard)

@@ -62,8 +62,9 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     Raises ConfigurationError where a projection's key is not the table's; and what Projector.run raises.
     """
     environment = run.wiring.environment
-    stream_arn = table.require_stream(run.wiring.dynamodb, environment.table)
-    _require_keys(run)
+    described = table.describe(run.wiring.dynamodb, environment.table)
+    stream_arn = table.require_stream(described)
+    _require_keys(run.projections, described)
     endpoint = run.wiring.database
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
@@ -118,10 +119,9 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     return summary
 
 
-def _require_keys(run: Run) -> None:
-    described = table.describe(run.wiring.dynamodb, run.wiring.environment.table)
+def _require_keys(projections: Iterable[Projection], described: table.Table) -> None:
     key = {attribute for attribute, _ in described.key}
-    for projection in run.projections:
+    for projection in projections:
         if projection.key_attributes != key:
             raise ConfigurationError(
                 f"Table {described.name!r} has the key {' and '.join(sorted(key))}, but projection {projection.name} "

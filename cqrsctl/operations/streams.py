@@ -35,7 +35,7 @@ class StreamStatus:
 
 def status(wiring: Wiring, now: datetime, note: Callable[[str], None]) -> StreamStatus:
     """The stream with every shard's checkpoint; without the database, which is said, the shards alone."""
-    arn = table.require_stream(wiring.dynamodb, wiring.environment.table)
+    arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
     stream = shards.describe(wiring.streams, arn)
     positions = _positions(wiring, arn, note)
     for position in positions.values():

@@ -139,18 +139,17 @@ def find(client: Any, name: str) -> Table | None:
         raise
 
 
-def require_stream(client: Any, name: str) -> str:
+def require_stream(table: Table) -> str:
     """The ARN of the table's stream. Raises AwsError where it is off or has no new images."""
-    table = describe(client, name)
     if table.stream_arn is None:
         raise AwsError(
-            f"The stream of table {name!r} is off.",
+            f"The stream of table {table.name!r} is off.",
             hint="Switch it on with: cqrsctl table enable-stream",
             code="stream_off",
         )
     if table.view_type not in {VIEW_TYPE, "NEW_IMAGE"}:
         raise AwsError(
-            f"The stream of table {name!r} has the view type {table.view_type}, which lacks new images.",
+            f"The stream of table {table.name!r} has the view type {table.view_type}, which lacks new images.",
             hint="Switch it off and on again with cqrsctl: table disable-stream, then table enable-stream.",
             code="stream_view_type",
         )
@@ -158,7 +157,7 @@ def require_stream(client: Any, name: str) -> str:
         stream_label_micros(table.stream_arn)
     except ValueError as error:
         raise AwsError(
-            f"The changes of table {name!r} cannot be ordered: {error}.",
+            f"The changes of table {table.name!r} cannot be ordered: {error}.",
             hint="This endpoint's streams differ from DynamoDB's; use another emulator.",
             code="stream_label",
         ) from error
