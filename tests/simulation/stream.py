@@ -29,6 +29,7 @@ MOST_EMPTY_PAGES_OF_A_CLOSED_SHARD = 12
 _HASHES = 2**32
 _THROTTLED = {"DescribeStream": "LimitExceededException"}
 _FIRST_NUMBER = 10**21 - 10**6
+_ATTEMPTS = 4  # as the clients of wiring.py have it
 """Just below 22 digits: numbers compared as text would soon be out of order."""
 
 
@@ -296,7 +297,9 @@ class SimulatedStream:
 
     def describe_stream(self, **parameters: Any) -> dict[str, Any]:
         """DescribeStream: the shards in an order of their own, a page at a time."""
-        self._call("DescribeStream", parameters["StreamArn"])
+        # A real client tries a failed call again, or a listing of many pages would hardly ever come to its end.
+        attempts = _ATTEMPTS if "ExclusiveStartShardId" in parameters else 1
+        self._call("DescribeStream", parameters["StreamArn"], attempts)
         after = self._ranks.get(parameters.get("ExclusiveStartShardId", ""), -1.0)
         listed = [shard for shard in self._shards.values() if shard.listed_from <= self._clock.monotonic()]
         rest = sorted((shard for shard in listed if shard.rank > after), key=lambda shard: shard.rank)
@@ -374,14 +377,14 @@ class SimulatedStream:
             raise _refusal("ResourceNotFoundException", operation)
         return self._shards[shard_id]
 
-    def _call(self, operation: str, stream_arn: str) -> None:
+    def _call(self, operation: str, stream_arn: str, attempts: int = 1) -> None:
         """What happens at each call: it takes its time, it may fail, and what is too old is gone by then."""
         self.calls[operation] += 1
         if self.faults.call_seconds:
             self._clock.sleep(self.faults.call_seconds)
         if self.outage in {operation, "all"}:
             raise _refusal("InternalServerError", operation, status=500)
-        chance = self._rng.random()
+        chance = max(self._rng.random() for _ in range(attempts))
         if chance < self.faults.throttled:
             code = (
                 "LimitExceededException" if operation == "DescribeStream" else "ProvisionedThroughputExceededException"
