@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10
+_LOGIN_SECONDS = 45
+"""For each packet of a login: a serverless instance that was paused wakes up meanwhile."""
 _READ_SECONDS = 120
 _LOCK_WAIT_SECONDS = 20
 _IDLE_SECONDS = 120
@@ -72,6 +75,19 @@ _REJECTED_VALUES = {
 _REFUSED_LOGIN = {ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR}
 _NO_PERMISSION = {ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
 _NOT_THERE = {ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR}
+
+_HINT_FOR_BUNDLE = (
+    "Set database.ca_bundle to a PEM file of the authority that signed the server's certificate; "
+    "for RDS, AWS's global-bundle.pem."
+)
+_HINT_FOR_NAME = "Set database.host to a name that the certificate is made for; for RDS, the endpoint's own."
+_HINT_FOR_TIME = "Renew the server's certificate, or set this machine's clock."
+_HINTS_FOR_CERTIFICATES = {  # by OpenSSL's number of what is wrong: not valid yet or any more, another name or address
+    9: _HINT_FOR_TIME,
+    10: _HINT_FOR_TIME,
+    62: _HINT_FOR_NAME,
+    64: _HINT_FOR_NAME,
+}
 
 
 class ReadModelMissing(DatabaseError):
@@ -172,6 +188,7 @@ class Connection:
 
 def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
     """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError."""
+    tls = _tls(endpoint)
     _log.info("connecting to %s", endpoint)
     with database_errors(endpoint):
         raw = pymysql.connect(
@@ -182,16 +199,18 @@ def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
             database=endpoint.database if with_database else None,
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            write_timeout=_READ_SECONDS,
+            read_timeout=_LOGIN_SECONDS,
+            write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
                 f"innodb_lock_wait_timeout = {_LOCK_WAIT_SECONDS}, wait_timeout = {_IDLE_SECONDS}"
             ),
-            **_tls(endpoint),
+            **tls,
         )
+        # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
+        raw._read_timeout = raw._write_timeout = _READ_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
     connection = Connection(raw, endpoint)
     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
     return connection
@@ -220,7 +239,7 @@ def database_errors(endpoint: Endpoint) -> Iterator[None]:
     try:
         yield
     except pymysql.Error as error:
-        raise _translated(endpoint, error) from error
+        raise (_untrusted(endpoint, error) or _translated(endpoint, error)) from error
     except (OSError, EOFError) as error:
         raise TransientDatabaseError(f"{endpoint}: {error}.") from error
 
@@ -231,12 +250,39 @@ def _tls(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.ca_bundle is None:
         raise ConfigurationError(
             f"{endpoint.host} is not this machine, and there is no CA bundle to verify it with.",
-            hint="Set database.ca_bundle; for RDS, the file that AWS offers as global-bundle.pem.",
+            hint=_HINT_FOR_BUNDLE,
             code="tls",
         )
-    if not endpoint.ca_bundle.is_file():
-        raise ConfigurationError(f"database.ca_bundle: there is no file {endpoint.ca_bundle}.", code="tls")
-    return {"ssl_ca": str(endpoint.ca_bundle), "ssl_verify_cert": True, "ssl_verify_identity": True}
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_bundle)
+    except OSError as error:
+        reason = "it holds no certificates (PEM)" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigurationError(
+            f"database.ca_bundle: {endpoint.ca_bundle} cannot be used: {reason}.", hint=_HINT_FOR_BUNDLE, code="tls"
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python 3.13 became stricter than authorities are that were made by hand, or by MySQL and MariaDB themselves.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return {"ssl": context}
+
+
+def _untrusted(endpoint: Endpoint, error: pymysql.Error) -> ConfigurationError | None:
+    """The error of a server that answers and cannot be trusted, which waiting does not heal; None for all others."""
+    cause = getattr(error, "original_exception", None)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = cause.verify_message.rstrip(".")
+        return ConfigurationError(
+            f"{endpoint}: the server's certificate is not trusted: {reason}.",
+            hint=_HINTS_FOR_CERTIFICATES.get(cause.verify_code, _HINT_FOR_BUNDLE),
+            code="tls",
+        )
+    if _number(error) == CR.CR_SSL_CONNECTION_ERROR:
+        return ConfigurationError(
+            f"{endpoint}: the server offers no TLS.",
+            hint="Check database.host and database.port, and that the server has a certificate.",
+            code="tls",
+        )
+    return None
 
 
 def _translated(endpoint: Endpoint, error: pymysql.Error) -> CqrsctlError:
