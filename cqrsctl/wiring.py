@@ -64,8 +64,11 @@ class Wiring:
 
         return keep_raw_bodies(self.client("dynamodbstreams"))
 
-    def client(self, service: str) -> Any:
-        """A boto3 client. Raises ConfigurationError where profile or region are wrong or missing."""
+    def client(self, service: str, region_name: str | None = None) -> Any:
+        """A boto3 client, of the environment's region unless another is named.
+
+        Raises ConfigurationError where profile or region are wrong or missing.
+        """
         from botocore.config import Config  # noqa: PLC0415 -- most of a command's start-up time
 
         from cqrsctl.aws import aws_errors  # noqa: PLC0415
@@ -73,6 +76,7 @@ class Wiring:
         with aws_errors(service):
             return self._session.client(
                 service,
+                region_name=region_name,
                 endpoint_url=self._endpoint_url(service),
                 config=Config(
                     connect_timeout=_CONNECT_SECONDS,

@@ -1,0 +1,267 @@
+"""What the pipeline costs a month: quantities times unit prices, in exact decimals. Pure.
+
+List prices, on demand: without free allowances, which an account has only once, and without volume discounts,
+reservations, savings plans and taxes. Backups and data transfer are not in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_UP, Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+HOURS_A_MONTH = Decimal(730)
+SECONDS_A_MONTH = HOURS_A_MONTH * 3600
+SERVERLESS = "db.serverless"
+"""The class of an instance that is paid for by the Aurora capacity unit (ACU)."""
+IO_OPTIMIZED = "aurora-iopt1"
+_CENT = Decimal("0.01")
+
+
+class Meter(StrEnum):
+    """What AWS meters. The values are the names in prices.toml."""
+
+    INSTANCE_HOUR = "instance_hour"
+    ACU_HOUR = "acu_hour"
+    STORAGE_GB = "storage_gb"
+    IO_MILLION = "io_million"
+    WRITE_MILLION = "write_million"
+    STREAM_READ_MILLION = "stream_read_million"
+    LAMBDA_REQUEST_MILLION = "lambda_request_million"
+    LAMBDA_GB_SECOND = "lambda_gb_second"
+
+    @property
+    def unit(self) -> str:
+        return _UNITS[self]
+
+
+_UNITS = {
+    Meter.INSTANCE_HOUR: "hours",
+    Meter.ACU_HOUR: "ACU hours",
+    Meter.STORAGE_GB: "GB",
+    Meter.IO_MILLION: "million requests",
+    Meter.WRITE_MILLION: "million write units",
+    Meter.STREAM_READ_MILLION: "million reads",
+    Meter.LAMBDA_REQUEST_MILLION: "million requests",
+    Meter.LAMBDA_GB_SECOND: "GB seconds",
+}
+
+
+COMPUTING = frozenset({Meter.INSTANCE_HOUR, Meter.ACU_HOUR})
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Something that has one price in a region. `io_optimized` counts for instances, ACUs and storage only."""
+
+    meter: Meter
+    instance_class: str = ""
+    io_optimized: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.instance_class or self.meter.unit}{' (I/O-Optimized)' if self.io_optimized else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """USD a unit of the product's meter; None where it is not known, and then `reason` says why."""
+
+    dollars: Decimal | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """Unit prices of one region and where they come from. `date` is the day of their source, None without prices.
+
+    `reason` says why they are not AWS's own of today.
+    """
+
+    prices: Mapping[Product, UnitPrice]
+    source: str
+    region: str
+    date: date | None
+    reason: str = ""
+
+    def of(self, product: Product) -> UnitPrice:
+        return self.prices.get(product, UnitPrice(None, f"no price of {product} was asked for"))
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From low to high; the same where there is nothing to choose."""
+
+    low: Decimal
+    high: Decimal
+
+    @classmethod
+    def exactly(cls, value: Decimal) -> Range:
+        return cls(value, value)
+
+    def __add__(self, other: Range) -> Range:
+        return Range(self.low + other.low, self.high + other.high)
+
+    def times(self, factor: Decimal) -> Range:
+        return Range(self.low * factor, self.high * factor)
+
+    def in_cents(self) -> Range:
+        return Range(*(value.quantize(_CENT, ROUND_HALF_UP) for value in (self.low, self.high)))
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The cluster as it stands, and where the table is. `serverless` is the least and the most ACUs of an instance."""
+
+    writer_class: str | None
+    reader_classes: tuple[str, ...]
+    serverless: tuple[Decimal, Decimal] | None
+    storage_type: str
+    cluster_id: str
+    table: str
+    region: str
+
+    @property
+    def io_optimized(self) -> bool:
+        return self.storage_type == IO_OPTIMIZED
+
+    def with_reader(self, instance_class: str) -> Capacity:
+        return replace(self, reader_classes=(*self.reader_classes, instance_class))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How much of something a month; None where it is not known. `source` says where it comes from, or why not."""
+
+    value: Decimal | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quantities:
+    """A month's use. Millions are of requests, write units and reads."""
+
+    storage_gb: Quantity
+    io_millions: Quantity
+    writes_millions: Quantity
+    stream_reads_millions: Quantity
+    lambda_requests_millions: Quantity
+    lambda_gb_seconds: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the estimate. `monthly` is in whole cents; None where quantity or price is not known."""
+
+    what: str
+    quantity: Range | None
+    unit: str
+    unit_price: Decimal | None
+    monthly: Range | None
+    source: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """All lines, and their total: at least so much where `without` names lines that are not in it."""
+
+    lines: tuple[Line, ...]
+    total: Range
+    without: tuple[str, ...]
+
+
+def products(capacity: Capacity) -> tuple[Product, ...]:
+    """Everything that has to have a price for an estimate, each once."""
+    classes = [name for name in (capacity.writer_class, *capacity.reader_classes) if name]
+    metered = [_computing(name, capacity) for name in classes]
+    metered.append(Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized))
+    if not capacity.io_optimized:
+        metered.append(Product(Meter.IO_MILLION))
+    metered += [Product(meter) for meter in (Meter.WRITE_MILLION, Meter.STREAM_READ_MILLION)]
+    metered += [Product(meter) for meter in (Meter.LAMBDA_REQUEST_MILLION, Meter.LAMBDA_GB_SECOND)]
+    return tuple(dict.fromkeys(metered))
+
+
+def monthly(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> Estimate:
+    """What the pipeline costs a month as it stands."""
+    lines = _instances(capacity, prices) + _usage(capacity, quantities, prices)
+    total = sum((line.monthly for line in lines if line.monthly), start=Range.exactly(Decimal("0.00")))
+    return Estimate(tuple(lines), total, tuple(line.what for line in lines if line.monthly is None))
+
+
+def monthly_with_reader(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> Estimate | None:
+    """The same with one reader more, of the writer's class; None without a writer.
+
+    Readers share the storage. What the new one reads of it is not known before, so I/O stays as it is.
+    """
+    if capacity.writer_class is None:
+        return None
+    return monthly(capacity.with_reader(capacity.writer_class), quantities, prices)
+
+
+def reader_a_month(instance_class: str, capacity: Capacity, prices: PriceBook) -> Line:
+    """What one reader more of a class costs a month, without the I/O that it causes."""
+    return _computing_line("reader", instance_class, 1, capacity, prices)
+
+
+def _instances(capacity: Capacity, prices: PriceBook) -> list[Line]:
+    lines = []
+    if capacity.writer_class:
+        lines.append(_computing_line("writer", capacity.writer_class, 1, capacity, prices))
+    for name, count in Counter(capacity.reader_classes).items():
+        what = "reader" if count == 1 else f"{count} readers"
+        lines.append(_computing_line(what, name, count, capacity, prices))
+    return lines
+
+
+def _computing(instance_class: str, capacity: Capacity) -> Product:
+    if instance_class == SERVERLESS:
+        return Product(Meter.ACU_HOUR, io_optimized=capacity.io_optimized)
+    return Product(Meter.INSTANCE_HOUR, instance_class, capacity.io_optimized)
+
+
+def _computing_line(what: str, instance_class: str, count: int, capacity: Capacity, prices: PriceBook) -> Line:
+    hours = HOURS_A_MONTH * count
+    product = _computing(instance_class, capacity)
+    quantity: Range | None = Range.exactly(hours)
+    source = "the cluster"
+    if product.meter is Meter.ACU_HOUR:
+        quantity = Range(*capacity.serverless).times(hours) if capacity.serverless else None
+        source = "the cluster" if capacity.serverless else "the cluster's range of ACUs is not known"
+    return _line(f"{what} {instance_class}", quantity, source, product, prices)
+
+
+def _usage(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> list[Line]:
+    metered = [
+        ("storage", quantities.storage_gb, Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized)),
+        ("storage I/O", quantities.io_millions, Product(Meter.IO_MILLION)),
+        ("DynamoDB writes, on demand", quantities.writes_millions, Product(Meter.WRITE_MILLION)),
+        ("DynamoDB stream reads", quantities.stream_reads_millions, Product(Meter.STREAM_READ_MILLION)),
+        ("Lambda requests", quantities.lambda_requests_millions, Product(Meter.LAMBDA_REQUEST_MILLION)),
+        ("Lambda duration, arm64", quantities.lambda_gb_seconds, Product(Meter.LAMBDA_GB_SECOND)),
+    ]
+    return [
+        _line(what, None if used.value is None else Range.exactly(used.value), used.source, product, prices)
+        for what, used, product in metered
+        if not (capacity.io_optimized and product.meter is Meter.IO_MILLION)
+    ]
+
+
+def _line(what: str, quantity: Range | None, source: str, product: Product, prices: PriceBook) -> Line:
+    price = prices.of(product)
+    missing = [*([source] if quantity is None else []), *([price.reason] if price.dollars is None else [])]
+    return Line(
+        what=what,
+        quantity=quantity,
+        unit=product.meter.unit,
+        unit_price=price.dollars,
+        monthly=None if quantity is None or price.dollars is None else quantity.times(price.dollars).in_cents(),
+        source="" if quantity is None else source,
+        reason="; ".join(missing),
+    )
