@@ -37,22 +37,24 @@ class Meter(StrEnum):
     LAMBDA_GB_SECOND = "lambda_gb_second"
 
     @property
+    def label(self) -> str:
+        return _LABELS[self][0]
+
+    @property
     def unit(self) -> str:
-        return _UNITS[self]
+        return _LABELS[self][1]
 
 
-_UNITS = {
-    Meter.INSTANCE_HOUR: "hours",
-    Meter.ACU_HOUR: "ACU hours",
-    Meter.STORAGE_GB: "GB",
-    Meter.IO_MILLION: "million requests",
-    Meter.WRITE_MILLION: "million write units",
-    Meter.STREAM_READ_MILLION: "million reads",
-    Meter.LAMBDA_REQUEST_MILLION: "million requests",
-    Meter.LAMBDA_GB_SECOND: "GB seconds",
+_LABELS = {
+    Meter.INSTANCE_HOUR: ("instances", "hours"),
+    Meter.ACU_HOUR: ("serverless capacity", "ACU hours"),
+    Meter.STORAGE_GB: ("storage", "GB"),
+    Meter.IO_MILLION: ("storage I/O", "million requests"),
+    Meter.WRITE_MILLION: ("DynamoDB writes (on demand)", "million write units"),
+    Meter.STREAM_READ_MILLION: ("DynamoDB stream reads", "million reads"),
+    Meter.LAMBDA_REQUEST_MILLION: ("Lambda requests", "million requests"),
+    Meter.LAMBDA_GB_SECOND: ("Lambda duration (arm64)", "GB seconds"),
 }
-
-
 COMPUTING = frozenset({Meter.INSTANCE_HOUR, Meter.ACU_HOUR})
 
 
@@ -65,7 +67,7 @@ class Product:
     io_optimized: bool = False
 
     def __str__(self) -> str:
-        return f"{self.instance_class or self.meter.unit}{' (I/O-Optimized)' if self.io_optimized else ''}"
+        return f"{self.instance_class or self.meter.label}{' (I/O-Optimized)' if self.io_optimized else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,16 +241,22 @@ def _computing_line(what: str, instance_class: str, count: int, capacity: Capaci
 
 def _usage(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> list[Line]:
     metered = [
-        ("storage", quantities.storage_gb, Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized)),
-        ("storage I/O", quantities.io_millions, Product(Meter.IO_MILLION)),
-        ("DynamoDB writes, on demand", quantities.writes_millions, Product(Meter.WRITE_MILLION)),
-        ("DynamoDB stream reads", quantities.stream_reads_millions, Product(Meter.STREAM_READ_MILLION)),
-        ("Lambda requests", quantities.lambda_requests_millions, Product(Meter.LAMBDA_REQUEST_MILLION)),
-        ("Lambda duration, arm64", quantities.lambda_gb_seconds, Product(Meter.LAMBDA_GB_SECOND)),
+        (quantities.storage_gb, Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized)),
+        (quantities.io_millions, Product(Meter.IO_MILLION)),
+        (quantities.writes_millions, Product(Meter.WRITE_MILLION)),
+        (quantities.stream_reads_millions, Product(Meter.STREAM_READ_MILLION)),
+        (quantities.lambda_requests_millions, Product(Meter.LAMBDA_REQUEST_MILLION)),
+        (quantities.lambda_gb_seconds, Product(Meter.LAMBDA_GB_SECOND)),
     ]
     return [
-        _line(what, None if used.value is None else Range.exactly(used.value), used.source, product, prices)
-        for what, used, product in metered
+        _line(
+            product.meter.label,
+            None if used.value is None else Range.exactly(used.value),
+            used.source,
+            product,
+            prices,
+        )
+        for used, product in metered
         if not (capacity.io_optimized and product.meter is Meter.IO_MILLION)
     ]
 

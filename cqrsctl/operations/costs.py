@@ -145,7 +145,7 @@ class _Usage:
         if isinstance(count, str):
             return Quantity(None, f"{count}; give --shards")
         reads = count * polls * SECONDS_A_MONTH / _MILLION
-        return Quantity(reads, f"{count} shards, {polls} polls a second")
+        return Quantity(reads, f"{count} {'shard' if count == 1 else 'shards'} × {polls:f} a second")
 
     def _open_shards(self) -> int | str:
         described = self._table

@@ -53,6 +53,7 @@ PURE = (
     "projection/rows.py",
     "projection/batch.py",
     "projection/recovery.py",
+    "aurora/cost.py",
 )
 
 
