@@ -55,7 +55,6 @@ _LABELS = {
     Meter.LAMBDA_REQUEST_MILLION: ("Lambda requests", "million requests"),
     Meter.LAMBDA_GB_SECOND: ("Lambda duration (arm64)", "GB seconds"),
 }
-COMPUTING = frozenset({Meter.INSTANCE_HOUR, Meter.ACU_HOUR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +180,20 @@ class Estimate:
 def products(capacity: Capacity) -> tuple[Product, ...]:
     """Everything that has to have a price for an estimate, each once."""
     classes = [name for name in (capacity.writer_class, *capacity.reader_classes) if name]
-    metered = [_computing(name, capacity) for name in classes]
+    metered = [computing(name, capacity) for name in classes]
     metered.append(Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized))
     if not capacity.io_optimized:
         metered.append(Product(Meter.IO_MILLION))
     metered += [Product(meter) for meter in (Meter.WRITE_MILLION, Meter.STREAM_READ_MILLION)]
     metered += [Product(meter) for meter in (Meter.LAMBDA_REQUEST_MILLION, Meter.LAMBDA_GB_SECOND)]
     return tuple(dict.fromkeys(metered))
+
+
+def computing(instance_class: str, capacity: Capacity) -> Product:
+    """What an instance of a class in this cluster is paid for."""
+    if instance_class == SERVERLESS:
+        return Product(Meter.ACU_HOUR, io_optimized=capacity.io_optimized)
+    return Product(Meter.INSTANCE_HOUR, instance_class, capacity.io_optimized)
 
 
 def monthly(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> Estimate:
@@ -222,15 +228,9 @@ def _instances(capacity: Capacity, prices: PriceBook) -> list[Line]:
     return lines
 
 
-def _computing(instance_class: str, capacity: Capacity) -> Product:
-    if instance_class == SERVERLESS:
-        return Product(Meter.ACU_HOUR, io_optimized=capacity.io_optimized)
-    return Product(Meter.INSTANCE_HOUR, instance_class, capacity.io_optimized)
-
-
 def _computing_line(what: str, instance_class: str, count: int, capacity: Capacity, prices: PriceBook) -> Line:
     hours = HOURS_A_MONTH * count
-    product = _computing(instance_class, capacity)
+    product = computing(instance_class, capacity)
     quantity: Range | None = Range.exactly(hours)
     source = "the cluster"
     if product.meter is Meter.ACU_HOUR:

@@ -79,9 +79,7 @@ def estimate(wiring: Wiring, capacity: Capacity, given: Given, now: datetime) ->
 
 def reader(wiring: Wiring, capacity: Capacity, instance_class: str, now: datetime) -> ReaderCost:
     """What one reader more of a class costs a month, without the I/O that it causes."""
-    wanted = cost.products(capacity.with_reader(instance_class))
-    computing = [product for product in wanted if product.meter in cost.COMPUTING]
-    book = _prices(wiring, computing, capacity.region, now)
+    book = _prices(wiring, [cost.computing(instance_class, capacity)], capacity.region, now)
     return ReaderCost(cost.reader_a_month(instance_class, capacity, book), book)
 
 
