@@ -100,7 +100,7 @@ class Wiring:
             stack = self._stack
             return Endpoint(
                 host="127.0.0.1",
-                port=stack.database_port,
+                port=stack.writer[1],
                 database=settings.name,
                 user=settings.user,
                 password=lambda: stack.database_password,

@@ -76,19 +76,21 @@ apt_try_install() { apt install -y --no-install-recommends "$@"; }
 
 # --- MariaDB -----------------------------------------------------------------------------------------------------
 
+MARIADB_PROGRAMS=(mariadbd mariadb-install-db my_print_defaults mariadb mariadb-dump)
+
 have_mariadb() (
   PATH=$PATH:$SERVER_FOLDERS
-  have mariadbd && have mariadb-install-db && have my_print_defaults
+  for name in "${MARIADB_PROGRAMS[@]}"; do have "$name" || exit 1; done
 )
 
-# set_up_mariadb: the server's programs, for the embedded stack. No service is needed.
+# set_up_mariadb: the server's and the client's programs, for the embedded stack. No service is needed.
 set_up_mariadb() {
   if have_mariadb; then return; fi
   case $(package_manager) in
     apt-get)
       apt_knows mariadb-server-core || apt_knows mariadb-server || apt_update
-      if apt_knows mariadb-server-core && apt_knows mariadb-client-core; then
-        apt_install mariadb-server-core mariadb-client-core
+      if apt_knows mariadb-server-core && apt_knows mariadb-client; then
+        apt_install mariadb-server-core mariadb-client
       else
         apt_install mariadb-server # older releases have the version in the names of the parts
       fi
@@ -103,11 +105,11 @@ set_up_mariadb() {
       ;;
     *)
       die "MariaDB's server is missing, and there is no apt-get, dnf or brew to install it with." \
-        "Put mariadbd, mariadb-install-db and my_print_defaults on the PATH, then run this again."
+        "Put these on the PATH, then run this again: ${MARIADB_PROGRAMS[*]}"
       ;;
   esac
-  have_mariadb || die "MariaDB is installed, but mariadbd, mariadb-install-db or my_print_defaults is not found." \
-    "Put all three on the PATH, then run this again."
+  have_mariadb || die "MariaDB is installed, but one of its programs is not found." \
+    "Put these on the PATH, then run this again: ${MARIADB_PROGRAMS[*]}"
 }
 
 # --- Python ------------------------------------------------------------------------------------------------------

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import deque
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,32 +22,34 @@ if TYPE_CHECKING:
 
 app = group("Start and stop the embedded stack.")
 
-_COLUMNS = ("name", "state", "address", "pid", "since")
-
-
-class Which(StrEnum):
-    """The parts that write a log."""
-
-    EMULATOR = "emulator"
-    MARIADB = "mariadb"
+_COLUMNS = ("name", "role", "state", "address", "pid", "since")
 
 
 @app.command()
-def up(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+def up(
+    ctx: typer.Context,
+    readers: Annotated[int, typer.Option(min=0, max=15, help="How many readers there are at least.")] = 0,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Start the stack, or what is missing of it; a second `up` finds the running one.
 
+    Readers are MariaDB servers that follow the writer. Those that there are stay; one that can no longer follow is
+    seeded anew, and a failover that was cut short is finished.
+
     \b
-    Example:
+    Examples:
       cqrsctl local up
+      cqrsctl local up --readers 2
     """
     from cqrsctl.local import stack
 
-    _show(stack.up(_state(of(ctx)), of(ctx).note), output)
+    state = _state(of(ctx))
+    _show(state, stack.up(state, of(ctx).note, readers), output)
 
 
 @app.command()
 def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show the stack's parts: running, stopped, or crashed.
+    """Show the stack's parts: running, stopped, or crashed. LAG is a reader's, in seconds; none where it cannot follow.
 
     \b
     Example:
@@ -56,13 +57,14 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """
     from cqrsctl.local import stack
 
-    _show(stack.parts(_state(of(ctx))), output)
+    state = _state(of(ctx))
+    _show(state, stack.parts(state), output)
 
 
 @app.command()
 def logs(
     ctx: typer.Context,
-    part: Annotated[Which, typer.Argument(help="Whose log.")] = Which.MARIADB,
+    part: Annotated[str, typer.Argument(help="Whose log: a name that `local status` shows.")] = "mariadb",
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
 ) -> None:
     """Print the end of a part's log.
@@ -71,7 +73,13 @@ def logs(
     Example:
       cqrsctl local logs emulator -n 20
     """
-    log = _state(of(ctx)).log(part.value)
+    from cqrsctl.local import stack
+
+    state = _state(of(ctx))
+    names = [known.name for known in stack.parts(state)]
+    if part not in names:
+        raise UsageError(f"The stack has no part {part!r}; it has: {', '.join(names)}.")
+    log = state.log(part)
     if not log.exists():
         raise CqrsctlError(f"There is no log {log} yet.", hint="Start the stack with: cqrsctl local up")
     with log.open(errors="replace") as file:
@@ -120,7 +128,8 @@ def down(
 
     invocation = of(ctx)
     ended = stack.down(_state(invocation), wipe=wipe)
-    names = " and ".join(f"{service.name} (pid {service.pid})" for service in ended)
+    *others, last = [f"{service.name} (pid {service.pid})" for service in ended] or [""]
+    names = f"{', '.join(others)} and {last}" if others else last
     invocation.note(f"Stopped {names}." if ended else "Nothing was running.")
     if ended and not wipe:
         invocation.note("The AWS endpoint kept its tables in memory: they are gone. The read model is kept.")
@@ -137,14 +146,26 @@ def _state(invocation: Invocation) -> State:
     return State(invocation.environment.state_dir)
 
 
-def _show(parts: list[Part], output: Output) -> None:
-    render.rows(output, _COLUMNS, [_record(part) for part in parts])
+def _show(state: State, parts: list[Part], output: Output) -> None:
+    from cqrsctl.local.cluster import lag_seconds
+
+    lags = {part.name: lag_seconds(state, part.name) for part in parts if part.role == "reader"}
+    if output is Output.TABLE:
+        render.rows(output, (*_COLUMNS, "lag"), [_record(part) | {"lag": _lag(lags.get(part.name))} for part in parts])
+    else:
+        records = [_record(part) | {"lag_seconds": lags.get(part.name)} for part in parts]
+        render.rows(output, (*_COLUMNS, "lag_seconds"), records)
+
+
+def _lag(seconds: float | None) -> str:
+    return "" if seconds is None else render.duration(timedelta(seconds=seconds))
 
 
 def _record(part: Part) -> dict[str, Any]:
     service = part.service if part.state == "running" else None
     return {
         "name": part.name,
+        "role": part.role,
         "state": part.state,
         "address": part.address,
         "pid": service.pid if service else None,

@@ -1,12 +1,14 @@
-"""The embedded stack's database: one private MariaDB server, reached over loopback and a socket only."""
+"""One private MariaDB server of the embedded stack, reached over loopback and a socket only."""
 
 from __future__ import annotations
 
 import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
@@ -14,21 +16,30 @@ from cqrsctl.local.ports import LOOPBACK, free_port, last_line, wait_until
 from cqrsctl.local.state import write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from cqrsctl.local.state import Service, State
 
 NAME = "mariadb"
+"""The first server's name. Its files lie in the stack's own folder, those of others in one for each."""
+FOLDER = "servers"
 USER = "cqrsctl"
+REPLICATION_USER = "cqrsctl_replica"
 DATABASE = "cqrs"
 
 # Distributions put the server outside an ordinary user's PATH; Homebrew keeps its own prefix.
 _SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/opt/homebrew/bin", "/usr/local/bin")
-_INSTALL_COMMANDS = (
-    ("apt-get", "sudo apt-get install mariadb-server-core mariadb-client-core"),
-    ("dnf", "sudo dnf install mariadb-server"),
-    ("brew", "brew install mariadb"),
-)
+_SERVER_PACKAGES = {
+    "apt-get": "sudo apt-get install mariadb-server-core mariadb-client-core",
+    "dnf": "sudo dnf install mariadb-server",
+    "brew": "brew install mariadb",
+}
+_CLIENT_PACKAGES = {
+    "apt-get": "sudo apt-get install mariadb-client",
+    "dnf": "sudo dnf install mariadb",
+    "brew": "brew install mariadb",
+}
 _TRIES_FOR_A_PORT = 5
 
 _SETTINGS = (
@@ -41,58 +52,98 @@ _SETTINGS = (
     "--performance-schema=OFF",
     "--character-set-server=utf8mb4",
     "--collation-server=utf8mb4_unicode_520_ci",
+    "--log-bin=binlog",
+    "--log-slave-updates",
+    "--binlog-format=ROW",
+    "--gtid-strict-mode",
+    "--max-binlog-size=64M",
+    "--binlog-expire-logs-seconds=86400",
+    "--loose-slave-connections-needed-for-purge=0",  # from 11.4: a writer without readers would keep all
+    "--relay-log=relay",
+    "--skip-slave-start",  # whom it follows is told to it when it runs
 )
 
+# Accounts are each server's own; the database is the writer's, from which readers have it.
 # Underscore and percent in a granted name are wildcards: a stack may hold several read models.
+_DATABASE = f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n"
 _ACCOUNTS = """\
-CREATE DATABASE IF NOT EXISTS {database};
+SET sql_log_bin = 0;
 CREATE OR REPLACE USER {user}@'127.0.0.1' IDENTIFIED BY '{password}';
 CREATE OR REPLACE USER {user}@'localhost' IDENTIFIED BY '{password}';
 GRANT ALL ON `{database}%`.* TO {user}@'127.0.0.1';
 GRANT ALL ON `{database}%`.* TO {user}@'localhost';
+CREATE OR REPLACE USER {replica}@'127.0.0.1' IDENTIFIED BY '{replica_password}';
+GRANT REPLICATION SLAVE ON *.* TO {replica}@'127.0.0.1';
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A server of a stack: its name, and the number by which replication knows it."""
+
+    state: State
+    name: str
+    server_id: int
+
+    @property
+    def folder(self) -> Path:
+        return self.state.directory if self.name == NAME else self.state.directory / FOLDER / self.name
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def service(self) -> Service | None:
+        """Its process, if one runs."""
+        service = self.state.services().get(self.name)
+        return service if service and service.process() else None
 
 
 def server_program() -> str:
     """The path of mariadbd. Raises CqrsctlError with this system's install command where there is none."""
-    return _program("mariadbd")
+    return _program("mariadbd", _SERVER_PACKAGES)
 
 
-def start(state: State, preferred_port: int | None = None) -> Service:
+def client_program(name: str) -> str:
+    """The path of `mariadb` or `mariadb-dump`. Raises CqrsctlError as above."""
+    return _program(name, _CLIENT_PACKAGES)
+
+
+def start(instance: Instance, preferred_port: int | None = None, *, read_only: bool = False) -> Service:
     """Start the server, at first making its data folder, and wait until it greets."""
     server = server_program()
-    data = state.directory / "data"
-    if not data.exists():
-        _make_data(state, data)
-    write_private(
-        state.directory / "accounts.sql",
-        _ACCOUNTS.format(database=DATABASE, user=USER, password=state.password()),
-    )
-    for _ in range(_TRIES_FOR_A_PORT):
-        port = free_port(preferred_port)
-        log = state.log(NAME)
-        begin = log.stat().st_size if log.exists() else 0
-        command = [
-            server,
-            "--no-defaults",
-            f"--user={getpass.getuser()}",
-            f"--datadir={data}",
-            f"--tmpdir={_temporary(state)}",
-            f"--port={port}",
-            f"--init-file={state.directory / 'accounts.sql'}",
-            *_SETTINGS,
-        ]
-        service = state.launch(NAME, command, port)
-        try:
-            wait_until(lambda port=port: greets(port), service, log)  # type: ignore[misc]
-        except CqrsctlError:
-            if "Address already in use" not in log.read_text(errors="replace")[begin:]:
-                raise
-            preferred_port = None
-        else:
-            (state.directory / "accounts.sql").unlink()
-            write_client_file(state, port)
-            return service
+    state = instance.state
+    instance.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not instance.data.exists():
+        _make_data(instance)
+    accounts = _write_accounts(instance, read_only=read_only)
+    command = [
+        server,
+        "--no-defaults",
+        f"--user={_account()}",
+        f"--datadir={instance.data}",
+        f"--tmpdir={_temporary(instance)}",
+        f"--init-file={accounts}",
+        f"--server-id={instance.server_id}",
+        f"--read-only={int(read_only)}",
+        *_SETTINGS,
+    ]
+    log = state.log(instance.name)
+    try:
+        for _ in range(_TRIES_FOR_A_PORT):
+            port = free_port(preferred_port)
+            begin = log.stat().st_size if log.exists() else 0
+            service = state.launch(instance.name, [*command, f"--port={port}"], port)
+            try:
+                wait_until(lambda service=service: _is_up(instance, service), service, log)  # type: ignore[misc]
+            except CqrsctlError:
+                if "Address already in use" not in log.read_text(errors="replace")[begin:]:
+                    raise
+                preferred_port = None
+            else:
+                return service
+    finally:
+        accounts.unlink()
     raise CqrsctlError(f"mariadbd found no free port in {_TRIES_FOR_A_PORT} tries.", hint="Try again.")
 
 
@@ -105,8 +156,23 @@ def greets(port: int) -> bool:
         return False
 
 
+def remove(instance: Instance, *, with_logs: bool = False) -> None:
+    """End the server and remove all that it keeps."""
+    service = instance.state.services().get(instance.name)
+    if service:
+        service.stop()
+        instance.state.forget(instance.name)
+    folder = instance.folder
+    for own in [folder / name for name in ("data", "data.new", "tmp")] if instance.name == NAME else [folder]:
+        if own.exists():
+            shutil.rmtree(own)
+    if with_logs:
+        for log in (instance.name, _install_log(instance)):
+            instance.state.log(log).unlink(missing_ok=True)
+
+
 def client_folder(state: State) -> Path:
-    """The folder whose my.cnf brings the mariadb client to this server (as MYSQL_HOME)."""
+    """The folder whose my.cnf brings the mariadb client to the writer (as MYSQL_HOME)."""
     return state.directory / "client"
 
 
@@ -120,24 +186,48 @@ def write_client_file(state: State, port: int) -> None:
     )
 
 
-def _make_data(state: State, data: Path) -> None:
+def _is_up(instance: Instance, service: Service) -> bool:
+    """Whether this server greets, and not another one that took the port first."""
+    try:
+        own = (instance.data / "mariadb.pid").read_text().strip() == str(service.pid)
+    except FileNotFoundError:
+        return False
+    return own and greets(service.port)
+
+
+def _write_accounts(instance: Instance, *, read_only: bool) -> Path:
+    state = instance.state
+    accounts = _ACCOUNTS.format(
+        database=DATABASE,
+        user=USER,
+        password=state.password(),
+        replica=REPLICATION_USER,
+        replica_password=state.replication_password(),
+    )
+    path = instance.folder / "accounts.sql"
+    write_private(path, accounts if read_only else _DATABASE + accounts)
+    return path
+
+
+def _make_data(instance: Instance) -> None:
     """Make the system tables in a folder beside, so that half of them is never taken for all of them."""
-    unfinished = state.directory / "data.new"
+    unfinished = instance.folder / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
-    log = state.log("mariadb-install")
+    log = instance.state.log(_install_log(instance))
+    environment: Mapping[str, str] = {**os.environ, "TMPDIR": str(_temporary(instance))}
     with log.open("wb") as output:
         done = subprocess.run(
             [
-                _program("mariadb-install-db"),
+                _program("mariadb-install-db", _SERVER_PACKAGES),
                 "--no-defaults",
-                f"--user={getpass.getuser()}",
+                f"--user={_account()}",
                 f"--datadir={unfinished}",
                 "--auth-root-authentication-method=socket",
-                f"--auth-root-socket-user={getpass.getuser()}",
+                f"--auth-root-socket-user={_account()}",
                 "--skip-test-db",
                 "--skip-name-resolve",
             ],
-            env={**os.environ, "TMPDIR": str(_temporary(state))},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -145,24 +235,36 @@ def _make_data(state: State, data: Path) -> None:
         )
     if done.returncode:
         raise CqrsctlError(f"mariadb-install-db failed: {last_line(log)}", hint=f"Read {log}.")
-    unfinished.rename(data)
+    unfinished.rename(instance.data)
 
 
-def _temporary(state: State) -> Path:
+def _install_log(instance: Instance) -> str:
+    return f"{instance.name}.install"  # no name of a server has a dot
+
+
+def _temporary(instance: Instance) -> Path:
     """A folder of its own for temporary tables: a server that starts removes all it finds, also another's."""
-    folder = state.directory / "tmp"
+    folder = instance.folder / "tmp"
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def _program(name: str) -> str:
+def _account() -> str:
+    """The account that this process really runs under, as the server's socket will see it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return getpass.getuser()
+
+
+def _program(name: str, packages: Mapping[str, str]) -> str:
     search = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SERVER_FOLDERS))
     found = shutil.which(name, path=search)
     if found is None:
-        command = next((line for tool, line in _INSTALL_COMMANDS if shutil.which(tool)), None)
+        command = next((line for tool, line in packages.items() if shutil.which(tool)), None)
         raise CqrsctlError(
             f"MariaDB is not installed: {name} was not found.",
-            hint=f"Install it with: {command}" if command else "Install MariaDB 10.6 or later (its server).",
+            hint=f"Install it with: {command}" if command else f"Install MariaDB 10.6 or later (with {name}).",
             code="mariadb_missing",
         )
     return found

@@ -1,4 +1,4 @@
-"""Free loopback ports, and waiting for what is to listen on them."""
+"""Free loopback ports, and services that are to listen on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cqrsctl.local.state import Service
+    from cqrsctl.local.state import Service, State
 
 LOOPBACK = "127.0.0.1"
 
@@ -51,6 +51,27 @@ def wait_until(answers: Callable[[], bool], service: Service, log: Path, patienc
         if time.monotonic() > deadline:
             raise CqrsctlError(f"{service.name} did not answer within {patience_seconds:.0f} s.", hint=f"Read {log}.")
         time.sleep(0.02)
+
+
+def ensure(
+    state: State,
+    name: str,
+    start: Callable[[int | None], Service],
+    answers: Callable[[Service], bool],
+    loss: str,
+    note: Callable[[str], None],
+) -> None:
+    """Start a service unless it answers. One that crashed is named, with what is lost by it, and started anew."""
+    before = state.services().get(name)
+    if before:
+        process = before.process()
+        if process and answers(before):
+            return
+        how = "does not answer" if process else "had ended on its own"
+        note(f"{name} (pid {before.pid}) {how}; {loss}. It is started anew.")
+        before.stop()
+    note(f"Starting {name} …")
+    start(before.port if before else None)
 
 
 def last_line(log: Path) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import emulator, mariadb
-from cqrsctl.local.ports import LOOPBACK
+from cqrsctl.local import cluster, emulator, mariadb, replication
+from cqrsctl.local.ports import LOOPBACK, ensure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,24 +16,21 @@ if TYPE_CHECKING:
 
     from cqrsctl.local.state import Service, State
 
-SERVICES = (emulator.NAME, mariadb.NAME)
-
 _OWN_FILES = (
     "data",
     "data.new",
     "tmp",
     "client",
+    "servers",
     "demo-files",
     "*.log",
     "stack.json",
+    "cluster.json",
     "database.password",
+    "replication.password",
     "accounts.sql",
+    *(f"{name}.new" for name in ("stack", "cluster", "accounts", "database", "replication")),
 )
-
-_LOST = {
-    emulator.NAME: "its tables were in its memory and are gone",
-    mariadb.NAME: "its data is kept",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,7 @@ class Part:
     """A part of the stack as it is now: `running`, `stopped`, or `crashed` (it ended on its own)."""
 
     name: str
+    role: str
     state: str
     service: Service | None
 
@@ -54,32 +52,37 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A stack that runs: how to reach it."""
+    """A stack that runs: how to reach it. The writer is its name and port; readers that run are ports by name."""
 
     endpoint_url: str
-    database_port: int
-    database_password: str
+    writer: tuple[str, int]
+    readers: dict[str, int]
+    database_password: str = field(repr=False)
 
 
-def up(state: State, note: Callable[[str], None]) -> list[Part]:
-    """Start what does not run. Two at once make one stack; a part that crashed is named and started anew."""
+def up(state: State, note: Callable[[str], None], readers: int = 0) -> list[Part]:
+    """Start what does not run, and add readers until there are so many; more stay.
+
+    Two at once make one stack; a part that crashed is named and started anew.
+    """
     emulator.check_installed()
     mariadb.server_program()
+    if cluster.needs_seeding(state, readers):
+        replication.check_installed()
     with state.locked():
-        known = state.services()
-        begun: list[str] = []
+        before = state.services()
         try:
-            for name, start in ((emulator.NAME, emulator.start), (mariadb.NAME, mariadb.start)):
-                before = known.get(name)
-                if before and before.process() and _answers(before):
-                    continue
-                if before:
-                    _end_crashed(before, note)
-                note(f"Starting {name} …")
-                begun.append(name)
-                start(state, before.port if before else None)
+            ensure(
+                state,
+                emulator.NAME,
+                lambda port: emulator.start(state, port),
+                emulator.answers,
+                "its tables were in its memory and are gone",
+                note,
+            )
+            cluster.up(state, note, readers)
         except BaseException:
-            _stop(state, begun)
+            _stop(state, [name for name, service in state.services().items() if before.get(name) != service])
             raise
         return parts(state)
 
@@ -97,17 +100,18 @@ def down(state: State, *, wipe: bool) -> list[Service]:
 
 
 def parts(state: State) -> list[Part]:
-    """Every part of the stack with its state."""
-    known = state.services()
-    return [Part(name, _state_of(known.get(name)), known.get(name)) for name in SERVICES]
+    """Every part of the stack with its state: the emulator, the writer, the readers by name."""
+    service = state.services().get(emulator.NAME)
+    servers = [Part(server.name, server.role, server.state, server.service) for server in cluster.servers(state)]
+    return [Part(emulator.NAME, "", cluster.state_of(service), service), *servers]
 
 
 def running(state: State) -> Running:
-    """How to reach the stack. Raises CqrsctlError where it does not run, or not all of it."""
-    known = state.services()
-    dead = [name for name in SERVICES if name not in known or known[name].process() is None]
-    if dead:
-        what = "does not run" if len(dead) == len(SERVICES) else f"is broken: {dead[0]} has ended"
+    """How to reach the stack. Raises CqrsctlError where it does not run, or where not the emulator or the writer."""
+    endpoint, writer, *readers = parts(state)
+    dead = [part.name for part in (endpoint, writer) if part.state != "running"]
+    if dead or endpoint.service is None or writer.service is None:
+        what = "does not run" if len(dead) == 2 else f"is broken: {dead[0]} has ended"
         environment = state.directory.name
         chosen = "" if environment == "local" else f" -e {environment}"
         raise CqrsctlError(
@@ -116,34 +120,21 @@ def running(state: State) -> Running:
             code="stack_down",
         )
     return Running(
-        endpoint_url=emulator.endpoint_url(known[emulator.NAME]),
-        database_port=known[mariadb.NAME].port,
+        endpoint_url=emulator.endpoint_url(endpoint.service),
+        writer=(writer.name, writer.service.port),
+        readers={part.name: part.service.port for part in readers if part.service and part.state == "running"},
         database_password=state.password(),
     )
 
 
-def _answers(service: Service) -> bool:
-    return emulator.answers(service) if service.name == emulator.NAME else mariadb.greets(service.port)
-
-
-def _state_of(service: Service | None) -> str:
-    if service is None:
-        return "stopped"
-    return "running" if service.process() else "crashed"
-
-
-def _end_crashed(service: Service, note: Callable[[str], None]) -> None:
-    how = "does not answer" if service.process() else "had ended on its own"
-    note(f"{service.name} (pid {service.pid}) {how}; {_LOST[service.name]}. It is started anew.")
-    service.stop()
-
-
 def _stop(state: State, names: list[str]) -> None:
-    for name in names:
-        service = state.services().get(name)
-        if service:
-            service.stop()
-            state.forget(name)
+    """End processes, all at once: each may take its time."""
+    services = [service for name, service in state.services().items() if name in names]
+    for service in services:
+        service.ask_to_stop()
+    for service in services:
+        service.stop()
+        state.forget(service.name)
 
 
 def _wipe(directory: Path) -> None:

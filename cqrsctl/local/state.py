@@ -7,7 +7,8 @@ import json
 import os
 import secrets
 import subprocess
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+_REMEMBERING = threading.Lock()
+"""Services may be started in several threads at once; other processes are kept away by State.locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,19 @@ class Service:
         except psutil.NoSuchProcess:
             return None
 
+    def ask_to_stop(self) -> None:
+        """Ask the process to end, without waiting for it."""
+        process = self.process()
+        if process:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+
     def stop(self, patience_seconds: float = 30) -> None:
         """End the process: politely, and after the patience by force."""
         process = self.process()
         if process is None:
             return
-        process.terminate()
+        self.ask_to_stop()
         try:
             process.wait(patience_seconds)
         except psutil.TimeoutExpired:
@@ -92,11 +103,13 @@ class State:
             )
         service = Service(name, process.pid, psutil.Process(process.pid).create_time(), port)
         process.returncode = 0  # it is meant to go on: keeps Popen from warning of that
-        self._write({**self.services(), name: service})
+        with _REMEMBERING:
+            self._write({**self.services(), name: service})
         return service
 
     def forget(self, name: str) -> None:
-        self._write({kept: service for kept, service in self.services().items() if kept != name})
+        with _REMEMBERING:
+            self._write({kept: service for kept, service in self.services().items() if kept != name})
 
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
@@ -107,12 +120,11 @@ class State:
 
     def password(self) -> str:
         """The random password of the stack's database, made at the first call."""
-        try:
-            return self.password_file.read_text()
-        except FileNotFoundError:
-            password = secrets.token_urlsafe(24)
-            write_private(self.password_file, password)
-            return password
+        return _secret(self.password_file)
+
+    def replication_password(self) -> str:
+        """The random password with which readers follow the writer, made at the first call."""
+        return _secret(self.directory / "replication.password")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -131,10 +143,28 @@ class State:
         write_private(self._file, json.dumps(content, indent=2))
 
 
-def write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+def write_private(path: Path, content: str, *, durable: bool = False) -> None:
+    """Write a file that only its owner can read, whole or not at all. A durable one outlives a power cut."""
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
     new.replace(path)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        password = secrets.token_urlsafe(24)
+        write_private(path, password)
+        return password
