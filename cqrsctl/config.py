@@ -29,12 +29,17 @@ EMBEDDED = ("local", "demo")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """Where the read model's database is, and where its password comes from: exactly one of the last three."""
+    """Where the read model's database is, by Aurora cluster or by host, and where its password comes from.
 
+    Without `secret`, `iam_auth` and `password` it is the secret that RDS manages for the cluster. Without `user` it is
+    the secret's user, else `cqrsctl`.
+    """
+
+    cluster: str | None = None
     host: str | None = None
     port: int = 3306
     name: str = "cqrs"
-    user: str = "cqrsctl"
+    user: str | None = None
     ca_bundle: Path | None = None
     secret: str | None = None
     iam_auth: bool = False
@@ -74,6 +79,7 @@ class Flags:
 
 
 class _DatabaseTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    cluster: str | None = None
     host: str | None = None
     port: int | None = None
     name: str | None = None
@@ -119,6 +125,7 @@ _VARIABLES = {
     "CQRSCTL_REGION": "region",
     "CQRSCTL_ENDPOINT_URL": "endpoint_url",
     "CQRSCTL_TABLE": "table",
+    "CQRSCTL_DATABASE_CLUSTER": "database.cluster",
     "CQRSCTL_DATABASE_HOST": "database.host",
     "CQRSCTL_DATABASE_PORT": "database.port",
     "CQRSCTL_DATABASE_NAME": "database.name",
@@ -128,7 +135,11 @@ _VARIABLES = {
     "CQRSCTL_DATABASE_IAM_AUTH": "database.iam_auth",
 }
 _ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
-_SERVICE_KEYS = {"dynamodbstreams": "DYNAMODB_STREAMS", "secretsmanager": "SECRETS_MANAGER"}
+_SERVICE_KEYS = {
+    "dynamodbstreams": "DYNAMODB_STREAMS",
+    "secretsmanager": "SECRETS_MANAGER",
+    "application-autoscaling": "APPLICATION_AUTO_SCALING",
+}
 """boto3 makes its variables' names from service ids, which are not always the client's name."""
 PASSWORD_VARIABLE = "CQRSCTL_DATABASE_PASSWORD"  # noqa: S105 -- the variable's name
 
@@ -269,6 +280,11 @@ def _database(settings: dict[str, Any], password: str | None) -> DatabaseSetting
     if chosen.get("secret") and chosen.get("iam_auth"):
         raise ConfigurationError(
             "database.secret and database.iam_auth are both set.", hint="Keep the one that the cluster uses."
+        )
+    if chosen.get("cluster") and chosen.get("host"):
+        raise ConfigurationError(
+            "database.cluster and database.host are both set.",
+            hint="Keep database.cluster for an Aurora cluster, database.host for any other server.",
         )
     if "ca_bundle" in chosen:
         chosen["ca_bundle"] = Path(chosen["ca_bundle"]).expanduser()

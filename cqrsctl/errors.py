@@ -25,6 +25,9 @@ class CqrsctlError(Exception):
         if code is not None:
             self.code = code
 
+    def __str__(self) -> str:
+        return self.message
+
 
 class UsageError(CqrsctlError):
     """The command line is wrong, or a confirmation could not be asked."""

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import ConfigurationError, CqrsctlError
-from cqrsctl.read_model.connection import Endpoint
+from cqrsctl.read_model.connection import Endpoint, Login
+from cqrsctl.read_model.endpoints import Servers, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ _EMBEDDED_REGION = "us-east-1"
 _EMBEDDED_KEY = "local"
 _NO_PROFILE = {"profile": (None, None, None, None)}
 """The embedded stack needs none, so an AWS_PROFILE that does not exist does not matter."""
+_USER = "cqrsctl"
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _ATTEMPTS = 4
@@ -87,35 +89,68 @@ class Wiring:
                 ),
             )
 
-    @cached_property
+    @property
     def database(self) -> Endpoint:
-        """The read model's database. Raises ConfigurationError where it is not configured."""
-        settings = self.environment.database
-        if settings.host is None and not self.environment.embedded:
-            raise ConfigurationError(
-                f"Environment {self.environment.name!r} names no database.",
-                hint=f"Set database.host in [environments.{self.environment.name}], or CQRSCTL_DATABASE_HOST.",
-            )
-        if settings.host is None:
-            stack = self._stack
-            return Endpoint(
-                host="127.0.0.1",
-                port=stack.writer[1],
-                database=settings.name,
-                user=settings.user,
-                password=lambda: stack.database_password,
-            )
-        return Endpoint(
-            host=settings.host,
-            port=settings.port,
-            database=settings.name,
-            user=settings.user,
-            password=self._password(),
-            ca_bundle=settings.ca_bundle,
-        )
+        """The read model's writer as it is now. Raises ConfigurationError where it is not configured."""
+        return self.servers.now().writer
 
     @cached_property
-    def _stack(self) -> Running:
+    def servers(self) -> Servers:
+        """The read model's writer and readers."""
+        return Servers(self._look_up_servers)
+
+    @property
+    def cluster_name(self) -> str:
+        """The Aurora cluster's name. Raises ConfigurationError where the environment names none."""
+        settings = self.environment.database
+        if settings.cluster:
+            return settings.cluster
+        if self.environment.embedded and settings.host is None:
+            return self.environment.name.replace("_", "-")
+        raise ConfigurationError(
+            f"Environment {self.environment.name!r} names no Aurora cluster.",
+            hint=f"Set database.cluster in [environments.{self.environment.name}], or CQRSCTL_DATABASE_CLUSTER.",
+        )
+
+    def _look_up_servers(self) -> Topology:
+        settings = self.environment.database
+        if settings.host is not None:
+            return Topology(self._endpoint(settings.host, settings.port, "", settings.secret))
+        if self.environment.embedded:
+            return self._embedded_servers()
+        if settings.cluster is None:
+            raise ConfigurationError(
+                f"Environment {self.environment.name!r} names no database.",
+                hint=f"Set database.cluster (Aurora) or database.host in [environments.{self.environment.name}], "
+                "or CQRSCTL_DATABASE_CLUSTER or CQRSCTL_DATABASE_HOST.",
+            )
+        from cqrsctl.aurora import cluster  # noqa: PLC0415 -- as above
+
+        found = cluster.describe(self.client("rds"), settings.cluster)
+        secret = settings.secret or found.secret_arn
+        return Topology(
+            self._endpoint(found.writer_host, found.port, found.writer.name if found.writer else "", secret),
+            tuple(
+                self._endpoint(reader.host, found.port, reader.name, secret)
+                for reader in found.readers
+                if reader.host and reader.status == cluster.AVAILABLE
+            ),
+        )
+
+    def _embedded_servers(self) -> Topology:
+        stack, settings = self._running(), self.environment.database
+
+        def endpoint(name: str, port: int) -> Endpoint:
+            login = Login(settings.user or _USER, stack.database_password)
+            return Endpoint("127.0.0.1", port, settings.name, lambda: login, name=name)
+
+        return Topology(endpoint(*stack.writer), tuple(endpoint(name, port) for name, port in stack.readers.items()))
+
+    def _endpoint(self, host: str, port: int, name: str, secret: str | None) -> Endpoint:
+        settings = self.environment.database
+        return Endpoint(host, port, settings.name, self._login(host, port, secret), settings.ca_bundle, name)
+
+    def _running(self) -> Running:
         from cqrsctl.local.stack import running  # noqa: PLC0415
         from cqrsctl.local.state import State  # noqa: PLC0415
 
@@ -145,43 +180,40 @@ class Wiring:
             return self.environment.endpoint_url
         if not self.environment.embedded or self.environment.aws_endpoint(service):
             return None
-        return self._stack.endpoint_url
+        return self._running().endpoint_url
 
-    def _password(self) -> Callable[[], str]:
+    def _login(self, host: str, port: int, secret: str | None) -> Callable[[], Login]:
         settings = self.environment.database
-        password = settings.password
+        user, password = settings.user or _USER, settings.password
         if password is not None:
-            return lambda: password
+            return lambda: Login(user, password)
         if settings.iam_auth:
-            return self._iam_token
-        if settings.secret:
-            return self._secret
+            return lambda: Login(user, self._iam_token(host, port, user))
+        if secret:
+            return lambda: self._secret_login(secret)
         raise ConfigurationError(
             f"Environment {self.environment.name!r} says nowhere what the database's password is.",
             hint="Set database.secret or database.iam_auth, or the variable CQRSCTL_DATABASE_PASSWORD.",
         )
 
-    def _iam_token(self) -> str:
+    def _iam_token(self, host: str, port: int, user: str) -> str:
+        """A password for 15 minutes, signed for this host and user."""
         from cqrsctl.aws import aws_errors  # noqa: PLC0415
 
-        settings = self.environment.database
         with aws_errors("rds generate-db-auth-token"):
-            token: str = self.client("rds").generate_db_auth_token(
-                DBHostname=settings.host, Port=settings.port, DBUsername=settings.user
-            )
+            token: str = self.client("rds").generate_db_auth_token(DBHostname=host, Port=port, DBUsername=user)
             return token
 
-    def _secret(self) -> str:
-        """The password in Secrets Manager: RDS keeps it as JSON with username and password."""
+    def _secret_login(self, name: str) -> Login:
+        """The login in Secrets Manager: RDS keeps it as JSON with username and password."""
         from cqrsctl.aws import aws_errors  # noqa: PLC0415
 
-        name = self.environment.database.secret
         with aws_errors(f"secretsmanager GetSecretValue of {name}"):
             text = self.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
         try:
-            password: str = json.loads(text)["password"]
-        except (ValueError, KeyError, TypeError):
+            content = json.loads(text)
+            return Login(self.environment.database.user or content.get("username") or _USER, content["password"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise CqrsctlError(
                 f"Secret {name} is not JSON with a `password`.", hint="Use the secret that RDS manages."
             ) from None
-        return password

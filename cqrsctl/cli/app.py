@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import logging
 import sys
 import traceback
 from itertools import pairwise
@@ -16,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cqrsctl import __version__
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import Invocation, LogFormat
+from cqrsctl.cli.invocation import Invocation, LogFormat, configure_logging
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 
@@ -30,6 +28,7 @@ COMMANDS = {
     "project": "Run the projector: changes become rows of the read model.",
     "read-model": "Create, inspect and drop the read model.",
     "query": "Query the read model.",
+    "aurora": "Operate the read model's Aurora cluster and its readers.",
     "dead-letter": "List, show, retry and discard dead letters.",
     "verify": "Compare the read model with the write model.",
 }
@@ -94,7 +93,7 @@ def root(
     invocation.flags = Flags(env, config, profile, region, endpoint_url)
     invocation.verbosity = verbose
     invocation.log_format = log_format
-    _configure_logging(verbose, log_format)
+    configure_logging(verbose, log_format)
 
 
 def main() -> None:
@@ -152,22 +151,3 @@ def _misused(misuse: typer.TyperException, invocation: Invocation) -> int:
     elif (show := getattr(misuse, "show", None)) is not None:
         show()
     return int(misuse.exit_code)
-
-
-class _JsonLines(logging.Formatter):
-    """Log records as JSON, one a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(
-            {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()},
-            ensure_ascii=False,
-        )
-
-
-def _configure_logging(verbosity: int, log_format: LogFormat) -> None:
-    """Only cqrsctl's own log: botocore's, at debug level, would show secrets."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines() if log_format is LogFormat.JSON else logging.Formatter("%(message)s"))
-    logger = logging.getLogger("cqrsctl")
-    logger.handlers = [handler]
-    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))

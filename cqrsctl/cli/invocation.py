@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,7 +19,10 @@ from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cqrsctl.config import Environment, Flags
+    from cqrsctl.operations.aurora import Aurora
     from cqrsctl.wiring import Wiring
 
 
@@ -101,6 +106,57 @@ OutputOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls that would be made; make none.")]
+
+
+NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Do not wait for what AWS does in its own time.")]
+
+
+def _also_verbose(ctx: typer.Context, value: int) -> int:
+    if value:
+        invocation = of(ctx)
+        invocation.verbosity = max(invocation.verbosity, value)
+        configure_logging(invocation.verbosity, invocation.log_format)
+    return value
+
+
+VerboseOption = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, show_default=False, callback=_also_verbose, help="Tell more."),
+]
+
+
+@contextmanager
+def operating(ctx: typer.Context) -> Iterator[Aurora]:
+    """The environment's cluster, to be operated on; what is waited for shows in a line that changes in place."""
+    from cqrsctl.operations.aurora import Aurora
+    from cqrsctl.wiring import SystemClock
+
+    invocation = of(ctx)
+    with render.live() as show:
+        try:
+            yield Aurora(invocation.wiring, SystemClock(), invocation.note, show)
+        except KeyboardInterrupt:
+            invocation.note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl aurora status")
+            raise
+
+
+class _JsonLines(logging.Formatter):
+    """Log records as JSON, one a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(
+            {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()},
+            ensure_ascii=False,
+        )
+
+
+def configure_logging(verbosity: int, log_format: LogFormat) -> None:
+    """Only cqrsctl's own log: botocore's, at debug level, would show secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if log_format is LogFormat.JSON else logging.Formatter("%(message)s"))
+    logger = logging.getLogger("cqrsctl")
+    logger.handlers = [handler]
+    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
 
 
 def group(help: str) -> typer.Typer:

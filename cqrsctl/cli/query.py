@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.invocation import OutputOption, VerboseOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.read_model import query
-from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.endpoints import Wanted, reading
 from cqrsctl.write_model.product import price, product_id
 
 if TYPE_CHECKING:
@@ -33,6 +35,22 @@ StockOption = Annotated[
 ]
 
 
+class Source(StrEnum):
+    """Who answers."""
+
+    READERS = "readers"
+    WRITER = "writer"
+
+
+FromOption = Annotated[
+    Source, typer.Option("--from", help="Who answers: a reader, or the writer where there is none; or the writer.")
+]
+StalenessOption = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="Only a reader that is no further behind than this, else the writer."),
+]
+
+
 @app.command("list")
 def list_(
     ctx: typer.Context,
@@ -43,6 +61,9 @@ def list_(
     sort: Annotated[str | None, typer.Option(metavar="COLUMN|-COLUMN", help="The order; - for descending.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many rows.")] = 50,
     after: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on after the page that gave this.")] = None,
+    from_: FromOption = Source.READERS,
+    max_staleness: StalenessOption = None,
+    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List products, a page at a time; stderr names the token of the next page.
@@ -60,7 +81,7 @@ def list_(
         limit=limit,
         after=after,
     )
-    with _connected(ctx) as connection:
+    with _connected(ctx, from_, max_staleness) as connection:
         rows, token = listing.run(connection)
     render.rows(output, [column.name for column in projection.columns], map(_shown, rows))
     if token:
@@ -71,6 +92,9 @@ def list_(
 def get(
     ctx: typer.Context,
     id: Annotated[str, typer.Argument(metavar="ID", help="The ProductId.", show_default=False)],
+    from_: FromOption = Source.READERS,
+    max_staleness: StalenessOption = None,
+    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Read one product from the read model.
@@ -80,7 +104,7 @@ def get(
       cqrsctl query get 42 -o json
     """
     number = product_id(id)
-    with _connected(ctx) as connection:
+    with _connected(ctx, from_, max_staleness) as connection:
         row = query.get(connection, _projection(ctx), number)
     if row is None:
         raise CqrsctlError(f"The read model has no product {number}.", code="not_found")
@@ -94,6 +118,9 @@ def count(
     min_price: MinOption = None,
     max_price: MaxOption = None,
     out_of_stock: StockOption = None,
+    from_: FromOption = Source.READERS,
+    max_staleness: StalenessOption = None,
+    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Count products, with the same filters as `list`.
@@ -103,7 +130,7 @@ def count(
       cqrsctl query count --out-of-stock
     """
     filters = _filters(name_like, min_price, max_price, out_of_stock)
-    with _connected(ctx) as connection:
+    with _connected(ctx, from_, max_staleness) as connection:
         number = query.count(connection, _projection(ctx), filters)
     if output is Output.TABLE:
         render.line(str(number))
@@ -115,6 +142,9 @@ def count(
 def sql(
     ctx: typer.Context,
     statement: Annotated[str, typer.Argument(metavar="SELECT", help="One query.", show_default=False)],
+    from_: FromOption = Source.READERS,
+    max_staleness: StalenessOption = None,
+    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run one query in SQL, in a read-only transaction.
@@ -123,7 +153,7 @@ def sql(
     Example:
       cqrsctl query sql "SELECT OutOfStock, COUNT(*), AVG(Price) FROM Product GROUP BY OutOfStock"
     """
-    with _connected(ctx) as connection:
+    with _connected(ctx, from_, max_staleness) as connection:
         results = query.read_only(connection, statement)
         names, _ = next(results)
         columns = _distinct(names)
@@ -131,8 +161,15 @@ def sql(
 
 
 @contextmanager
-def _connected(ctx: typer.Context) -> Iterator[Connection]:
-    with connect(of(ctx).wiring.database) as connection:
+def _connected(ctx: typer.Context, source: Source, max_staleness: str | None) -> Iterator[Connection]:
+    invocation = of(ctx)
+    most = None if max_staleness is None else parse_duration(max_staleness).total_seconds()
+    if most is not None and source is Source.WRITER:
+        raise UsageError("--max-staleness is for readers: the writer is never stale.")
+    wanted = Wanted(source is Source.WRITER, most)
+    with reading(
+        invocation.wiring.servers, wanted, random.SystemRandom(), measured=invocation.verbosity > 0
+    ) as connection:
         yield connection
 
 

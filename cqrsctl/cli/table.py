@@ -58,7 +58,7 @@ def create(
         point_in_time_recovery=pitr,
         deletion_protection=not environment.embedded if deletion_protection is None else deletion_protection,
         kms_key=kms_key,
-        tags=tuple(_tag(text) for text in tag or ()),
+        tags=tuple(parse_tag(text) for text in tag or ()),
     )
     if dry_run:
         return render.planned(output, spec.calls())
@@ -197,7 +197,8 @@ def _show(ctx: typer.Context, output: Output) -> None:
     )
 
 
-def _tag(text: str) -> tuple[str, str]:
+def parse_tag(text: str) -> tuple[str, str]:
+    """A tag as it is typed. Raises typer.BadParameter."""
     key, found, value = text.partition("=")
     if not found or not key:
         raise typer.BadParameter(f"{text!r} is not KEY=VALUE")

@@ -65,11 +65,10 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     described = table.describe(run.wiring.dynamodb, environment.table)
     stream_arn = table.require_stream(described)
     _require_keys(run.projections, described)
-    endpoint = run.wiring.database
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
         if dry_run
-        else MySqlSink(endpoint, run.projections, stream_arn, run.clock.monotonic)
+        else MySqlSink(lambda: run.wiring.servers.anew().writer, run.projections, stream_arn, run.clock.monotonic)
     )
     first = False
 

@@ -56,7 +56,12 @@ _HICCUPS = {
     1927,  # ER_CONNECTION_KILLED (MariaDB)
     4031,  # ER_CLIENT_INTERACTION_TIMEOUT (MySQL 8)
 }
-_CONFLICTS = {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED}  # the last one: KILL QUERY
+_CONFLICTS = {
+    ER.LOCK_WAIT_TIMEOUT,
+    ER.LOCK_DEADLOCK,
+    ER.QUERY_INTERRUPTED,  # KILL QUERY
+    3572,  # ER_LOCK_NOWAIT (MySQL 8; MariaDB answers as for a lock-wait time-out)
+}
 _REJECTED_VALUES = {
     ER.BAD_NULL_ERROR,
     ER.DATA_TOO_LONG,
@@ -97,18 +102,29 @@ class ReadModelMissing(DatabaseError):
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Who connects."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server to connect to. `password` is asked for at each connection: it may be a token that expires."""
+    """A server to connect to. `login` is asked for at each connection: its password may be a token that expires.
+
+    `name` is the instance's, empty where it is not known.
+    """
 
     host: str
     port: int
     database: str
-    user: str
-    password: Callable[[], str] = field(repr=False)
+    login: Callable[[], Login] = field(repr=False)
     ca_bundle: Path | None = None
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+        return f"{self.host}:{self.port}/{self.database}"
 
 
 class Connection:
@@ -190,12 +206,13 @@ def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
     """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError."""
     tls = _tls(endpoint)
     _log.info("connecting to %s", endpoint)
+    login = endpoint.login()
     with database_errors(endpoint):
         raw = pymysql.connect(
             host=endpoint.host,
             port=endpoint.port,
-            user=endpoint.user,
-            password=endpoint.password(),
+            user=login.user,
+            password=login.password.encode(),  # PyMySQL takes text for Latin-1
             database=endpoint.database if with_database else None,
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,
@@ -295,7 +312,7 @@ def _translated(endpoint: Endpoint, error: pymysql.Error) -> CqrsctlError:
             code="database_login",
         )
     if number in _NO_PERMISSION:
-        return DatabaseError(f"{endpoint}: {text}.", hint=f"Grant it to {endpoint.user}.", code="database_permission")
+        return DatabaseError(f"{endpoint}: {text}.", hint="Grant it to that user.", code="database_permission")
     if number in _NOT_THERE:
         return ReadModelMissing(
             f"{endpoint}: {text}.", hint="If there is no read model yet, make it with: cqrsctl read-model init"

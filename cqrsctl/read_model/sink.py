@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.change import ShardState
 from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError, ValueRejected
 from cqrsctl.projection.batch import Applied
-from cqrsctl.read_model import checkpoints, dead_letters, schema
+from cqrsctl.read_model import checkpoints, dead_letters, heartbeat, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect, literal
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ class MySqlSink:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        find_writer: Callable[[], Endpoint],
         projections: Sequence[Projection],
         stream_arn: str,
         monotonic: Callable[[], float],
     ) -> None:
-        self._endpoint = endpoint
+        """`find_writer` is asked at each opening: after a failover the writer is another server."""
+        self._find_writer = find_writer
+        self._database = ""
         self._projections = projections
         self._stream_arn = stream_arn
         self._monotonic = monotonic
@@ -54,10 +56,12 @@ class MySqlSink:
         Raises Busy where another projector holds the read model, StreamGap, DatabaseError.
         """
         self.close()
-        prepare(self._endpoint, self._projections)
-        self._open = connect(self._endpoint)
+        writer = self._find_writer()
+        self._database = writer.database
+        prepare(writer, self._projections)
+        self._open = connect(writer)
         self._open.require_writable()
-        take_lock(self._open, self._endpoint.database, self._projections)
+        take_lock(self._open, self._database, self._projections)
         self._write_beat()
         checkpoints.forget_finished(self._open, self._stream_arn)
         return checkpoints.read(self._open, self._projections, self._stream_arn)
@@ -73,7 +77,7 @@ class MySqlSink:
         def with_positions() -> None:
             checkpoints.write(connection, self._projections, self._stream_arn, batch.positions)
             self._write_beat()
-            require_lock(connection, self._endpoint.database, self._projections)
+            require_lock(connection, self._database, self._projections)
 
         try:
             return apply_once(connection, self._projections, batch, with_positions)
@@ -109,11 +113,7 @@ class MySqlSink:
         return self._open
 
     def _write_beat(self) -> None:
-        self._connection.execute(
-            "INSERT INTO cqrs_heartbeat (id, beat_at, holder) VALUES (1, NOW(6), %s)"
-            " ON DUPLICATE KEY UPDATE beat_at = VALUES(beat_at), holder = VALUES(holder)",
-            (holder(),),
-        )
+        heartbeat.write(self._connection, holder())
         self._beat_due = self._monotonic() + BEAT_SECONDS
 
 

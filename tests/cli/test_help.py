@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 README = Path(__file__).parents[2] / "README.md"
 
 
-def leaves() -> list[tuple[str, Any]]:
+def leaves(name: str, command: Any) -> list[tuple[str, Any]]:
     """Every command that does something, by the words that are typed."""
-    found = []
-    for name in COMMANDS:
-        command = load_command(name)
-        children = getattr(command, "commands", None)
-        found += [(f"{name} {child}", children[child]) for child in children] if children else [(name, command)]
-    return found
+    children = getattr(command, "commands", None)
+    if not children:
+        return [(name, command)]
+    return [leaf for child in children for leaf in leaves(f"{name} {child}", children[child])]
 
 
-@pytest.mark.parametrize(("name", "command"), leaves())
+LEAVES = [leaf for name in COMMANDS for leaf in leaves(name, load_command(name))]
+
+
+@pytest.mark.parametrize(("name", "command"), LEAVES)
 def test_a_command_has_help_with_an_example_and_a_line_in_the_readme(name: str, command: Any) -> None:
     assert re.search(rf"Examples?:\n(.*\n)*? .*cqrsctl( -e \w+)? {name}", command.help), name
     assert f"`{name}" in README.read_text(), name

@@ -159,7 +159,7 @@ def test_verbose_tells_the_calls_and_json_logs_are_json(cqrsctl: Cqrsctl) -> Non
     logged = cqrsctl.ok("-v", "--log-format", "json", "table", "status")
     traced = cqrsctl("-vv", "product", "get", "1")
 
-    assert "connecting to cqrsctl@127.0.0.1" in told.err
+    assert "connecting to 127.0.0.1" in told.err
     assert {"dynamodb DescribeTable"} <= {json.loads(line)["message"] for line in logged.err.splitlines()}
     assert "Traceback" in traced.err
 

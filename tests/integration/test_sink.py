@@ -58,7 +58,7 @@ def sink(wiring: Wiring) -> Iterator[MySqlSink]:
 
 
 def make_sink(wiring: Wiring, arn: str = ARN, projections: tuple[Projection, ...] = (PRODUCT,)) -> MySqlSink:
-    return MySqlSink(wiring.database, projections, arn, lambda: 0.0)
+    return MySqlSink(lambda: wiring.database, projections, arn, lambda: 0.0)
 
 
 def names(wiring: Wiring) -> dict[int, str]:

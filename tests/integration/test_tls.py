@@ -17,11 +17,11 @@ import pytest
 import trustme
 
 from cqrsctl.errors import ConfigurationError, TransientDatabaseError
-from cqrsctl.local import mariadb
+from cqrsctl.local import mariadb, roster
 from cqrsctl.local.ports import LOOPBACK, listener
 from cqrsctl.local.state import State
 from cqrsctl.read_model import connection as connections
-from cqrsctl.read_model.connection import Endpoint, connect, is_loopback
+from cqrsctl.read_model.connection import Endpoint, Login, connect, is_loopback
 from tests.fake_database import SSL_REQUEST_BYTES, Fake, greeting, rest_of, serving, without_tls
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def server(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         certificate = (f"--ssl-cert={home / 'certificate.pem'}", f"--ssl-key={home / 'key.pem'}", f"--ssl-ca={right}")
         patch.setattr(mariadb, "_SETTINGS", (*mariadb._SETTINGS, *certificate))
-        service = mariadb.start(state)
+        service = mariadb.start(roster.Roster().instance(state, mariadb.NAME))
     yield Server(service.port, state.password(), right, wrong, several)
     service.stop()
 
@@ -103,13 +103,14 @@ socket.getaddrinfo = here
 def endpoint(
     port: int, host: str = HOST, ca_bundle: Path | None = None, password: str | Callable[[], str] = SECRET
 ) -> Endpoint:
-    ask = (lambda: password) if isinstance(password, str) else password
+    def ask() -> str:
+        return password if isinstance(password, str) else password()
+
     return Endpoint(
         host=host,
         port=port,
         database=mariadb.DATABASE,
-        user=mariadb.USER,
-        password=ask,
+        login=lambda: Login(mariadb.USER, ask()),
         ca_bundle=ca_bundle,
     )
 
@@ -145,7 +146,7 @@ def test_loopback_needs_no_bundle_and_no_tls(server: Server) -> None:
 def test_a_server_of_another_authority_is_refused(server: Server) -> None:
     error = refusal(endpoint(server.port, ca_bundle=server.wrong))
 
-    assert f"@{HOST}:{server.port}/" in error.message
+    assert f"{HOST}:{server.port}/" in error.message
     assert "the server's certificate is not trusted: " in error.message
     assert "database.ca_bundle" in (error.hint or "")
 
@@ -213,6 +214,18 @@ def test_a_certificate_out_of_its_time_is_refused(
     assert f"not trusted: {reason}." in error.message
     assert "Renew" in (error.hint or "")
     assert fake.inside == []
+
+
+def test_a_password_may_hold_any_letter(server: Server) -> None:
+    with connect(endpoint(server.port, LOOPBACK, password=server.password)) as connection:
+        connection.execute("SET PASSWORD = PASSWORD('pässwörd €')")
+
+    try:
+        with connect(endpoint(server.port, LOOPBACK, password="pässwörd €")) as connection:
+            assert connection.query("SELECT 1 AS one") == [{"one": 1}]
+    finally:
+        with connect(endpoint(server.port, LOOPBACK, password="pässwörd €")) as connection:
+            connection.execute(f"SET PASSWORD = PASSWORD('{server.password}')")
 
 
 def test_an_impostor_gets_neither_user_nor_password(server: Server) -> None:
@@ -360,7 +373,7 @@ def test_a_pipeline_runs_over_tls_and_shows_no_password(abroad: Cqrsctl, server:
     counted = abroad.ok("-vv", "query", "count", "-o", "json")
 
     assert counted.json() == {"count": 1}
-    assert f"connecting to {mariadb.USER}@{HOST}:{server.port}/" in projected.err
+    assert f"connecting to {HOST}:{server.port}/" in projected.err
     assert server.password not in projected.out + projected.err + counted.out + counted.err
 
 

@@ -45,7 +45,7 @@ def test_the_password_of_a_managed_secret_opens_the_database(
 ) -> None:
     local = wiring.database
     secrets = wiring.client("secretsmanager")
-    content = {"username": local.user, "password": local.password()}
+    content = {"username": local.login().user, "password": local.login().password}
     arn = secrets.create_secret(Name=local.database, SecretString=json.dumps(content))["ARN"]
     secrets.create_secret(Name=f"{local.database}-odd", SecretString="no json")
     environment = prod(
@@ -67,20 +67,20 @@ def test_the_password_of_a_managed_secret_opens_the_database(
         CQRSCTL_DATABASE_SECRET=f"{local.database}-odd",
     )
     with pytest.raises(CqrsctlError, match="not JSON with a `password`"):
-        Wiring(odd).database.password()
+        Wiring(odd).database.login()
 
 
 def test_an_iam_token_is_made_for_the_host_and_user_anew_each_time(tmp_path: Path) -> None:
     endpoint = Wiring(prod(tmp_path, 'iam_auth = true\nuser = "reader"')).database
 
-    assert "127.0.0.1:3306/?Action=connect&DBUser=reader" in endpoint.password()
-    assert "X-Amz-Signature=" in endpoint.password()
+    assert "127.0.0.1:3306/?Action=connect&DBUser=reader" in endpoint.login().password
+    assert "X-Amz-Signature=" in endpoint.login().password
 
 
 def test_the_variable_wins_over_the_secret_and_never_shows(tmp_path: Path) -> None:
     environment = prod(tmp_path, 'secret = "arn"', CQRSCTL_DATABASE_PASSWORD="hidden-word")
 
-    assert Wiring(environment).database.password() == "hidden-word"
+    assert Wiring(environment).database.login().password == "hidden-word"
     assert "hidden-word" not in repr(environment) + repr(Wiring(environment).database)
 
 

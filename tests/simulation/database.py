@@ -70,7 +70,7 @@ class DatabaseSink:
         arn = self._stream_arn()
         if self._snapshot_of not in {None, arn}:
             raise StreamGap(f"made from a snapshot of another table than that of {arn}")
-        self._sink = MySqlSink(self._endpoint, [PRODUCT], arn, self._monotonic)
+        self._sink = MySqlSink(lambda: self._endpoint, [PRODUCT], arn, self._monotonic)
         opened: list[Checkpoints] = []
         wait_for(lambda: self._opens(opened), "the server gave up the connection that was cut")
         return opened[0]

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "read_model": {"change", "codec", "errors", "projection"},
     "aurora": {"aws", "errors"},
     "local": {"errors"},
-    "wiring": {*SHARED, "config", "local", "read_model"},
+    "wiring": {*SHARED, "config", "aurora", "local", "read_model"},
     "operations": {*SHARED, "config", "wiring", "write_model", "stream", "projection", "read_model", "aurora", "local"},
     "cli": {
         *SHARED,

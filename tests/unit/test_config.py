@@ -138,7 +138,7 @@ class TestPrecedence:
             "http://file",
             "FileTable",
         )
-        assert found.database == DatabaseSettings(host="file.example", port=3307, name="cqrs", user="cqrsctl")
+        assert found.database == DatabaseSettings(host="file.example", port=3307, name="cqrs", user=None)
 
     def test_variables_go_before_the_file(self, settings: Settings) -> None:
         found = settings.load(ALL_LAYERS, self.VARIABLES)
@@ -214,7 +214,7 @@ class TestMistakes:
     def test_an_unknown_key_like_no_other_lists_the_known_ones(self, settings: Settings) -> None:
         error = settings.refused("[environments.local.database]\nxyzzy = 1")
         assert error.hint is not None
-        assert error.hint.startswith("Known keys: ca_bundle, host, iam_auth, ")
+        assert error.hint.startswith("Known keys: ca_bundle, cluster, host, iam_auth, ")
 
     @pytest.mark.parametrize(
         ("toml", "place"),

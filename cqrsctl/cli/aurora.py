@@ -1,0 +1,336 @@
+"""`cqrsctl aurora`: the cluster of the read model and its readers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cqrsctl.cli import autoscale, render
+from cqrsctl.cli.aurora_cost import amount, cost_command, price_note
+from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, operating
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from cqrsctl.aurora.cluster import Cluster, Instance
+    from cqrsctl.aurora.cost import Capacity
+    from cqrsctl.aws import ApiCall
+    from cqrsctl.cli.invocation import Invocation
+    from cqrsctl.operations.aurora import Aurora
+
+app = group("Operate the read model's Aurora cluster and its readers.")
+app.add_typer(autoscale.app, name="autoscale")
+
+_MEMBER_COLUMNS = ("name", "role", "class", "zone", "status", "tier", "lag_seconds")
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    instance_class: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The writer's class.  [default: db.r6g.large]")
+    ] = None,
+    serverless: Annotated[
+        str | None, typer.Option(metavar="MIN-MAX", help="Aurora Serverless v2, in capacity units, as 0.5-16.")
+    ] = None,
+    engine_version: Annotated[
+        str | None, typer.Option(metavar="V", help="The engine's version.  [default: AWS's default of Aurora MySQL 3]")
+    ] = None,
+    subnet_group: Annotated[str | None, typer.Option(metavar="NAME", help="The DB subnet group.")] = None,
+    security_group: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A VPC security group; may be repeated.")
+    ] = None,
+    kms_key: Annotated[str | None, typer.Option(metavar="ARN", help="Encrypt the storage with this KMS key.")] = None,
+    iam_auth: Annotated[bool, typer.Option("--iam-auth", help="Let users log in with IAM tokens.")] = False,
+    deletion_protection: Annotated[
+        bool | None, typer.Option(help="Protect the cluster from deletion.  [default: on, off in an embedded stack]")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag; may be repeated.")] = None,
+    no_wait: NoWaitOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Create the cluster and its writer; succeeds where they are there as asked.
+
+    \b
+    Examples:
+      cqrsctl -e prod aurora create --subnet-group private --security-group sg-0a1b2c3d
+      cqrsctl -e prod aurora create --serverless 0.5-16 --iam-auth --dry-run
+    """
+    from cqrsctl.aurora.cluster import CapacityRange, ClusterSpec
+    from cqrsctl.cli.table import parse_tag
+
+    if serverless is not None and instance_class not in {None, "db.serverless"}:
+        raise UsageError("--serverless and --instance-class exclude one another.")
+    environment = of(ctx).environment
+    with operating(ctx) as aurora:
+        spec = ClusterSpec(
+            name=aurora.name,
+            database=environment.database.name,
+            instance_class=instance_class,
+            capacity=None if serverless is None else CapacityRange.parse(serverless),
+            engine_version=engine_version,
+            subnet_group=subnet_group,
+            security_groups=tuple(security_group or ()),
+            kms_key=kms_key,
+            iam_auth=iam_auth,
+            deletion_protection=not environment.embedded if deletion_protection is None else deletion_protection,
+            tags=tuple(parse_tag(text) for text in tag or ()),
+        )
+        if dry_run:
+            return render.planned(output, spec.calls())
+        if aurora.embedded is None:
+            of(ctx).confirm(f"This creates cluster {spec.name} with a writer of class {spec.writer_class}.", yes=yes)
+        created = aurora.create(spec, wait=not no_wait)
+    of(ctx).note(f"Cluster {spec.name} is created." if created else f"Cluster {spec.name} exists, as asked.")
+    if not no_wait:
+        _show_status(aurora, output)
+    return None
+
+
+@app.command()
+def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Show the cluster: members, roles, lag, autoscaling in force and what it did of late.
+
+    \b
+    Example:
+      cqrsctl aurora status -o json
+    """
+    with operating(ctx) as aurora:
+        _show_status(aurora, output)
+
+
+@app.command()
+def endpoints(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """List the addresses: of the writer, of the readers together, and of each instance.
+
+    \b
+    Example:
+      cqrsctl aurora endpoints
+    """
+    from cqrsctl.operations.cluster_status import endpoints as listed
+
+    with operating(ctx) as aurora:
+        render.rows(output, ("name", "role", "address"), listed(aurora))
+
+
+@app.command()
+def add_reader(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="The reader's name.  [default: the next free one]")] = None,
+    instance_class: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Its class.  [default: the writer's]")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="AZ", help="Its availability zone.  [default: AWS chooses]")
+    ] = None,
+    tier: Annotated[int, typer.Option(min=0, max=15, help="Its turn in a failover; 0 is first.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=15, help="So many readers.")] = 1,
+    no_wait: NoWaitOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Add a reader, or several; shows what they are and cost, asks, and waits until they are there.
+
+    \b
+    Examples:
+      cqrsctl aurora add-reader
+      cqrsctl -e prod aurora add-reader reports --instance-class db.r6g.xlarge --zone eu-west-1b --tier 15
+    """
+    from cqrsctl.aurora.readers import ReaderSpec
+
+    with operating(ctx) as aurora:
+        spec = ReaderSpec(name, count, instance_class, zone, tier)
+        calls = aurora.plan_readers(spec)
+        if dry_run:
+            return render.planned(output, calls)
+        if not calls:
+            of(ctx).note(f"Reader {name} exists, as asked.")
+            return _show_status(aurora, output)
+        if aurora.embedded is None:
+            _tell(ctx, aurora, calls)
+            of(ctx).confirm(f"This adds {len(calls)} reader{'s' * (len(calls) > 1)} to cluster {aurora.name}.", yes=yes)
+        aurora.add_readers(calls, wait=not no_wait)
+        _show_status(aurora, output)
+    return None
+
+
+@app.command()
+def remove_reader(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The reader's name.", show_default=False)],
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Remove a reader.
+
+    \b
+    Example:
+      cqrsctl -e prod aurora remove-reader reports --yes
+    """
+    from cqrsctl.aurora.readers import remove_calls
+
+    with operating(ctx) as aurora:
+        reader, cluster = aurora.reader(name)
+        if dry_run:
+            return render.planned(output, remove_calls(reader))
+        last = " It is the last one: queries go to the writer then." if len(cluster.readers) == 1 else ""
+        if aurora.embedded is None:
+            of(ctx).confirm(f"This removes reader {reader.name} of cluster {cluster.name}.{last}", yes=yes)
+        elif last:
+            of(ctx).note(last.strip())
+        if reader.autoscaled:
+            of(ctx).note("Autoscaling made this reader; while it is on, it may make another.")
+        aurora.remove_reader(reader)
+        _show_status(aurora, output)
+    return None
+
+
+@app.command()
+def failover(
+    ctx: typer.Context,
+    to: Annotated[
+        str | None, typer.Option(metavar="READER", help="The new writer.  [default: the reader of the lowest tier]")
+    ] = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a reader the writer, wait until it takes writes, and tell for how long writes were refused.
+
+    \b
+    Example:
+      cqrsctl -e prod aurora failover --to reports --yes
+    """
+    from cqrsctl.aurora.cluster import failover_call
+    from cqrsctl.operations import failover as operation
+
+    with operating(ctx) as aurora:
+        planned = operation.plan(aurora, to)
+        if dry_run:
+            return render.planned(output, [failover_call(planned.cluster, planned.to)])
+        if aurora.embedded is None:
+            target = planned.to or "a reader that AWS chooses"
+            question = f"This makes {target} the writer instead of {planned.before}; writes are refused meanwhile."
+            of(ctx).confirm(question, yes=yes)
+        outcome = operation.run(aurora, planned)
+    if outcome.refused_seconds is None:
+        of(ctx).note("The database cannot be reached from here: for how long writes were refused is not known.")
+    refused = None if outcome.refused_seconds is None else round(outcome.refused_seconds, 3)
+    render.one(output, {"before": outcome.before, "writer": outcome.after, "refused_seconds": refused})
+    return None
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    final_snapshot: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the data in a snapshot of this name.")
+    ] = None,
+    no_final_snapshot: Annotated[
+        bool, typer.Option("--no-final-snapshot", help="Keep nothing: the data is gone for good.")
+    ] = False,
+    no_wait: NoWaitOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Delete the cluster: its autoscaling, its readers, its writer, and its data unless a snapshot keeps it.
+
+    \b
+    Examples:
+      cqrsctl -e prod aurora delete --final-snapshot products-last
+      cqrsctl aurora delete --no-final-snapshot --yes
+    """
+    from cqrsctl.aurora.cluster import require_name
+
+    if (final_snapshot is None) is not no_final_snapshot:
+        raise UsageError("Give either --final-snapshot NAME or --no-final-snapshot: what shall become of the data?")
+    if final_snapshot is not None:
+        require_name(final_snapshot, "snapshot")
+    with operating(ctx) as aurora:
+        calls = aurora.delete_calls(final_snapshot)
+        if dry_run:
+            return render.planned(output, calls)
+        fate = f"Its data is kept in snapshot {final_snapshot}." if final_snapshot else "Its data is gone for good."
+        if final_snapshot and aurora.embedded:
+            raise UsageError("An embedded stack keeps no snapshots.", hint="Give --no-final-snapshot.")
+        of(ctx).confirm(f"This deletes cluster {aurora.name} with all its instances. {fate}", yes=yes)
+        aurora.delete(final_snapshot, wait=not no_wait)
+    of(ctx).note(f"Cluster {aurora.name} is deleted." if not no_wait else f"Cluster {aurora.name} is being deleted.")
+    return None
+
+
+def _capacity(invocation: Invocation) -> Capacity:
+    from cqrsctl.operations.aurora import Aurora
+    from cqrsctl.wiring import SystemClock
+
+    return Aurora(invocation.wiring, SystemClock(), invocation.note).capacity()
+
+
+app.command("cost")(cost_command(_capacity))
+
+
+def _tell(ctx: typer.Context, aurora: Aurora, calls: list[ApiCall]) -> None:
+    """Show planned readers, and what each of them costs a month."""
+    from cqrsctl.operations import costs
+
+    note = of(ctx).note
+    for call in calls:
+        note(", ".join(f"{name} {value}" for name, value in call.parameters.items()))
+    found = costs.reader(of(ctx).wiring, aurora.capacity(), calls[0].parameters["DBInstanceClass"], datetime.now(UTC))
+    monthly = f"{amount(found.line.monthly)} a month" if found.line.monthly else f"not known: {found.line.reason}"
+    note(f"Each costs {monthly}, without the I/O that it causes. {price_note(found.prices)}")
+
+
+def _show_status(aurora: Aurora, output: Output) -> None:
+    from cqrsctl.operations import cluster_status
+
+    found = cluster_status.status(aurora)
+    cluster, scaling = _described(found.cluster), autoscale.records(found.autoscaling)
+    members = [_member(member, found.lags) for member in found.cluster.members]
+    if output is not Output.TABLE:
+        content = {"cluster": cluster, "members": members, "autoscaling": scaling, "activities": found.activities}
+        return render.one(output, content)
+    render.one(output, cluster)
+    render.line("")
+    render.rows(output, _MEMBER_COLUMNS, members)
+    for title, records in (("Autoscaling", scaling), ("What autoscaling did", found.activities)):
+        if records:
+            render.line(f"\n{title}")
+            render.rows(output, list(records[0]), records)
+    return None
+
+
+def _described(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "name": cluster.name,
+        "status": cluster.status,
+        "version": cluster.version,
+        "writer": cluster.writer.name if cluster.writer else None,
+        "readers": len(cluster.readers),
+        "capacity": str(cluster.capacity) if cluster.capacity else None,
+        "encrypted": cluster.encrypted,
+        "deletion_protection": cluster.deletion_protection,
+        "iam_auth": cluster.iam_auth,
+        "backup_days": cluster.backup_days,
+    }
+
+
+def _member(member: Instance, lags: dict[str, float | None]) -> dict[str, Any]:
+    lag = lags.get(member.name)
+    return {
+        "name": member.name,
+        "role": member.role,
+        "class": member.instance_class,
+        "zone": member.zone,
+        "status": member.status,
+        "tier": member.tier,
+        "lag_seconds": None if lag is None else round(lag, 3),
+        "autoscaled": member.autoscaled,
+    }

@@ -1,0 +1,55 @@
+"""The heartbeat: one row, written by whoever projects; read on a reader, it tells how stale that reader is at most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import DatabaseError, TransactionConflict
+from cqrsctl.read_model.connection import ReadModelMissing
+
+if TYPE_CHECKING:
+    from cqrsctl.read_model.connection import Connection
+
+
+def write(connection: Connection, holder: str) -> None:
+    """Put the heartbeat into the running transaction."""
+    connection.execute(
+        "INSERT INTO cqrs_heartbeat (id, beat_at, holder) VALUES (1, NOW(6), %s)"
+        " ON DUPLICATE KEY UPDATE beat_at = VALUES(beat_at), holder = VALUES(holder)",
+        (holder,),
+    )
+
+
+def age_seconds(connection: Connection) -> float | None:
+    """How old the last heartbeat is that this server has, by its own clock; None where there never was one.
+
+    All that was committed before that heartbeat is on this server.
+    """
+    try:
+        rows = connection.query(
+            "SELECT TIMESTAMPDIFF(MICROSECOND, beat_at, NOW(6)) AS age FROM cqrs_heartbeat WHERE id = 1"
+        )
+    except ReadModelMissing:
+        return None
+    finally:
+        connection.rollback()
+    return max(0.0, rows[0]["age"] / 1_000_000) if rows else None
+
+
+def renew(writer: Connection) -> bool:
+    """Beat without being a projector; False where the row is not there, just in use, or not this user's to write."""
+    try:
+        # NOWAIT: a projector holds the row until its transaction ends, and then the heartbeat is new anyway.
+        if not writer.query("SELECT id FROM cqrs_heartbeat WHERE id = 1 FOR UPDATE NOWAIT"):
+            return False
+        writer.execute("UPDATE cqrs_heartbeat SET beat_at = NOW(6) WHERE id = 1")
+        writer.commit()
+    except TransactionConflict:
+        return False
+    except DatabaseError as error:
+        if error.code != "database_permission":
+            raise
+        return False
+    finally:
+        writer.rollback()
+    return True

@@ -1,0 +1,241 @@
+"""The cluster's commands on an embedded stack of their own, with real replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cqrsctl.local import client, roster
+from cqrsctl.local.state import State
+from tests.conftest import Cqrsctl
+from tests.faults.projector import projecting
+from tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PRODUCTS = 1_000
+
+
+def own_stack(home: Path) -> Iterator[Cqrsctl]:
+    cqrsctl = Cqrsctl(home, {"CQRSCTL_STATE_DIR": str(home / "state")})
+    cqrsctl.ok("local", "up")
+    yield cqrsctl
+    cqrsctl.ok("local", "down", "--wipe")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Cqrsctl]:
+    """A stack of the test's own, which has no readers yet."""
+    yield from own_stack(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cqrsctl]:
+    """A stack for tests that leave its servers as they are."""
+    yield from own_stack(tmp_path_factory.mktemp("cluster"))
+
+
+def administer(cqrsctl: Cqrsctl, server: str, statement: str) -> None:
+    """Run a statement on a server of the stack as its administrator."""
+    state = State(cqrsctl.directory / "state" / "local")
+    client.run(roster.load(state).instance(state, server), statement)
+
+
+def answered(cqrsctl: Cqrsctl, *arguments: str) -> str:
+    """Who answered a query, as `-v` tells."""
+    told = cqrsctl.ok("query", *arguments, "-v").err
+    (line,) = [line for line in told.splitlines() if " answers (" in line]
+    return line.split()[0]
+
+
+def members(cqrsctl: Cqrsctl) -> dict[str, str]:
+    status = cqrsctl.ok("aurora", "status", "-o", "json").json()
+    return {member["name"]: member["role"] for member in status["members"]}
+
+
+def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_written(fresh: Cqrsctl) -> None:
+    fresh.ok("table", "create")
+    fresh.ok("aurora", "add-reader", "r1", "--yes")
+    fresh.ok("aurora", "add-reader", "r2", "--yes")
+    fresh.ok("product", "put", "1", "--name", "Lamp", "--price", "19.90")
+    fresh.ok("project", "--once")
+
+    assert {answered(fresh, "list") for _ in range(20)} == {"r1", "r2"}
+    assert answered(fresh, "list", "--from", "writer") == "mariadb"
+
+    administer(fresh, "r1", "STOP SLAVE")
+    wait_for(lambda: "r1" in fresh("query", "get", "1", "--max-staleness", "1s", "-v").err, "r1 was looked at")
+    assert {answered(fresh, "get", "1", "--max-staleness", "1s") for _ in range(15)} <= {"r2", "mariadb"}
+    lags = {member["name"]: member["lag_seconds"] for member in status(fresh)["members"]}
+    assert lags["r1"] > 1
+    assert lags["r2"] <= 1
+    administer(fresh, "r1", "START SLAVE")
+
+    (fresh.directory / "products.csv").write_text(
+        fresh.ok("product", "sample", "--count", str(PRODUCTS), "-o", "csv").out
+    )
+    with projecting(fresh) as projector:
+        importing = fresh.start("product", "import", "products.csv")
+        outcome = fresh.ok("aurora", "failover", "--to", "r2", "--yes", "-o", "json").json()
+        importing.communicate(timeout=100)
+        assert importing.returncode == 0
+        wait_for(
+            lambda: fresh.ok("query", "count", "--from", "writer").out.strip() == str(PRODUCTS), "all products arrived"
+        )
+        projector.assert_running()
+
+    assert (outcome["before"], outcome["writer"]) == ("mariadb", "r2")
+    assert 0 < outcome["refused_seconds"] < 30
+    assert members(fresh) == {"r2": "writer", "mariadb": "reader", "r1": "reader"}
+    assert "drift: 0" in fresh.ok("verify").out + fresh.ok("verify").err
+    wait_for(
+        lambda: {answered(fresh, "count", "--max-staleness", "30s") for _ in range(10)} == {"mariadb", "r1"},
+        "the old writer and the other reader follow the new one",
+    )
+
+
+def status(cqrsctl: Cqrsctl) -> Any:
+    return cqrsctl.ok("aurora", "status", "-o", "json").json()
+
+
+def test_autoscaling_is_set_shown_changed_and_removed(shared: Cqrsctl) -> None:
+    def shown() -> list[tuple[str, float, int, int]]:
+        policies = shared.ok("aurora", "autoscale", "show", "-o", "json").json()
+        return [(found["metric"], found["target"], found["minimum"], found["maximum"]) for found in policies]
+
+    setting = ("aurora", "autoscale", "set")
+    shared.ok(*setting, "--metric", "cpu", "--target", "60", "--min", "0", "--max", "5")
+    shared.ok(*setting, "--metric", "connections", "--target", "500")
+    assert shown() == [("connections", 500.0, 0, 5), ("cpu", 60.0, 0, 5)]
+
+    changed = shared.ok(*setting, "--metric", "cpu", "--target", "70", "--max", "6")
+    again = shared.ok(*setting, "--metric", "cpu", "--target", "70", "--max", "6")
+    assert shown() == [("connections", 500.0, 0, 6), ("cpu", 70.0, 0, 6)]
+    assert "is set" in changed.err
+    assert "unchanged" in again.err
+
+    shared.ok("aurora", "autoscale", "off", "--yes")
+    assert shown() == []
+    assert "off already" in shared.ok("aurora", "autoscale", "off", "--yes").err
+
+
+DRY_RUNS = [
+    (("create", "--serverless", "0.5-16"), ["CreateDBCluster", "CreateDBInstance"]),
+    (("add-reader", "r9", "--tier", "3"), ["CreateDBInstance"]),
+    (("add-reader", "--count", "3"), ["CreateDBInstance"] * 3),
+    (
+        ("autoscale", "set", "--metric", "cpu", "--target", "60", "--min", "1", "--max", "5"),
+        ["CreateDBInstance", "RegisterScalableTarget", "PutScalingPolicy"],
+    ),
+    (("delete", "--no-final-snapshot"), ["DeleteDBInstance", "DeleteDBCluster"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "operations"), DRY_RUNS, ids=[" ".join(call) for call, _ in DRY_RUNS])
+def test_a_dry_run_prints_its_calls_and_makes_none(
+    shared: Cqrsctl, arguments: tuple[str, ...], operations: list[str]
+) -> None:
+    before = status(shared)
+
+    planned = shared.ok("aurora", *arguments, "--dry-run", "-o", "json").json()
+
+    assert [call["operation"] for call in planned] == operations
+    assert status(shared) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("failover",), 4, "has no reader that could become the writer"),
+        (("failover", "--to", "mariadb"), 4, "is the writer already"),
+        (("remove-reader", "mariadb"), 4, "is the writer of cluster"),
+        (("remove-reader", "nobody"), 4, "has no reader 'nobody'"),
+        (("add-reader", "1st"), 2, "is not a reader's name"),
+        (("add-reader", "mariadb"), 4, "is the cluster's writer"),
+        (("add-reader", "r1", "--count", "2"), 2, "goes with one reader only"),
+        (("add-reader", "r1", "--instance-class", "large"), 2, "is not an instance class"),
+        (("add-reader", "--count", "16"), 2, "--count"),
+        (("autoscale", "set", "--metric", "cpu", "--target", "60"), 2, "give --min and --max"),
+        (("autoscale", "set", "--metric", "cpu", "--target", "60", "--min", "5", "--max", "1"), 2, "is above --max"),
+        (("autoscale", "set", "--metric", "cpu", "--target", "60", "--min", "0", "--max", "16"), 2, "0 to 15"),
+        (("autoscale", "set", "--metric", "disk", "--target", "60"), 2, "disk"),
+        (("create", "--serverless", "16"), 2, "range of Aurora capacity units"),
+        (("create", "--serverless", "1-2", "--instance-class", "db.r6g.large"), 2, "exclude one another"),
+        (("create", "--tag", "team"), 2, "KEY=VALUE"),
+        (("delete", "--no-final-snapshot"), 2, "was not confirmed"),
+        (("delete", "--yes"), 2, "what shall become of the data"),
+        (("delete", "--final-snapshot", "last", "--yes"), 2, "keeps no snapshots"),
+        (("cost", "--storage-gb", "-1"), 2, "--storage-gb"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_said_plainly(
+    shared: Cqrsctl, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = shared("aurora", *arguments)
+
+    assert (result.code, result.out) == (code, "")
+    assert message in " ".join(result.err.split())
+    assert "Traceback" not in result.err
+
+
+def test_costs_of_the_embedded_cluster_come_from_the_dated_table(shared: Cqrsctl) -> None:
+    result = shared.ok("aurora", "cost", "--storage-gb", "10", "--io-millions", "5", "-o", "json")
+
+    found = result.json()
+    assert found["prices"]["source"] == "table in cqrsctl"
+    lines = {line["what"]: line["monthly_low"] for line in found["now"]["lines"]}
+    assert lines["writer db.r6g.large"] == "189.80"
+    assert lines["storage"] == "1.00"
+    assert lines["storage I/O"] == "1.00"
+    assert "table in cqrsctl, us-east-1" in result.err
+
+
+def test_an_environment_without_a_cluster_says_where_to_name_it(tmp_path: Path) -> None:
+    (tmp_path / "cqrsctl.toml").write_text("[environments.prod]\nregion = 'eu-west-1'\n")
+
+    result = Cqrsctl(tmp_path)("-e", "prod", "aurora", "status")
+
+    assert result.code == 3
+    assert "names no Aurora cluster" in result.err
+    assert "CQRSCTL_DATABASE_CLUSTER" in result.err
+
+
+def test_a_costly_creation_in_aws_asks_before_it_calls(tmp_path: Path) -> None:
+    (tmp_path / "cqrsctl.toml").write_text("[environments.prod]\nregion = 'eu-west-1'\ndatabase.cluster = 'products'\n")
+
+    asked = Cqrsctl(tmp_path)("-e", "prod", "aurora", "create")
+    planned = Cqrsctl(tmp_path).ok("-e", "prod", "aurora", "create", "--iam-auth", "--dry-run", "-o", "json").json()
+
+    assert asked.code == 2
+    assert "This creates cluster products with a writer of class db.r6g.large." in asked.err
+    assert [call["parameters"]["DBClusterIdentifier"] for call in planned] == ["products", "products"]
+    assert planned[0]["parameters"]["EnableIAMDatabaseAuthentication"] is True
+
+
+def test_a_deleted_cluster_is_gone_with_its_data_and_can_be_made_anew(fresh: Cqrsctl) -> None:
+    fresh.ok("read-model", "init")
+    fresh.ok("aurora", "add-reader", "--yes")
+    assert "local-reader-1" in members(fresh)
+
+    fresh.ok("aurora", "delete", "--no-final-snapshot", "--yes")
+
+    assert fresh("query", "count").code != 0
+    fresh.ok("aurora", "create")
+    assert members(fresh) == {"mariadb": "writer"}
+    assert "read_model_missing" in fresh("query", "count", "-o", "json").err
+
+
+def test_readers_come_back_with_the_stack_and_the_api_knows_them_again(fresh: Cqrsctl) -> None:
+    fresh.ok("local", "up", "--readers", "1")
+    fresh.ok("local", "down")
+
+    fresh.ok("local", "up")
+
+    assert members(fresh) == {"mariadb": "writer", "local-reader-1": "reader"}
+    fresh.ok("aurora", "remove-reader", "local-reader-1")
+    assert members(fresh) == {"mariadb": "writer"}
+    assert "local-reader-1" not in fresh.ok("local", "status").out

@@ -1,0 +1,401 @@
+"""Operating a cluster through the API, against moto; what moto lacks is refused or delayed on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from cqrsctl.aurora import cluster as clusters
+from cqrsctl.aurora.autoscaling import Metric, Wish, off_calls
+from cqrsctl.aurora.cluster import ClusterSpec
+from cqrsctl.aurora.readers import ReaderSpec, require_offered
+from cqrsctl.config import Flags, load
+from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.operations import failover
+from cqrsctl.operations.aurora import Aurora
+from cqrsctl.operations.cluster_status import endpoints, status
+from cqrsctl.wiring import Wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SPEC = ClusterSpec("products", "cqrs", deletion_protection=True)
+SETTINGS = """
+[environments.prod]
+region = "eu-west-1"
+[environments.prod.database]
+cluster = "products"
+"""
+
+
+_ACTIVITY = {
+    "StartTime": datetime(2026, 3, 1, tzinfo=UTC),
+    "StatusCode": "Successful",
+    "Description": "Setting desired capacity to 2.",
+    "Cause": "monitor alarm",
+}
+
+
+class Clock:
+    """A time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class Api:
+    """A client whose operations may be refused or answered otherwise, and which remembers what it was asked."""
+
+    def __init__(self, client: Any) -> None:
+        self.calls: list[str] = []
+        self.instead: dict[str, Callable[..., Any]] = {}
+        self._client = client
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**parameters: Any) -> Any:
+            self.calls.append(operation)
+            real = getattr(self._client, operation)
+            return self.instead[operation](real, **parameters) if operation in self.instead else real(**parameters)
+
+        return getattr(self._client, operation) if operation == "meta" else call
+
+    def refuse(self, operation: str, code: str = "AccessDenied", message: str = "not allowed") -> None:
+        def refused(_: Any, **parameters: Any) -> Any:
+            raise ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+        self.instead[operation] = refused
+
+
+@pytest.fixture
+def aurora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aurora]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    (tmp_path / "cqrsctl.toml").write_text(SETTINGS)
+    with mock_aws():
+        notes: list[str] = []
+        made = Aurora(Wiring(load(Flags(env="prod"), {}, tmp_path)), Clock(), notes.append, notes.append)
+        made.rds, made.scaling = Api(made.rds), Api(made.scaling)
+        # moto has no such operation.
+        made.scaling.instead["describe_scaling_activities"] = lambda _, **asked: {"ScalingActivities": [_ACTIVITY]}
+        yield made
+
+
+@pytest.fixture
+def api(aurora: Aurora) -> Api:
+    found = aurora.rds
+    assert isinstance(found, Api)
+    return found
+
+
+@pytest.fixture
+def created(aurora: Aurora) -> Aurora:
+    assert aurora.create(SPEC, wait=True)
+    return aurora
+
+
+def names(aurora: Aurora) -> list[tuple[str, str]]:
+    return [(member.name, member.role) for member in aurora.cluster().members]
+
+
+def test_a_created_cluster_has_a_writer_and_is_encrypted_and_protected(created: Aurora) -> None:
+    found = created.cluster()
+
+    assert [(member.name, member.role, member.instance_class) for member in found.members] == [
+        ("products-1", "writer", "db.r6g.large")
+    ]
+    assert (found.encrypted, found.deletion_protection, found.backup_days) == (True, True, 7)
+    assert found.secret_arn
+
+
+def test_a_second_creation_finds_it_as_asked(created: Aurora) -> None:
+    assert not created.create(SPEC, wait=True)
+
+
+def test_a_cluster_that_differs_is_left_alone(created: Aurora, api: Api) -> None:
+    api.calls.clear()
+
+    with pytest.raises(AwsError, match="IAM authentication: asked on, is off") as caught:
+        created.create(replace(SPEC, iam_auth=True), wait=True)
+
+    assert caught.value.code == "cluster_differs"
+    assert not [call for call in api.calls if not call.startswith("describe")]
+
+
+def test_a_creation_that_ended_half_way_names_what_was_made_and_goes_on_from_there(aurora: Aurora, api: Api) -> None:
+    api.refuse("create_db_instance")
+
+    with pytest.raises(AwsError, match=r"access denied.*Done before that: CreateDBCluster products") as caught:
+        aurora.create(SPEC, wait=True)
+
+    assert caught.value.hint
+    assert "same command again" in caught.value.hint
+    del api.instead["create_db_instance"]
+    api.calls.clear()
+    assert aurora.create(SPEC, wait=True)
+    assert "create_db_cluster" not in api.calls
+    assert names(aurora) == [("products-1", "writer")]
+
+
+def test_waiting_goes_on_until_the_writer_is_available_and_tells_how_it_stands(aurora: Aurora, api: Api) -> None:
+    states = iter(["creating", "configuring-enhanced-monitoring", "available", "available"])
+
+    def delayed(real: Callable[..., Any], **parameters: Any) -> Any:
+        answer = real(**parameters)
+        for instance in answer["DBInstances"]:
+            instance["DBInstanceStatus"] = next(states)
+        return answer
+
+    told: list[str] = []
+    aurora.progress = told.append
+    api.instead["describe_db_instances"] = delayed
+
+    aurora.create(SPEC, wait=True)
+
+    assert any("products-1 creating" in line for line in told)
+    assert told[-1] == "products available, products-1 available"
+    assert isinstance(aurora.clock, Clock)
+    assert len(aurora.clock.slept) >= 2
+
+
+def test_an_instance_that_fails_ends_the_wait(aurora: Aurora, api: Api) -> None:
+    def failed(real: Callable[..., Any], **parameters: Any) -> Any:
+        answer = real(**parameters)
+        for instance in answer["DBInstances"]:
+            instance["DBInstanceStatus"] = "insufficient-capacity"
+        return answer
+
+    api.instead["describe_db_instances"] = failed
+
+    with pytest.raises(AwsError, match="'products-1' is insufficient-capacity"):
+        aurora.create(SPEC, wait=True)
+
+
+def test_a_wait_has_an_end(aurora: Aurora, api: Api) -> None:
+    def slow(real: Callable[..., Any], **parameters: Any) -> Any:
+        answer = real(**parameters)
+        answer["DBClusters"][0]["Status"] = "creating"
+        return answer
+
+    api.instead["describe_db_clusters"] = slow
+
+    with pytest.raises(AwsError, match="not available within 45 minutes"):
+        aurora.create(SPEC, wait=True)
+
+
+def test_a_throttled_look_does_not_end_the_wait(aurora: Aurora, api: Api) -> None:
+    left = [3]
+
+    def throttled(real: Callable[..., Any], **parameters: Any) -> Any:
+        if "create_db_instance" in api.calls and left[0]:
+            left[0] -= 1
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slower"}}, "DescribeDBClusters")
+        return real(**parameters)
+
+    api.instead["describe_db_clusters"] = throttled
+
+    assert aurora.create(SPEC, wait=True)
+    assert left == [0]
+
+
+def test_without_a_cluster_every_command_says_so(aurora: Aurora) -> None:
+    for act in (aurora.cluster, lambda: aurora.plan_readers(ReaderSpec()), lambda: aurora.delete_calls(None)):
+        with pytest.raises(AwsError, match="No cluster 'products' in eu-west-1") as caught:
+            act()
+        assert caught.value.code == "cluster_missing"
+
+
+def test_an_aurora_postgresql_cluster_is_refused(aurora: Aurora, api: Api) -> None:
+    api._client.create_db_cluster(
+        DBClusterIdentifier="products",
+        Engine="aurora-postgresql",
+        MasterUsername="admin",
+        ManageMasterUserPassword=True,
+    )
+
+    with pytest.raises(AwsError, match="runs aurora-postgresql"):
+        aurora.cluster()
+    with pytest.raises(AwsError, match="runs aurora-postgresql"):
+        aurora.create(SPEC, wait=False)
+
+
+@pytest.mark.parametrize("state", ["creating", "modifying", "deleting", "failing-over"])
+def test_a_cluster_that_is_busy_takes_no_changes(created: Aurora, api: Api, state: str) -> None:
+    def busy(real: Callable[..., Any], **parameters: Any) -> Any:
+        answer = real(**parameters)
+        answer["DBClusters"][0]["Status"] = state
+        return answer
+
+    api.instead["describe_db_clusters"] = busy
+
+    for act in (
+        lambda: created.plan_readers(ReaderSpec()),
+        lambda: created.plan_autoscaling(Wish(Metric.CPU, 60, 0, 5)),
+        lambda: failover.plan(created, None),
+    ):
+        with pytest.raises(AwsError, match=f"is {state}; it takes no changes now"):
+            act()
+
+
+def test_readers_are_added_waited_for_and_removed(created: Aurora) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec(count=2)), wait=True)
+
+    assert names(created) == [
+        ("products-1", "writer"),
+        ("products-reader-1", "reader"),
+        ("products-reader-2", "reader"),
+    ]
+    reader, found = created.reader("products-reader-1")
+    assert len(found.readers) == 2
+    created.remove_reader(reader)
+    assert names(created) == [("products-1", "writer"), ("products-reader-2", "reader")]
+
+
+def test_a_name_of_another_clusters_instance_is_taken(created: Aurora, api: Api) -> None:
+    api._client.create_db_instance(
+        DBInstanceIdentifier="reports", DBInstanceClass="db.t3.micro", Engine="mysql", AllocatedStorage=20
+    )
+
+    with pytest.raises(AwsError, match="'reports' is taken by an instance outside of any cluster"):
+        created.plan_readers(ReaderSpec("reports"))
+
+
+def test_a_class_is_looked_for_where_aws_tells_what_it_offers() -> None:
+    class Offers:
+        def describe_orderable_db_instance_options(self, **asked: Any) -> Any:
+            if asked.get("DBInstanceClass") == "db.x1.large":
+                return {"OrderableDBInstanceOptions": []}
+            option = {"AvailabilityZones": [{"Name": "eu-west-1a"}, {"Name": "eu-west-1b"}]}
+            return {"OrderableDBInstanceOptions": [option]}
+
+    require_offered(Offers(), "db.r6g.large", "8.0", "eu-west-1b")
+    with pytest.raises(AwsError, match=r"does not offer db\.r6g\.large in eu-west-1c") as caught:
+        require_offered(Offers(), "db.r6g.large", "8.0", "eu-west-1c")
+    assert caught.value.hint == "It is offered in eu-west-1a, eu-west-1b."
+    with pytest.raises(AwsError, match=r"does not offer db\.x1\.large for Aurora MySQL 8\.0 in this region"):
+        require_offered(Offers(), "db.x1.large", "8.0", None)
+
+
+def test_autoscaling_is_set_changed_and_removed(created: Aurora) -> None:
+    for wish in (Wish(Metric.CPU, 60, 1, 5), Wish(Metric.CONNECTIONS, 500), Wish(Metric.CPU, 70, 2, 6)):
+        created.set_autoscaling(*created.plan_autoscaling(wish))
+
+    found = created.autoscaling()
+    assert (found.minimum, found.maximum) == (2, 6)
+    assert [(policy.metric, policy.target) for policy in found.policies] == [("connections", 500.0), ("cpu", 70.0)]
+    assert created.plan_autoscaling(Wish(Metric.CPU, 70, 2, 6)) == ([], [])
+    assert names(created)[1:] == [("products-reader-1", "reader")]  # autoscaling would not have made the first
+    created.make(off_calls(created.autoscaling()))
+    assert created.autoscaling().maximum is None
+    assert created.autoscaling().policies == ()
+
+
+def test_a_minimum_of_nought_makes_no_reader(created: Aurora) -> None:
+    first, calls = created.plan_autoscaling(Wish(Metric.CPU, 60, 0, 5))
+
+    assert first == []
+    assert len(calls) == 2
+
+
+def test_a_deletion_ends_autoscaling_first_and_takes_the_readers_that_it_made(created: Aurora, api: Api) -> None:
+    created.set_autoscaling(*created.plan_autoscaling(Wish(Metric.CPU, 60, 1, 5)))
+    made = clusters.AUTOSCALED_PREFIX + "0f3c"
+    created.add_readers(created.plan_readers(ReaderSpec(made)), wait=True)
+    planned = [call.operation for call in created.delete_calls("products-last")]
+
+    created.delete("products-last", wait=True)
+
+    assert planned == [
+        "DeleteScalingPolicy",
+        "DeregisterScalableTarget",
+        "ModifyDBCluster",
+        "DeleteDBInstance",
+        "DeleteDBInstance",
+        "DeleteDBInstance",
+        "DeleteDBCluster",
+    ]
+    assert clusters.find(created.rds, "products") is None
+    snapshots = api._client.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier="products-last")
+    assert len(snapshots["DBClusterSnapshots"]) == 1
+
+
+def test_a_failover_makes_the_reader_the_writer_also_where_the_database_is_out_of_reach(created: Aurora) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+
+    outcome = failover.run(created, failover.plan(created, "reports"))
+
+    assert (outcome.before, outcome.after, outcome.refused_seconds) == ("products-1", "reports", None)
+    assert names(created) == [("reports", "writer"), ("products-1", "reader")]
+
+
+def test_a_failover_needs_a_reader_that_is_ready(created: Aurora, api: Api) -> None:
+    with pytest.raises(AwsError, match="no reader that could become the writer"):
+        failover.plan(created, None)
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+    with pytest.raises(AwsError, match="'products-1' is the writer already"):
+        failover.plan(created, "products-1")
+    with pytest.raises(AwsError, match="has no reader 'other'"):
+        failover.plan(created, "other")
+    api._client.stop_db_instance(DBInstanceIdentifier="reports")
+    with pytest.raises(AwsError, match="'reports' is stopped; it cannot become the writer now"):
+        failover.plan(created, "reports")
+
+
+def test_the_status_has_the_members_and_what_is_not_known_is_said(created: Aurora) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+    told: list[str] = []
+    created.note = told.append
+
+    found = status(created)
+
+    assert [member.name for member in found.cluster.members] == ["products-1", "reports"]
+    assert found.lags.get("reports") is None
+    assert any("The lag is not known" in line for line in told)
+    assert [activity["description"] for activity in found.activities] == ["Setting desired capacity to 2."]
+    created.scaling.refuse("describe_scaling_activities")
+    assert status(created).activities == []
+    assert any("What autoscaling did of late is not known" in line for line in told)
+
+
+def test_endpoints_are_those_of_writer_readers_and_each_instance(created: Aurora) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+
+    found = endpoints(created)
+
+    assert [(entry["name"], entry["role"]) for entry in found] == [
+        ("cluster", "writer"),
+        ("cluster", "readers"),
+        ("products-1", "writer"),
+        ("reports", "reader"),
+    ]
+    assert "cluster-ro-" in found[1]["address"]
+
+
+def test_the_read_models_servers_are_the_clusters_with_the_login_of_its_secret(created: Aurora, tmp_path: Path) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+
+    servers = created.wiring.servers.now()
+
+    assert servers.writer.host == created.cluster().writer_host
+    assert servers.writer.name == "products-1"
+    assert [reader.name for reader in servers.readers] == ["reports"]
+    assert servers.writer.login().user == "admin"
+    assert servers.writer.login().password
+
+
+def test_a_name_that_rds_refuses_is_refused_at_the_start(aurora: Aurora, tmp_path: Path) -> None:
+    (tmp_path / "cqrsctl.toml").write_text(SETTINGS.replace('"products"', '"1products"'))
+
+    with pytest.raises(UsageError, match="is not a cluster's name"):
+        Aurora(Wiring(load(Flags(env="prod"), {}, tmp_path)), Clock(), print)
