@@ -107,6 +107,8 @@ def to_json(change: ChangeRecord, shard_id: str) -> dict[str, Any]:
 
 def from_json(line: Mapping[str, Any]) -> ChangeRecord:
     """What `to_json` wrote. Raises ValueError where it is something else."""
+    if not isinstance(line, dict):
+        raise ValueError("not a change record: it is no object")  # noqa: TRY004 -- as all else that is none
     try:
         stream_label_micros(line["stream_arn"])
         return ChangeRecord(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -245,25 +246,36 @@ def delete(
     \b
     Examples:
       cqrsctl -e prod aurora delete --final-snapshot products-last
-      cqrsctl aurora delete --no-final-snapshot --yes
+      cqrsctl aurora delete --yes
     """
-    from cqrsctl.aurora.cluster import require_name
-
-    if (final_snapshot is None) is not no_final_snapshot:
-        raise UsageError("Give either --final-snapshot NAME or --no-final-snapshot: what shall become of the data?")
-    if final_snapshot is not None:
-        require_name(final_snapshot, "snapshot")
     with operating(ctx) as aurora:
+        if final_snapshot and aurora.embedded:
+            raise UsageError("An embedded stack keeps no snapshots.")
+        if aurora.embedded is None:
+            final_snapshot = _final_snapshot(final_snapshot, without=no_final_snapshot)
         calls = aurora.delete_calls(final_snapshot)
         if dry_run:
             return render.planned(output, calls)
         fate = f"Its data is kept in snapshot {final_snapshot}." if final_snapshot else "Its data is gone for good."
-        if final_snapshot and aurora.embedded:
-            raise UsageError("An embedded stack keeps no snapshots.", hint="Give --no-final-snapshot.")
         of(ctx).confirm(f"This deletes cluster {aurora.name} with all its instances. {fate}", yes=yes)
         aurora.delete(final_snapshot, wait=not no_wait)
     of(ctx).note(f"Cluster {aurora.name} is deleted." if not no_wait else f"Cluster {aurora.name} is being deleted.")
     return None
+
+
+def _final_snapshot(name: str | None, *, without: bool) -> str | None:
+    """The snapshot's name, None for none; asked for where neither was said. Raises UsageError."""
+    from cqrsctl.aurora.cluster import require_name
+
+    if name is not None and without:
+        raise UsageError("--final-snapshot and --no-final-snapshot exclude one another.")
+    if name is None and not without:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "What shall become of the cluster's data?", hint="Give --final-snapshot NAME or --no-final-snapshot."
+            )
+        name = typer.prompt("Keep the data in a snapshot of this name (empty: keep nothing)", default="", err=True)
+    return require_name(name, "snapshot") if name else None
 
 
 def _capacity(invocation: Invocation) -> Capacity:

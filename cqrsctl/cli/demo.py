@@ -32,8 +32,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on a fresh stack, step by step.
 
-    The stack is an AWS emulator and a MariaDB server on this machine. Every step is a command that you could type
-    yourself; `-e demo` is the environment it works on.
+    The stack is an AWS emulator, a MariaDB server and a replica of it, all on this machine. Every step is a command
+    that you could type yourself; `-e demo` is the environment it works on.
 
     \b
     Examples:
@@ -74,13 +74,14 @@ class _Demonstration:
         self.step("Products are written", f"product import {self._file('products.csv')}")
         self.step("The projector brings the changes from the stream to the read model", "project --once")
         self.step("Queries are answered from MySQL", "query list --in-stock --sort -Price --limit 5")
+        self.step("A reader: a real replica of it, which serves queries from now on", "aurora add-reader")
         self._sample(int(some), 2, "changed.csv")
         self.step(f"{some} products change", f"product import {self._file('changed.csv')}")
         self.step("One is put by hand", 'product put 7 --name "Oak Desk Lamp" --price 19.90 --out-of-stock')
         self.step("One is deleted", "product delete 8")
         self.step("What the stream says of these two", "stream tail --no-follow --id 7 --id 8")
         self.step("Only the new changes are applied", "project --once")
-        self.step("The changed product, as readers see it", "query get 7")
+        self.step("The changed product, as the reader has it", "query get 7 --max-staleness 5s -v")
         self.step("What is sold out", "query count --out-of-stock")
 
     def step(self, title: str, command: str, *, into: Path | None = None) -> None:

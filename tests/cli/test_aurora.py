@@ -130,7 +130,7 @@ DRY_RUNS = [
         ("autoscale", "set", "--metric", "cpu", "--target", "60", "--min", "1", "--max", "5"),
         ["CreateDBInstance", "RegisterScalableTarget", "PutScalingPolicy"],
     ),
-    (("delete", "--no-final-snapshot"), ["DeleteDBInstance", "DeleteDBCluster"]),
+    (("delete",), ["DeleteDBInstance", "DeleteDBCluster"]),
 ]
 
 
@@ -165,8 +165,7 @@ def test_a_dry_run_prints_its_calls_and_makes_none(
         (("create", "--serverless", "16"), 2, "range of Aurora capacity units"),
         (("create", "--serverless", "1-2", "--instance-class", "db.r6g.large"), 2, "exclude one another"),
         (("create", "--tag", "team"), 2, "KEY=VALUE"),
-        (("delete", "--no-final-snapshot"), 2, "was not confirmed"),
-        (("delete", "--yes"), 2, "what shall become of the data"),
+        (("delete",), 2, "was not confirmed"),
         (("delete", "--final-snapshot", "last", "--yes"), 2, "keeps no snapshots"),
         (("cost", "--storage-gb", "-1"), 2, "--storage-gb"),
     ],
@@ -216,12 +215,22 @@ def test_a_costly_creation_in_aws_asks_before_it_calls(tmp_path: Path) -> None:
     assert planned[0]["parameters"]["EnableIAMDatabaseAuthentication"] is True
 
 
+@pytest.mark.parametrize("arguments", [(), ("--final-snapshot", "last", "--no-final-snapshot")])
+def test_a_deletion_in_aws_wants_to_know_what_becomes_of_the_data(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "cqrsctl.toml").write_text("[environments.prod]\nregion = 'eu-west-1'\ndatabase.cluster = 'products'\n")
+
+    refused = Cqrsctl(tmp_path)("-e", "prod", "aurora", "delete", "--yes", *arguments)
+
+    assert refused.code == 2
+    assert "--no-final-snapshot" in refused.err
+
+
 def test_a_deleted_cluster_is_gone_with_its_data_and_can_be_made_anew(fresh: Cqrsctl) -> None:
     fresh.ok("read-model", "init")
     fresh.ok("aurora", "add-reader", "--yes")
     assert "local-reader-1" in members(fresh)
 
-    fresh.ok("aurora", "delete", "--no-final-snapshot", "--yes")
+    fresh.ok("aurora", "delete", "--yes")
 
     assert fresh("query", "count").code != 0
     fresh.ok("aurora", "create")

@@ -188,6 +188,11 @@ class TestMalformedLines:
         with pytest.raises(ValueError, match=f"not a change record: '{name}' is missing"):
             from_json(line)
 
+    @pytest.mark.parametrize("line", [[], "text", 1, None, True])
+    def test_what_is_no_object_is_no_change_record(self, line: Any) -> None:
+        with pytest.raises(ValueError, match="not a change record: it is no object"):
+            from_json(line)
+
     @pytest.mark.parametrize(
         ("attribute", "reason"),
         [
