@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from cqrsctl.local.mariadb import client_program
 
 if TYPE_CHECKING:
     from cqrsctl.local.mariadb import Instance
+
+_ERROR = re.compile(r"ERROR |\S*mariadb[a-z-]*: ")
 
 
 def run(instance: Instance, statements: str, patience_seconds: float = 60) -> list[dict[str, str]]:
@@ -57,5 +60,5 @@ def administration(program: str, *options: str) -> list[str]:
 
 def error_line(output: str) -> str:
     """The error in a client program's output, which may hold the statement, too, and its secrets."""
-    lines = [line for line in output.splitlines() if line.startswith(("ERROR", "mariadb"))]
+    lines = [line for line in output.splitlines() if _ERROR.match(line)]
     return lines[-1].strip() if lines else "the client program failed and did not say why"

@@ -55,6 +55,7 @@ _SETTINGS = (
     "--log-bin=binlog",
     "--log-slave-updates",
     "--binlog-format=ROW",
+    "--log-bin-trust-function-creators",  # or only root may make triggers
     "--gtid-strict-mode",
     "--log-bin-trust-function-creators",  # safe where rows are logged: functions and triggers of one's own
     "--max-binlog-size=64M",
