@@ -137,6 +137,33 @@ def test_logs_are_printed_and_asked_for_too_early_say_so(own: Cqrsctl) -> None:
     assert "ready for connections" in own.ok("local", "logs", "mariadb", "-n", "100").out
 
 
+def test_readers_are_shown_and_their_logs_printed(own: Cqrsctl) -> None:
+    first = own.ok("local", "up", "--readers", "1", "-o", "json").json()
+    again = own.ok("local", "status", "-o", "json").json()
+    shown = own.ok("local", "status").out.splitlines()
+
+    assert first == again
+    assert [(part["name"], part["role"], part["lag_seconds"]) for part in first] == [
+        ("emulator", "", None),
+        ("mariadb", "writer", None),
+        ("local-reader-1", "reader", 0.0),
+    ]
+    assert shown[0].split() == ["NAME", "ROLE", "STATE", "ADDRESS", "PID", "SINCE", "LAG"]
+    assert shown[3].startswith("local-reader-1  reader  running  127.0.0.1:")
+    assert [line.rstrip().endswith("Z  0 s") for line in shown] == [False, False, False, True]
+    assert "ready for connections" in own.ok("local", "logs", "local-reader-1").out
+    unknown = own("local", "logs", "local-reader-2")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "emulator, mariadb, local-reader-1" in unknown.err
+    assert own("local", "up", "--readers", "16").code == 2
+    pid = {part["name"]: part["pid"] for part in first}
+    assert own.ok("local", "down").err.splitlines()[0] == (
+        f"Stopped emulator (pid {pid['emulator']}), mariadb (pid {pid['mariadb']}) "
+        f"and local-reader-1 (pid {pid['local-reader-1']})."
+    )
+    assert own.ok("local", "status", "-o", "json").json()[2]["state"] == "stopped"
+
+
 def test_an_environment_that_is_not_embedded_has_no_stack(own: Cqrsctl) -> None:
     (own.directory / "cqrsctl.toml").write_text("[environments.prod]\n")
 

@@ -475,10 +475,14 @@ def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
 ) -> None:
     tries: list[str] = []
 
-    def fail(source: mariadb.Instance, target: mariadb.Instance) -> None:
+    def start(target: mariadb.Instance, _: int | None, *, read_only: bool) -> None:
+        target.data.mkdir(parents=True)
         tries.append(target.name)
+
+    def fail(*_: mariadb.Instance) -> None:
         raise replication.CopyFailed("The table was changed.")
 
+    monkeypatch.setattr(mariadb, "start", start)
     monkeypatch.setattr(replication, "copy", fail)
     with pytest.raises(CqrsctlError, match="The table was changed"):
         cluster.add_reader(state, "unlucky", lambda _: None)
