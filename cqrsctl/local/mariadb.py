@@ -57,7 +57,6 @@ _SETTINGS = (
     "--binlog-format=ROW",
     "--log-bin-trust-function-creators",  # or only root may make triggers
     "--gtid-strict-mode",
-    "--log-bin-trust-function-creators",  # safe where rows are logged: functions and triggers of one's own
     "--max-binlog-size=64M",
     "--binlog-expire-logs-seconds=86400",
     "--loose-slave-connections-needed-for-purge=0",  # from 11.4: a writer without readers would keep all
