@@ -26,9 +26,21 @@ ROOMS: dict[str, set[str]] = {
     "projection": {"change", "errors"},
     "read_model": {"change", "codec", "errors", "projection"},
     "aurora": {"aws", "errors"},
+    "functions": {"aws", "change", "codec", "errors", "projection", "read_model", "write_model"},
     "local": {"errors"},
     "wiring": {*SHARED, "config", "aurora", "local", "read_model"},
-    "operations": {*SHARED, "config", "wiring", "write_model", "stream", "projection", "read_model", "aurora", "local"},
+    "operations": {
+        *SHARED,
+        "config",
+        "wiring",
+        "write_model",
+        "stream",
+        "projection",
+        "read_model",
+        "aurora",
+        "functions",
+        "local",
+    },
     "cli": {
         *SHARED,
         "",
@@ -40,6 +52,7 @@ ROOMS: dict[str, set[str]] = {
         "projection",
         "read_model",
         "aurora",
+        "functions",
         "local",
     },
     "__main__": {"cli"},
@@ -54,6 +67,7 @@ PURE = (
     "projection/batch.py",
     "projection/recovery.py",
     "aurora/cost.py",
+    "functions/intrinsics.py",
 )
 
 
