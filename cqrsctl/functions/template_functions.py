@@ -90,8 +90,8 @@ def _projector() -> dict[str, Any]:
 def _use_network() -> list[dict[str, Any]]:
     """What Lambda needs to put the projector into the VPC, and the projector's own code does not.
 
-    Lambda tries DeleteNetworkInterface beforehand, and refuses a role that names interfaces only. Source: "Giving
-    Lambda functions access to resources in an Amazon VPC", AWS Lambda Developer Guide.
+    DeleteNetworkInterface has to be allowed on all kinds of resources: naming interfaces only is not enough. Source:
+    "Giving Lambda functions access to resources in an Amazon VPC", AWS Lambda Developer Guide.
     """
     create, *others = _INTERFACE_ACTIONS
     return [

@@ -59,6 +59,11 @@ def test_cfn_lint_finds_nothing_in_it(settings: Settings) -> None:
     assert findings(template(settings)) == []
 
 
+def test_it_is_short_enough_to_be_deployed_without_a_bucket_of_its_own() -> None:
+    """51,200 bytes. Source: "CloudFormation quotas", AWS CloudFormation User Guide."""
+    assert len(json.dumps(template(SETTINGS), indent=2).encode()) <= 51_200
+
+
 @pytest.mark.parametrize(
     ("place", "value", "rule"),
     [
