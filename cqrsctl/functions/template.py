@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cqrsctl.functions import template_functions, template_stores
+from cqrsctl.functions import template_alarms, template_functions, template_stores
 from cqrsctl.functions.intrinsics import attribute, given, ref
 
 _LOG_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
@@ -48,7 +48,7 @@ def template(settings: Settings) -> dict[str, Any]:
             "ClientGroupGiven": given("ClientSecurityGroupId"),
             "AlarmTopicGiven": given("AlarmTopicArn"),
         },
-        "Resources": {**template_stores.resources(), **template_functions.resources()},
+        "Resources": {**template_stores.resources(), **template_functions.resources(), **template_alarms.resources()},
         "Outputs": _outputs(),
     }
 

@@ -1,10 +1,10 @@
-"""The template's two functions: roles, logs, the mapping of the stream, the failure queue and the alarms."""
+"""The template's two functions: roles, logs, the mapping of the stream and the failure queue."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cqrsctl.functions.intrinsics import arn, attribute, ref, sub, when
+from cqrsctl.functions.intrinsics import arn, attribute, ref, sub
 
 _RUNTIME = "python3.13"
 _COMMAND_SECONDS = 10
@@ -14,7 +14,6 @@ _BATCH_SIZE = 1_000
 _WINDOW_SECONDS = 1
 _RECORD_AGE_SECONDS = 21_600
 _QUEUE_SECONDS = 14 * 86_400
-_ALARM_PERIODS = 5
 _INTERFACE_ACTIONS = [
     "ec2:CreateNetworkInterface",
     "ec2:DeleteNetworkInterface",
@@ -25,7 +24,7 @@ _LOOKING_ACTIONS = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
 
 
 def resources() -> dict[str, Any]:
-    return {**_command(), **_projector(), **_mapping(), **_alarms()}
+    return {**_command(), **_projector(), **_mapping()}
 
 
 def _command() -> dict[str, Any]:
@@ -216,59 +215,5 @@ def _mapping() -> dict[str, Any]:
                 "FunctionResponseTypes": ["ReportBatchItemFailures"],
                 "DestinationConfig": {"OnFailure": {"Destination": attribute("FailureQueue", "Arn")}},
             },
-        },
-    }
-
-
-def _alarms() -> dict[str, Any]:
-    projector = {"Name": "FunctionName", "Value": ref("ProjectorFunction")}
-    queue = {"Name": "QueueName", "Value": attribute("FailureQueue", "QueueName")}
-    return {
-        "IteratorAgeAlarm": _alarm(
-            "The projector is behind: the read model is older than it should be",
-            ("AWS/Lambda", "IteratorAge", projector),
-            statistic="Maximum",
-            above=ref("IteratorAgeAlarmMilliseconds"),
-            periods=_ALARM_PERIODS,
-        ),
-        "FailureQueueAlarm": _alarm(
-            "Batches were given up: their changes are not in the read model",
-            ("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue),
-            statistic="Maximum",
-        ),
-        "DeadLetterAlarm": _alarm(
-            "Changes do not fit the read model and became dead letters",
-            ("cqrsctl", "DeadLettered", projector),
-            statistic="Sum",
-        ),
-    }
-
-
-def _alarm(
-    description: str,
-    metric: tuple[str, str, dict[str, Any]],
-    *,
-    statistic: str,
-    above: Any = 0,
-    periods: int = 1,
-) -> dict[str, Any]:
-    namespace, name, dimension = metric
-    notify = when("AlarmTopicGiven", [ref("AlarmTopicArn")])
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "Properties": {
-            "AlarmDescription": description,
-            "Namespace": namespace,
-            "MetricName": name,
-            "Dimensions": [dimension],
-            "Statistic": statistic,
-            "Period": 60,
-            "EvaluationPeriods": periods,
-            "Threshold": above,
-            "ComparisonOperator": "GreaterThanThreshold",
-            # A function that is not called, and a queue that is not used, send no numbers.
-            "TreatMissingData": "notBreaching",
-            "AlarmActions": notify,
-            "OKActions": notify,
         },
     }
