@@ -10,7 +10,7 @@ import typer
 
 from cqrsctl.cli import autoscale, render
 from cqrsctl.cli.aurora_cost import amount, cost_command, price_note
-from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, operating
+from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, operated, waiting
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 
@@ -67,24 +67,25 @@ def create(
     if serverless is not None and instance_class not in {None, "db.serverless"}:
         raise UsageError("--serverless and --instance-class exclude one another.")
     environment = of(ctx).environment
-    with operating(ctx) as aurora:
-        spec = ClusterSpec(
-            name=aurora.name,
-            database=environment.database.name,
-            instance_class=instance_class,
-            capacity=None if serverless is None else CapacityRange.parse(serverless),
-            engine_version=engine_version,
-            subnet_group=subnet_group,
-            security_groups=tuple(security_group or ()),
-            kms_key=kms_key,
-            iam_auth=iam_auth,
-            deletion_protection=not environment.embedded if deletion_protection is None else deletion_protection,
-            tags=tuple(parse_tag(text) for text in tag or ()),
-        )
-        if dry_run:
-            return render.planned(output, spec.calls())
-        if aurora.embedded is None:
-            of(ctx).confirm(f"This creates cluster {spec.name} with a writer of class {spec.writer_class}.", yes=yes)
+    aurora = operated(ctx)
+    spec = ClusterSpec(
+        name=aurora.name,
+        database=environment.database.name,
+        instance_class=instance_class,
+        capacity=None if serverless is None else CapacityRange.parse(serverless),
+        engine_version=engine_version,
+        subnet_group=subnet_group,
+        security_groups=tuple(security_group or ()),
+        kms_key=kms_key,
+        iam_auth=iam_auth,
+        deletion_protection=not environment.embedded if deletion_protection is None else deletion_protection,
+        tags=tuple(parse_tag(text) for text in tag or ()),
+    )
+    if dry_run:
+        return render.planned(output, spec.calls())
+    if aurora.embedded is None:
+        of(ctx).confirm(f"This creates cluster {spec.name} with a writer of class {spec.writer_class}.", yes=yes)
+    with waiting(ctx, aurora):
         created = aurora.create(spec, wait=not no_wait)
     of(ctx).note(f"Cluster {spec.name} is created." if created else f"Cluster {spec.name} exists, as asked.")
     if not no_wait:
@@ -100,8 +101,8 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     Example:
       cqrsctl aurora status -o json
     """
-    with operating(ctx) as aurora:
-        _show_status(aurora, output)
+    aurora = operated(ctx)
+    _show_status(aurora, output)
 
 
 @app.command()
@@ -114,8 +115,8 @@ def endpoints(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """
     from cqrsctl.operations.cluster_status import endpoints as listed
 
-    with operating(ctx) as aurora:
-        render.rows(output, ("name", "role", "address"), listed(aurora))
+    aurora = operated(ctx)
+    render.rows(output, ("name", "role", "address"), listed(aurora))
 
 
 @app.command()
@@ -144,19 +145,20 @@ def add_reader(
     """
     from cqrsctl.aurora.readers import ReaderSpec
 
-    with operating(ctx) as aurora:
-        spec = ReaderSpec(name, count, instance_class, zone, tier)
-        calls = aurora.plan_readers(spec)
-        if dry_run:
-            return render.planned(output, calls)
-        if not calls:
-            of(ctx).note(f"Reader {name} exists, as asked.")
-            return _show_status(aurora, output)
-        if aurora.embedded is None:
-            _tell(ctx, aurora, calls)
-            of(ctx).confirm(f"This adds {len(calls)} reader{'s' * (len(calls) > 1)} to cluster {aurora.name}.", yes=yes)
+    aurora = operated(ctx)
+    spec = ReaderSpec(name, count, instance_class, zone, tier)
+    calls = aurora.plan_readers(spec)
+    if dry_run:
+        return render.planned(output, calls)
+    if not calls:
+        of(ctx).note(f"Reader {name} exists, as asked.")
+        return _show_status(aurora, output)
+    if aurora.embedded is None:
+        _tell(ctx, aurora, calls)
+        of(ctx).confirm(f"This adds {len(calls)} reader{'s' * (len(calls) > 1)} to cluster {aurora.name}.", yes=yes)
+    with waiting(ctx, aurora):
         aurora.add_readers(calls, wait=not no_wait)
-        _show_status(aurora, output)
+    _show_status(aurora, output)
     return None
 
 
@@ -176,19 +178,20 @@ def remove_reader(
     """
     from cqrsctl.aurora.readers import remove_calls
 
-    with operating(ctx) as aurora:
-        reader, cluster = aurora.reader(name)
-        if dry_run:
-            return render.planned(output, remove_calls(reader))
-        last = " It is the last one: queries go to the writer then." if len(cluster.readers) == 1 else ""
-        if aurora.embedded is None:
-            of(ctx).confirm(f"This removes reader {reader.name} of cluster {cluster.name}.{last}", yes=yes)
-        elif last:
-            of(ctx).note(last.strip())
-        if reader.autoscaled:
-            of(ctx).note("Autoscaling made this reader; while it is on, it may make another.")
+    aurora = operated(ctx)
+    reader, cluster = aurora.reader(name)
+    if dry_run:
+        return render.planned(output, remove_calls(reader))
+    last = " It is the last one: queries go to the writer then." if len(cluster.readers) == 1 else ""
+    if aurora.embedded is None:
+        of(ctx).confirm(f"This removes reader {reader.name} of cluster {cluster.name}.{last}", yes=yes)
+    elif last:
+        of(ctx).note(last.strip())
+    if reader.autoscaled:
+        of(ctx).note("Autoscaling made this reader; while it is on, it may make another.")
+    with waiting(ctx, aurora):
         aurora.remove_reader(reader)
-        _show_status(aurora, output)
+    _show_status(aurora, output)
     return None
 
 
@@ -211,14 +214,15 @@ def failover(
     from cqrsctl.aurora.cluster import failover_call
     from cqrsctl.operations import failover as operation
 
-    with operating(ctx) as aurora:
-        planned = operation.plan(aurora, to)
-        if dry_run:
-            return render.planned(output, [failover_call(planned.cluster, planned.to)])
-        if aurora.embedded is None:
-            target = planned.to or "a reader that AWS chooses"
-            question = f"This makes {target} the writer instead of {planned.before}; writes are refused meanwhile."
-            of(ctx).confirm(question, yes=yes)
+    aurora = operated(ctx)
+    planned = operation.plan(aurora, to)
+    if dry_run:
+        return render.planned(output, [failover_call(planned.cluster, planned.to)])
+    if aurora.embedded is None:
+        target = planned.to or "a reader that AWS chooses"
+        question = f"This makes {target} the writer instead of {planned.before}; writes are refused meanwhile."
+        of(ctx).confirm(question, yes=yes)
+    with waiting(ctx, aurora):
         outcome = operation.run(aurora, planned)
     if outcome.refused_seconds is None:
         of(ctx).note("The database cannot be reached from here: for how long writes were refused is not known.")
@@ -248,16 +252,17 @@ def delete(
       cqrsctl -e prod aurora delete --final-snapshot products-last
       cqrsctl aurora delete --yes
     """
-    with operating(ctx) as aurora:
-        if final_snapshot and aurora.embedded:
-            raise UsageError("An embedded stack keeps no snapshots.")
-        if aurora.embedded is None:
-            final_snapshot = _final_snapshot(final_snapshot, without=no_final_snapshot)
-        calls = aurora.delete_calls(final_snapshot)
-        if dry_run:
-            return render.planned(output, calls)
-        fate = f"Its data is kept in snapshot {final_snapshot}." if final_snapshot else "Its data is gone for good."
-        of(ctx).confirm(f"This deletes cluster {aurora.name} with all its instances. {fate}", yes=yes)
+    aurora = operated(ctx)
+    if final_snapshot and aurora.embedded:
+        raise UsageError("An embedded stack keeps no snapshots.")
+    if aurora.embedded is None:
+        final_snapshot = _final_snapshot(final_snapshot, without=no_final_snapshot)
+    calls = aurora.delete_calls(final_snapshot)
+    if dry_run:
+        return render.planned(output, calls)
+    fate = f"Its data is kept in snapshot {final_snapshot}." if final_snapshot else "Its data is gone for good."
+    of(ctx).confirm(f"This deletes cluster {aurora.name} with all its instances. {fate}", yes=yes)
+    with waiting(ctx, aurora):
         aurora.delete(final_snapshot, wait=not no_wait)
     of(ctx).note(f"Cluster {aurora.name} is deleted." if not no_wait else f"Cluster {aurora.name} is being deleted.")
     return None

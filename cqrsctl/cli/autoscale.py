@@ -8,7 +8,7 @@ import typer
 
 from cqrsctl.aurora.autoscaling import Autoscaling, Metric, Wish, off_calls
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, operating
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, operated, waiting
 from cqrsctl.cli.render import Output
 
 app = group("Let Aurora add and remove readers by load.")
@@ -40,18 +40,19 @@ def set_(
       cqrsctl aurora autoscale set --metric connections --target 500
     """
     invocation = of(ctx)
-    with operating(ctx) as aurora:
-        wish = Wish(metric, target, min, max, scale_in_cooldown, scale_out_cooldown)
-        first, calls = aurora.plan_autoscaling(wish)
-        if dry_run:
-            return render.planned(output, [*first, *calls])
-        if first and aurora.embedded is None:
-            invocation.confirm(f"This adds the first reader to cluster {aurora.name}.", yes=yes)
+    aurora = operated(ctx)
+    wish = Wish(metric, target, min, max, scale_in_cooldown, scale_out_cooldown)
+    first, calls = aurora.plan_autoscaling(wish)
+    if dry_run:
+        return render.planned(output, [*first, *calls])
+    if first and aurora.embedded is None:
+        invocation.confirm(f"This adds the first reader to cluster {aurora.name}.", yes=yes)
+    with waiting(ctx, aurora):
         aurora.set_autoscaling(first, calls)
-        invocation.note(f"Autoscaling by {metric} is set." if calls else f"Autoscaling by {metric}: unchanged.")
-        if calls and aurora.embedded:
-            invocation.note("The embedded endpoint keeps these settings, but scales nothing by itself.")
-        _show(aurora.autoscaling(), output)
+    invocation.note(f"Autoscaling by {metric} is set." if calls else f"Autoscaling by {metric}: unchanged.")
+    if calls and aurora.embedded:
+        invocation.note("The embedded endpoint keeps these settings, but scales nothing by itself.")
+    _show(aurora.autoscaling(), output)
     return None
 
 
@@ -63,8 +64,8 @@ def show(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     Example:
       cqrsctl aurora autoscale show -o json
     """
-    with operating(ctx) as aurora:
-        found = aurora.autoscaling()
+    aurora = operated(ctx)
+    found = aurora.autoscaling()
     if found.maximum is None and not found.policies:
         of(ctx).note("Autoscaling is off.")
     _show(found, output)
@@ -84,15 +85,15 @@ def off(
       cqrsctl aurora autoscale off --yes
     """
     invocation = of(ctx)
-    with operating(ctx) as aurora:
-        calls = off_calls(aurora.autoscaling())
-        if dry_run:
-            return render.planned(output, calls)
-        if not calls:
-            return invocation.note("Autoscaling is off already.")
-        if aurora.embedded is None:
-            invocation.confirm(f"This switches off the autoscaling of cluster {aurora.name}.", yes=yes)
-        aurora.make(calls)
+    aurora = operated(ctx)
+    calls = off_calls(aurora.autoscaling())
+    if dry_run:
+        return render.planned(output, calls)
+    if not calls:
+        return invocation.note("Autoscaling is off already.")
+    if aurora.embedded is None:
+        invocation.confirm(f"This switches off the autoscaling of cluster {aurora.name}.", yes=yes)
+    aurora.make(calls)
     invocation.note("Autoscaling is off; the readers that are there stay.")
     return None
 

@@ -125,18 +125,24 @@ VerboseOption = Annotated[
 ]
 
 
-@contextmanager
-def operating(ctx: typer.Context) -> Iterator[Aurora]:
-    """The environment's cluster, to be operated on; what is waited for shows in a line that changes in place."""
+def operated(ctx: typer.Context) -> Aurora:
+    """The environment's cluster, to be operated on."""
     from cqrsctl.operations.aurora import Aurora
     from cqrsctl.wiring import SystemClock
 
     invocation = of(ctx)
+    return Aurora(invocation.wiring, SystemClock(), invocation.note)
+
+
+@contextmanager
+def waiting(ctx: typer.Context, aurora: Aurora) -> Iterator[None]:
+    """What is waited for shows in a line that changes in place."""
     with render.live() as show:
+        aurora.progress = show
         try:
-            yield Aurora(invocation.wiring, SystemClock(), invocation.note, show)
+            yield
         except KeyboardInterrupt:
-            invocation.note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl aurora status")
+            of(ctx).note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl aurora status")
             raise
 
 
