@@ -1,0 +1,166 @@
+"""ProductHandlerFunction: applies the stream's changes to the read model.
+
+AWS keeps the position, so there are no checkpoints: what comes again, or late, meets the guard of its row. What is
+transient is raised, and the event source mapping sends the batch again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cqrsctl.change import Page, Position
+from cqrsctl.errors import CqrsctlError, DatabaseError, TransactionConflict, TransientDatabaseError
+from cqrsctl.functions.events import changes_of
+from cqrsctl.functions.telemetry import Done
+from cqrsctl.projection.recovery import Applier, OnError
+from cqrsctl.read_model import heartbeat
+from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.sink import apply_once, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from cqrsctl.change import ChangeRecord
+    from cqrsctl.projection.batch import Applied, Batch
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.read_model.connection import Connection, Endpoint
+
+_NO_SHARD = ""
+"""The event does not tell it."""
+
+
+class Renewable(Protocol):
+    """A login that may be kept."""
+
+    def forget(self) -> None:
+        """Get it anew at the next connection."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What an invocation did. `stale`: rows whose guard found the same or a newer version."""
+
+    applied: int = 0
+    stale: int = 0
+    dead_lettered: int = 0
+
+    def count(self, batch: Batch, applied: Applied) -> None:
+        """Add what one transaction did."""
+        self.applied += applied.rows
+        self.stale += applied.stale
+        self.dead_lettered += len(batch.letters)
+
+
+@dataclass(slots=True)
+class ProjectorFunction:
+    """The function, with the connection that it keeps between invocations."""
+
+    table: str
+    projections: Sequence[Projection]
+    endpoint: Endpoint
+    login: Renewable
+    now: Callable[[], datetime]
+    connection: Connection | None = field(default=None, init=False)
+    _prepared: bool = field(default=False, init=False)
+
+    def __call__(self, event: Any, holder: str) -> Done:
+        """Apply an event, in one transaction unless the database itself refuses a row.
+
+        Raises EventRefused, with nothing touched; TransientDatabaseError and TransientAwsError, after which the same
+        event may be sent again; DatabaseError, AwsError.
+        """
+        changes = changes_of(event, self.table)
+        counts = self._apply(changes, holder) if changes else Counts()
+        measures: dict[str, float] = {
+            "Records": len(changes),
+            "Applied": counts.applied,
+            "Stale": counts.stale,
+            "DeadLettered": counts.dead_lettered,
+        }
+        if changes:
+            newest = max(change.created_at for change in changes)
+            # How far behind the read model is now that the batch stands in it: DynamoDB rounds times to the second.
+            measures["LagSeconds"] = max(0.0, round((self.now() - newest).total_seconds(), 3))
+        return Done({"batchItemFailures": []}, measures)
+
+    def _apply(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
+        """Apply once more on a new connection where a kept one broke: that it did says nothing of the server."""
+        kept = self.connection is not None
+        try:
+            return self._apply_on_one(changes, holder)
+        except TransientDatabaseError:
+            if self.connection is not None or not kept:
+                raise
+            return self._apply_on_one(changes, holder)
+
+    def _apply_on_one(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
+        """Whatever was committed before an error is met again as stale."""
+        connection = self._ready()
+        counts = Counts()
+
+        def commit(batch: Batch) -> Applied:
+            return apply_once(connection, self.projections, batch, lambda: heartbeat.write(connection, holder))
+
+        with self._looked_after(connection):
+            applier = Applier(self.projections, OnError.DEAD_LETTER, commit, counts.count)
+            applier.apply([Page(changes, Position(_NO_SHARD, None))])
+        return counts
+
+    @contextmanager
+    def _looked_after(self, connection: Connection) -> Iterator[None]:
+        """Leave a connection ready for the next transaction, or none."""
+        try:
+            yield
+        except TransactionConflict:
+            raise  # rolled back already
+        except TransientDatabaseError:
+            self._close()
+            raise
+        except CqrsctlError:
+            # Somebody may have changed or dropped the read model's tables, so look at them before the next batch.
+            self._prepared = False
+            self._roll_back(connection)
+            raise
+        except BaseException:
+            self._close()
+            raise
+
+    def _roll_back(self, connection: Connection) -> None:
+        """Give up the transaction, and where that cannot be done the connection: then the server gives it up."""
+        try:
+            connection.rollback()
+        except DatabaseError:
+            self._close()
+
+    def _ready(self) -> Connection:
+        """The kept connection, or a new one. A refused login is got anew once: it may have been changed."""
+        try:
+            return self._opened()
+        except DatabaseError as error:
+            if error.code != "database_login":
+                raise
+            self.login.forget()
+        return self._opened()
+
+    def _opened(self) -> Connection:
+        if not self._prepared:
+            prepare(self.endpoint, self.projections)
+            self._prepared = True
+        if self.connection is None:
+            connection = connect(self.endpoint)
+            try:
+                connection.require_writable()
+            except BaseException:
+                connection.close()
+                raise
+            self.connection = connection
+        return self.connection
+
+    def _close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
+        self._prepared = False
