@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import cqrsctl
+from cqrsctl.functions import package
 
 ROOT = Path(cqrsctl.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -58,6 +59,8 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": set(),
 }
+IN_LAMBDA = {"cqrsctl", "boto3", "botocore", "pymysql"}
+"""What a Lambda function may import beyond the standard library: AWS's runtime has boto3, and the zip PyMySQL."""
 PURE = (
     "change.py",
     "codec.py",
@@ -104,6 +107,14 @@ def test_the_pure_middle_needs_the_standard_library_only(name: str) -> None:
     outside = {module.split(".")[0] for module in imports(ROOT / name)} - sys.stdlib_module_names
 
     assert outside <= {"cqrsctl"}
+
+
+def test_what_the_lambda_handlers_import_is_the_standard_library_boto3_and_pymysql() -> None:
+    needed = package.modules()
+    outside = {name.split(".")[0] for path in needed.values() for name in package.imported(path)}
+
+    assert "cqrsctl.read_model.sink" in needed
+    assert outside - sys.stdlib_module_names == IN_LAMBDA
 
 
 def test_only_the_read_model_knows_pymysql_and_only_the_command_line_draws() -> None:
