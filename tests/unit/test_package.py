@@ -31,7 +31,7 @@ PRODUCT = default_product()
 ROOT = Path(cqrsctl.__file__).parent
 BUILD = (
     "import sys; from cqrsctl.functions import package; from cqrsctl.projection.definition import default_product; "
-    "sys.stdout.buffer.write(package.build([default_product()]))"
+    "assert package.__file__.startswith(sys.argv[1]); sys.stdout.buffer.write(package.build([default_product()]))"
 )
 BARE = """
 import importlib, sys
@@ -108,7 +108,12 @@ def test_the_same_sources_are_the_same_bytes_wherever_they_stand(tmp_path: Path)
 
     made = [
         subprocess.run(
-            [sys.executable, "-c", BUILD], env=variables, cwd=tmp_path, umask=umask, capture_output=True, check=True
+            [sys.executable, "-c", BUILD, str(copy)],
+            env=variables,
+            cwd=tmp_path,
+            umask=umask,
+            capture_output=True,
+            check=True,
         ).stdout
         for umask in (0o077, 0o000)  # the second time there are compiled files beside the sources
     ]
