@@ -1,0 +1,171 @@
+"""Deploying a function with all that it needs: first everything is looked at and planned, then it is made in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.errors import CqrsctlError
+from cqrsctl.functions import function as functions
+from cqrsctl.functions import logs, queue, roles, waiting
+from cqrsctl.functions import mapping as mappings
+from cqrsctl.functions.function import TABLE_VARIABLE, FunctionSpec
+from cqrsctl.functions.mapping import MappingSpec
+from cqrsctl.functions.parts import COMMAND, PROJECTOR, Part, Place, log_group, queue_name
+from cqrsctl.functions.roles import RoleSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cqrsctl.aws import ApiCall
+    from cqrsctl.functions.roles import Statement
+
+    Clients = Callable[[str], Any]
+
+_COMMAND_SECONDS = 15
+_PROJECTOR_SECONDS = 60
+_NEED_IDLE = {"UpdateFunctionCode", "UpdateFunctionConfiguration", "CreateEventSourceMapping"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may choose. None, or nothing, leaves it to what is there, else to the default."""
+
+    memory_mb: int | None = None
+    timeout_seconds: int | None = None
+    reserved_concurrency: int | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    batch_size: int | None = None
+    parallelization: int | None = None
+    on_failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The write model's table, and the stream that comes out of it."""
+
+    table: str
+    table_arn: str
+    stream_arn: str
+
+    @property
+    def place(self) -> Place:
+        return Place.of(self.table_arn)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the projector reaches the database: its variables, what its role must allow, and its network."""
+
+    variables: dict[str, str]
+    statements: list[Statement]
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+
+
+def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, options: Options) -> list[Part]:
+    """The command function's parts. Raises AwsError where one of their names is not ours."""
+    place = Place.of(table_arn)
+    spec = FunctionSpec(
+        name=COMMAND,
+        handler="cqrsctl.functions.handlers.command",
+        role=place.role(COMMAND),
+        code=code,
+        environment={TABLE_VARIABLE: table},
+        default_timeout_seconds=_COMMAND_SECONDS,
+        description="Puts products into the write model.",
+        memory_mb=options.memory_mb,
+        timeout_seconds=options.timeout_seconds,
+        reserved_concurrency=options.reserved_concurrency,
+    )
+    role = RoleSpec(COMMAND, roles.command_policy(place, COMMAND, table_arn))
+    return [
+        _log_part(clients, COMMAND),
+        _role_part(clients, role),
+        spec.part(functions.find(clients("lambda"), COMMAND)),
+    ]
+
+
+def plan_projector(clients: Clients, source: Source, access: Access, code: bytes, options: Options) -> list[Part]:
+    """The projector's parts, with its queue and its mapping. Raises AwsError where one of their names is not ours."""
+    place = source.place
+    found = functions.find(clients("lambda"), PROJECTOR)
+    mapped = mappings.of_function(clients("lambda"), PROJECTOR) if found else []
+    destination = options.on_failure or next((each.destination for each in mapped if each.destination), None)
+    destination = destination or place.queue(PROJECTOR)
+    subnets = options.subnets or (found.subnets if found else ()) or access.subnets
+    groups = options.security_groups or (found.security_groups if found else ()) or access.security_groups
+    spec = FunctionSpec(
+        name=PROJECTOR,
+        handler="cqrsctl.functions.handlers.projector",
+        role=place.role(PROJECTOR),
+        code=code,
+        environment={TABLE_VARIABLE: source.table, **access.variables},
+        default_timeout_seconds=_PROJECTOR_SECONDS,
+        description="Projects the changes of products into the read model.",
+        memory_mb=options.memory_mb,
+        timeout_seconds=options.timeout_seconds,
+        subnets=subnets,
+        security_groups=groups,
+        reserved_concurrency=options.reserved_concurrency,
+    )
+    policy = roles.projector_policy(
+        place, PROJECTOR, source.table_arn, access.statements, destination, in_vpc=bool(subnets)
+    )
+    mapping = MappingSpec(PROJECTOR, source.stream_arn, destination, options.batch_size, options.parallelization)
+    own_queue = destination == place.queue(PROJECTOR)
+    return [
+        _log_part(clients, PROJECTOR),
+        *([_queue_part(clients, PROJECTOR)] if own_queue else []),
+        _role_part(clients, RoleSpec(PROJECTOR, policy)),
+        spec.part(found),
+        mapping.part(mapped),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes planned calls in order."""
+
+    clients: Clients
+    clock: waiting.Clock
+    progress: Callable[[str], None]
+
+    def make(self, parts: Sequence[Part]) -> None:
+        """Make all parts; where a call fails, the error names what was made before."""
+        made: list[str] = []
+        for part in parts:
+            for call in part.calls:
+                self.progress(f"{part.name}: {call.operation}")
+                try:
+                    self._make(call)
+                except CqrsctlError as error:
+                    if made:
+                        error.message += f" Done before that: {', '.join(made)}."
+                        error.hint = f"{error.hint or ''} The same command again goes on from there.".strip()
+                    raise
+                made.append(f"{call.operation} ({part.name})")
+
+    def _make(self, call: ApiCall) -> None:
+        client = self.clients(call.service)
+        if call.service != "lambda":
+            call.make(client)
+            return
+        if call.operation in _NEED_IDLE:
+            waiting.until_idle(client, call.parameters["FunctionName"], self.clock, self.progress)
+        elif call.operation == "UpdateEventSourceMapping":
+            waiting.until_settled(client, PROJECTOR, call.parameters["UUID"], None, self.clock, self.progress)
+        waiting.make(call, client, self.clock)
+
+
+def _log_part(clients: Clients, function: str) -> Part:
+    return logs.part(function, logs.find(clients("logs"), log_group(function)))
+
+
+def _role_part(clients: Clients, spec: RoleSpec) -> Part:
+    return roles.part(spec, roles.find(clients("iam"), spec.name))
+
+
+def _queue_part(clients: Clients, function: str) -> Part:
+    return queue.part(queue_name(function), queue.find(clients("sqs"), queue_name(function)))

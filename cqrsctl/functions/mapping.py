@@ -1,0 +1,180 @@
+"""The event source mapping that brings the stream's records to the projector: asked for, there, and the calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import ApiCall
+from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.functions.parts import MANAGED_BY, Part, updated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as Described
+    from collections.abc import Sequence
+
+ENABLED = "Enabled"
+DISABLED = "Disabled"
+MOST_BATCH = 10_000
+MOST_PARALLEL = 10
+BATCH_SIZE = 1_000
+_PARALLELIZATION = 1
+_WINDOW_SECONDS = 1
+_MOST_AGE_SECONDS = 6 * 3600
+_MOST_RETRIES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSpec:
+    """The mapping as asked for. None leaves a choice to what is there, else to the default.
+
+    A batch that fails is tried again, in halves, with growing pauses, until it is six hours old: time to mend a
+    database, and 18 of the stream's 24 hours left to find what went to the destination and read it again. The age is
+    the bound that counts; the retries (1,000 for each batch) are the second one, for an error that comes back at once.
+    Bad records are dead letters and no errors, so the only things that are tried again are those that may pass.
+    """
+
+    function: str
+    stream_arn: str
+    destination: str
+    batch_size: int | None = None
+    parallelization: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, most in (
+            ("--batch-size", self.batch_size, MOST_BATCH),
+            ("--parallelization", self.parallelization, MOST_PARALLEL),
+        ):
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(f"{what}: {value} is not one of 1 to {most}.")
+
+    def settings(self, found: Mapping | None) -> dict[str, Any]:
+        """What can also be changed later; stream and starting position cannot."""
+        there = found.settings if found else {}
+        return {
+            "BatchSize": self.batch_size or there.get("BatchSize") or BATCH_SIZE,
+            "MaximumBatchingWindowInSeconds": _WINDOW_SECONDS,
+            "ParallelizationFactor": self.parallelization or there.get("ParallelizationFactor") or _PARALLELIZATION,
+            "BisectBatchOnFunctionError": True,
+            "MaximumRecordAgeInSeconds": _MOST_AGE_SECONDS,
+            "MaximumRetryAttempts": _MOST_RETRIES,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "DestinationConfig": {"OnFailure": {"Destination": self.destination}},
+        }
+
+    def create_call(self, replaced: Mapping | None = None) -> ApiCall:
+        """From the trim horizon: LATEST would skip what is written while the mapping comes up."""
+        parameters = {
+            "EventSourceArn": self.stream_arn,
+            "FunctionName": self.function,
+            "Enabled": replaced is None or not replaced.paused,
+            "StartingPosition": "TRIM_HORIZON",
+            **self.settings(replaced),
+            "Tags": MANAGED_BY,
+        }
+        return ApiCall("lambda", "CreateEventSourceMapping", parameters)
+
+    def part(self, found: Sequence[Mapping]) -> Part:
+        """What makes the mapping as asked for; mappings of the function on other streams are replaced by it."""
+        title = f"mapping of {self.function}"
+        others = [mapping for mapping in found if mapping.stream_arn != self.stream_arn]
+        removed = tuple(delete_call(mapping) for mapping in others)
+        note = " ".join(
+            f"The mapping of {other.stream_arn} is removed: the table has another stream." for other in others
+        )
+        there = next((mapping for mapping in found if mapping.stream_arn == self.stream_arn), None)
+        if there is None:
+            last = others[-1] if others else None
+            return Part(title, "replaced" if others else "created", (self.create_call(last), *removed), note)
+        wanted = {key: value for key, value in self.settings(there).items() if there.settings.get(key) != value}
+        calls = removed
+        if wanted:
+            calls = (ApiCall("lambda", "UpdateEventSourceMapping", {"UUID": there.uuid, **wanted}), *removed)
+        changes = {key: f"{_plain(there.settings.get(key))} → {_plain(value)}" for key, value in wanted.items()}
+        if others:
+            changes["streams"] = f"{len(others)} other removed"
+        return updated(title, changes, calls, note)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A mapping as Lambda describes it. `settings` are named as in the API."""
+
+    uuid: str
+    stream_arn: str
+    state: str
+    reason: str
+    last_result: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, described: Described[str, Any]) -> Mapping:
+        destination = ((described.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination")
+        names = (
+            "BatchSize",
+            "MaximumBatchingWindowInSeconds",
+            "ParallelizationFactor",
+            "BisectBatchOnFunctionError",
+            "MaximumRecordAgeInSeconds",
+            "MaximumRetryAttempts",
+            "FunctionResponseTypes",
+        )
+        return cls(
+            uuid=described["UUID"],
+            stream_arn=described.get("EventSourceArn", ""),
+            state=described.get("State", ""),
+            reason=described.get("StateTransitionReason") or "",
+            last_result=described.get("LastProcessingResult") or "",
+            settings={
+                **{name: described.get(name) for name in names},
+                "DestinationConfig": {"OnFailure": {"Destination": destination}},
+            },
+        )
+
+    @property
+    def destination(self) -> str | None:
+        found: str | None = self.settings["DestinationConfig"]["OnFailure"]["Destination"]
+        return found
+
+    @property
+    def paused(self) -> bool:
+        return self.state in {DISABLED, "Disabling"}
+
+    @property
+    def settled(self) -> bool:
+        return self.state in {ENABLED, DISABLED}
+
+
+def of_function(client: Any, function: str) -> list[Mapping]:
+    """The function's mappings; those that are being deleted count no more."""
+    found: list[Mapping] = []
+    asked: dict[str, Any] = {"FunctionName": function}
+    while True:
+        page = ApiCall("lambda", "ListEventSourceMappings", asked).make(client)
+        found += [Mapping.of(described) for described in page["EventSourceMappings"]]
+        if not page.get("NextMarker"):
+            return [mapping for mapping in found if mapping.state != "Deleting"]
+        asked["Marker"] = page["NextMarker"]
+
+
+def require(function: str, found: Sequence[Mapping]) -> Mapping:
+    """The function's mapping. Raises AwsError (`mapping_missing`) where there is none."""
+    if not found:
+        raise AwsError(
+            f"No stream is mapped to the function {function!r}.",
+            hint="Deploy it with: cqrsctl function deploy",
+            code="mapping_missing",
+        )
+    return found[0]
+
+
+def switch_call(mapping: Mapping, *, enabled: bool) -> ApiCall:
+    return ApiCall("lambda", "UpdateEventSourceMapping", {"UUID": mapping.uuid, "Enabled": enabled})
+
+
+def delete_call(mapping: Mapping) -> ApiCall:
+    return ApiCall("lambda", "DeleteEventSourceMapping", {"UUID": mapping.uuid})
+
+
+def _plain(value: Any) -> Any:
+    return value["OnFailure"]["Destination"] if isinstance(value, dict) else value

@@ -1,0 +1,71 @@
+"""What CloudWatch knows of a function's last hour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import ApiCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+_PERIOD = timedelta(hours=1)
+_POINT_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """One number: a metric's statistic for each minute, and how the minutes make an hour."""
+
+    name: str
+    metric: str
+    statistic: str
+    combined: Callable[[list[float]], float]
+
+
+_METRICS = (
+    _Metric("invocations", "Invocations", "Sum", sum),
+    _Metric("errors", "Errors", "Sum", sum),
+    _Metric("throttles", "Throttles", "Sum", sum),
+    _Metric("duration_p99_ms", "Duration", "p99", max),
+    _Metric("iterator_age_ms", "IteratorAge", "Maximum", max),
+)
+NAMES = tuple(metric.name for metric in _METRICS)
+
+
+def last_hour(client: Any, function: str, now: datetime) -> dict[str, float | None]:
+    """Each number by name; None where the hour has no point, as where nothing was invoked.
+
+    Errors are those of the code, time-outs among them. The duration is the 99th percentile of the slowest minute.
+    """
+    asked = {
+        "MetricDataQueries": [
+            {
+                "Id": metric.name,
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": "AWS/Lambda",
+                        "MetricName": metric.metric,
+                        "Dimensions": [{"Name": "FunctionName", "Value": function}],
+                    },
+                    "Period": _POINT_SECONDS,
+                    "Stat": metric.statistic,
+                },
+            }
+            for metric in _METRICS
+        ],
+        "StartTime": now - _PERIOD,
+        "EndTime": now,
+    }
+    values: dict[str, list[float]] = {name: [] for name in NAMES}
+    while True:
+        page = ApiCall("cloudwatch", "GetMetricData", asked).make(client)
+        for result in page["MetricDataResults"]:
+            values[result["Id"]] += result["Values"]
+        if not page.get("NextToken"):
+            break
+        asked["NextToken"] = page["NextToken"]
+    return {metric.name: metric.combined(values[metric.name]) if values[metric.name] else None for metric in _METRICS}

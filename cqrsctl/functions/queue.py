@@ -1,0 +1,84 @@
+"""Where batches go that failed for good: an SQS queue of our own, or a queue, topic or bucket that was named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.functions.parts import MANAGED_BY, Part, require_ours, updated
+
+_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
+_ATTRIBUTES = {"MessageRetentionPeriod": str(14 * 24 * 3600), "SqsManagedSseEnabled": "true"}
+"""Kept for 14 days, the most that SQS allows, and encrypted."""
+_DESTINATION = re.compile(r"arn:[\w-]+:(?:(?:sqs|sns):[\w-]+:\d{12}:[\w-]+|s3:::[a-z0-9.-]{3,63})")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue as SQS describes it."""
+
+    name: str
+    url: str
+    attributes: dict[str, str]
+    tags: dict[str, str]
+
+    @property
+    def depth(self) -> int:
+        """Messages that are in it, about, also those that somebody is reading now."""
+        counted = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        return sum(int(self.attributes.get(name, 0)) for name in counted)
+
+
+def require_destination(arn: str) -> str:
+    """The ARN of a destination that Lambda takes for a stream. Raises UsageError.
+
+    A first-in-first-out queue or topic is none. Source: EventSourceMapping OnFailure, Lambda API.
+    """
+    if not _DESTINATION.fullmatch(arn):
+        raise UsageError(
+            f"--on-failure: {arn!r} is not the ARN of an SQS queue, an SNS topic or an S3 bucket.",
+            hint="For example arn:aws:s3:::my-failed-batches; a bucket gets whole records, the others where they were.",
+        )
+    return arn
+
+
+def find(client: Any, name: str, account: str | None = None) -> Queue | None:
+    """The queue, or None where there is none."""
+    owner = {"QueueOwnerAWSAccountId": account} if account else {}
+    try:
+        url = ApiCall("sqs", "GetQueueUrl", {"QueueName": name, **owner}).make(client)["QueueUrl"]
+        asked = {"QueueUrl": url, "AttributeNames": ["All"]}
+        attributes = ApiCall("sqs", "GetQueueAttributes", asked).make(client)["Attributes"]
+        tags = ApiCall("sqs", "ListQueueTags", {"QueueUrl": url}).make(client).get("Tags") or {}
+    except AwsError as error:
+        if error_code(error) in _MISSING:
+            return None
+        raise
+    return Queue(name, url, attributes, tags)
+
+
+def part(name: str, found: Queue | None) -> Part:
+    """What makes the queue as it shall be. Raises AwsError where one of its name is not ours."""
+    title = f"queue {name}"
+    if found is None:
+        parameters: dict[str, Any] = {"QueueName": name, "Attributes": _ATTRIBUTES, "tags": MANAGED_BY}
+        return Part(title, "created", (ApiCall("sqs", "CreateQueue", parameters),))
+    require_ours(f"Queue {name!r}", found.tags)
+    wanted = {key: value for key, value in _ATTRIBUTES.items() if found.attributes.get(key, "").lower() != value}
+    if not wanted:
+        return Part(title)
+    changes = {key: f"{found.attributes.get(key)} → {value}" for key, value in wanted.items()}
+    call = ApiCall("sqs", "SetQueueAttributes", {"QueueUrl": found.url, "Attributes": wanted})
+    return updated(title, changes, (call,))
+
+
+def delete_calls(found: Queue) -> tuple[list[ApiCall], str]:
+    """The call that deletes the queue if it is empty, and a remark if it is not."""
+    require_ours(f"Queue {found.name!r}", found.tags)
+    if found.depth:
+        told = f"Queue {found.name} is kept: it holds {found.depth} messages about batches that failed."
+        return [], told
+    return [ApiCall("sqs", "DeleteQueue", {"QueueUrl": found.url})], ""

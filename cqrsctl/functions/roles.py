@@ -1,0 +1,218 @@
+"""The functions' roles, each with one policy that allows what its function does, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.errors import AwsError
+from cqrsctl.functions.parts import TAG_LIST, Part, require_ours, role_name, tags_of, updated
+
+if TYPE_CHECKING:
+    from cqrsctl.functions.parts import Place
+
+POLICY_NAME = "cqrsctl"
+_VERSION = "2012-10-17"
+_NETWORK = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+Statement = dict[str, Any]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """A function's role as it shall be."""
+
+    function: str
+    policy: Document
+
+    @property
+    def name(self) -> str:
+        return role_name(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role as IAM describes it. `foreign` names the policies that are not ours, inline and attached."""
+
+    name: str
+    trust: Document
+    policy: Document | None
+    foreign: tuple[str, ...]
+    tags: dict[str, str]
+
+
+def trust_policy() -> Document:
+    """Lambda may take the role, nobody else."""
+    principal = {"Service": "lambda.amazonaws.com"}
+    return _document([{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}])
+
+
+def command_policy(place: Place, function: str, table_arn: str) -> Document:
+    """Put and get on the table, and its own log."""
+    table = _allow("Table", ["dynamodb:PutItem", "dynamodb:GetItem"], table_arn)
+    return _document([table, _logs(place, function)])
+
+
+def projector_policy(
+    place: Place, function: str, table_arn: str, database: list[Statement], destination: str, *, in_vpc: bool
+) -> Document:
+    """Read the table's streams, log in to the database, write its own log, tell of what failed for good.
+
+    The stream's ARN is left open at its label, so that a stream switched off and on needs no new policy.
+    Source of the stream's actions: "IAM policy to allow an AWS Lambda function to access DynamoDB stream records",
+    DynamoDB Developer Guide; it grants ListStreams on `stream/*` too.
+    """
+    stream = [f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")]
+    return _document(
+        [
+            _allow("Stream", stream, f"{table_arn}/stream/*"),
+            *database,
+            _logs(place, function),
+            *_destination(destination),
+            *(_network(place, function) if in_vpc else ()),
+        ]
+    )
+
+
+def secret_statements(place: Place, secret_arn: str, kms_key: str | None) -> list[Statement]:
+    """Read one secret; with a key of its own also decrypt with that key, through Secrets Manager only."""
+    read = _allow("Secret", ["secretsmanager:GetSecretValue"], secret_arn)
+    if kms_key is None:
+        return [read]
+    via = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
+    name = kms_key.split(":")[-1] if kms_key.startswith("arn:") else kms_key
+    if name.startswith("alias/"):
+        # An alias is no resource of kms:Decrypt: any key that has it.
+        resource = place.arn("kms", "key/*")
+        condition = {"StringEquals": via, "ForAnyValue:StringEquals": {"kms:ResourceAliases": name}}
+    else:
+        resource = kms_key if kms_key.startswith("arn:") else place.arn("kms", f"key/{kms_key}")
+        condition = {"StringEquals": via}
+    return [read, {**_allow("SecretKey", ["kms:Decrypt"], resource), "Condition": condition}]
+
+
+def token_statements(place: Place, resource_id: str, user: str) -> list[Statement]:
+    """Log in with IAM tokens, as one user of one cluster."""
+    return [_allow("Database", ["rds-db:connect"], place.arn("rds-db", f"dbuser:{resource_id}/{user}"))]
+
+
+def find(client: Any, name: str) -> Role | None:
+    """The role with its policies, or None where there is none."""
+    try:
+        described = ApiCall("iam", "GetRole", {"RoleName": name}).make(client)["Role"]
+    except AwsError as error:
+        if error_code(error) == "NoSuchEntity":
+            return None
+        raise
+    asked = {"RoleName": name}
+    attached = [
+        policy["PolicyName"] for policy in _pages(client, "ListAttachedRolePolicies", asked, "AttachedPolicies")
+    ]
+    inline = _pages(client, "ListRolePolicies", asked, "PolicyNames")
+    policy = None
+    if POLICY_NAME in inline:
+        answer = ApiCall("iam", "GetRolePolicy", {**asked, "PolicyName": POLICY_NAME}).make(client)
+        policy = answer["PolicyDocument"]
+    return Role(
+        name=name,
+        trust=described["AssumeRolePolicyDocument"],
+        policy=policy,
+        foreign=(*attached, *(other for other in inline if other != POLICY_NAME)),
+        tags=tags_of(described.get("Tags")),
+    )
+
+
+def part(spec: RoleSpec, found: Role | None) -> Part:
+    """What makes the role as it shall be. Raises AwsError where one of its name is not ours."""
+    title = f"role {spec.name}"
+    policy = ApiCall(
+        "iam",
+        "PutRolePolicy",
+        {"RoleName": spec.name, "PolicyName": POLICY_NAME, "PolicyDocument": json.dumps(spec.policy)},
+    )
+    if found is None:
+        description = f"Made by cqrsctl for {spec.function}"
+        parameters = {"RoleName": spec.name, "Description": description, "Tags": TAG_LIST}
+        trust = {"AssumeRolePolicyDocument": json.dumps(trust_policy())}
+        return Part(title, "created", (ApiCall("iam", "CreateRole", {**parameters, **trust}), policy))
+    require_ours(f"Role {spec.name!r}", found.tags)
+    calls, changes = [], {}
+    if found.trust != trust_policy():
+        parameters = {"RoleName": spec.name, "PolicyDocument": json.dumps(trust_policy())}
+        calls.append(ApiCall("iam", "UpdateAssumeRolePolicy", parameters))
+        changes["trust"] = ""
+    if found.policy != spec.policy:
+        calls.append(policy)
+        changes["policy"] = ""
+    return updated(title, changes, tuple(calls), _foreign_note(found))
+
+
+def delete_calls(found: Role) -> tuple[list[ApiCall], str]:
+    """The calls that delete a role of ours, and a remark where policies of somebody else keep it."""
+    require_ours(f"Role {found.name!r}", found.tags)
+    calls = []
+    if found.policy is not None:
+        calls.append(ApiCall("iam", "DeleteRolePolicy", {"RoleName": found.name, "PolicyName": POLICY_NAME}))
+    if found.foreign:
+        return calls, f"Role {found.name} is kept: it has other policies: {', '.join(found.foreign)}."
+    return [*calls, ApiCall("iam", "DeleteRole", {"RoleName": found.name})], ""
+
+
+def _foreign_note(found: Role) -> str:
+    if not found.foreign:
+        return ""
+    return f"Role {found.name} has other policies too, which stay: {', '.join(found.foreign)}."
+
+
+def _document(statements: list[Statement]) -> Document:
+    return {"Version": _VERSION, "Statement": statements}
+
+
+def _allow(name: str, actions: list[str], resource: str) -> Statement:
+    return {"Sid": name, "Effect": "Allow", "Action": actions, "Resource": resource}
+
+
+def _logs(place: Place, function: str) -> Statement:
+    """The log group is made by deploy, with its retention, so the function need not."""
+    return _allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{place.log_group(function)}:*")
+
+
+def _destination(arn: str) -> list[Statement]:
+    """Source: "Retain discarded batch records for a DynamoDB event source in Lambda", Lambda Developer Guide."""
+    service = arn.split(":")[2]
+    if service == "s3":
+        bucket = _allow("FailureBucket", ["s3:ListBucket"], arn)
+        return [bucket, _allow("Failures", ["s3:PutObject"], f"{arn}/*")]
+    return [_allow("Failures", ["sqs:SendMessage" if service == "sqs" else "sns:Publish"], arn)]
+
+
+def _network(place: Place, function: str) -> list[Statement]:
+    """The network interfaces that Lambda makes with the role; the function's own code may not.
+
+    Describe actions take no narrower resource than `*`, and the interfaces are not known before they are made.
+    Source: "Giving Lambda functions access to resources in an Amazon VPC", Lambda Developer Guide.
+    """
+    code = {"ArnEquals": {"lambda:SourceFunctionArn": [place.arn("lambda", f"function:{function}")]}}
+    denied = {"Sid": "NotByItsCode", "Effect": "Deny", "Action": list(_NETWORK), "Resource": "*", "Condition": code}
+    return [_allow("Network", list(_NETWORK), "*"), denied]
+
+
+def _pages(client: Any, operation: str, parameters: dict[str, Any], key: str) -> list[Any]:
+    found: list[Any] = []
+    asked = dict(parameters)
+    while True:
+        page = ApiCall("iam", operation, asked).make(client)
+        found += page[key]
+        if not page.get("IsTruncated"):
+            return found
+        asked["Marker"] = page["Marker"]

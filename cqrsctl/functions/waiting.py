@@ -1,0 +1,129 @@
+"""Waiting for what Lambda and IAM do in their own time; it goes on when nobody waits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from cqrsctl.aws import error_code
+from cqrsctl.errors import AwsError, TransientAwsError
+from cqrsctl.functions import function as functions
+from cqrsctl.functions import mapping as mappings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cqrsctl.aws import ApiCall
+    from cqrsctl.functions.function import Function
+    from cqrsctl.functions.mapping import Mapping
+
+_FIRST_POLL_SECONDS = 0.2
+_LAST_POLL_SECONDS = 5.0
+_PATIENCE = timedelta(minutes=10)
+"""A function's first network interfaces take a minute or two, a mapping's switching up to one."""
+_ROLE_PATIENCE = timedelta(minutes=2)
+_NOT_YET = (
+    "cannot be assumed",
+    "does not have permissions to call",
+    "ensure the role can perform",
+    "KMS key is invalid for CreateGrant",
+)
+"""What Lambda says while a new role, or a policy of it, is not known everywhere yet."""
+_BUSY = {"ResourceConflictException", "ResourceInUseException"}
+_ANOTHER_UPDATE = "in progress"
+
+Looked = TypeVar("Looked")
+
+
+class Clock(Protocol):
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+
+
+def make(call: ApiCall, client: Any, clock: Clock) -> Any:
+    """Make a call of Lambda's; again, for two minutes, while it does not know a new role or is busy with a change."""
+    deadline = clock.monotonic() + _ROLE_PATIENCE.total_seconds()
+    poll_seconds = _FIRST_POLL_SECONDS
+    while True:
+        try:
+            return call.make(client)
+        except AwsError as error:
+            if not _passes(error) or clock.monotonic() >= deadline:
+                raise
+        clock.sleep(poll_seconds)
+        poll_seconds = min(2 * poll_seconds, _LAST_POLL_SECONDS)
+
+
+def until_ready(client: Any, name: str, clock: Clock, progress: Callable[[str], None]) -> Function:
+    """Wait until a function is active and its last update is done. Raises AwsError where it failed."""
+
+    def done(found: Function) -> bool:
+        progress(f"{name} {found.state}, last update {found.last_update}")
+        if "Failed" in {found.state, found.last_update}:
+            raise AwsError(
+                f"Function {name!r} failed: {found.reason or 'AWS does not say why'}.",
+                hint="Mend that, then: cqrsctl function deploy",
+                code="failed",
+            )
+        # A function that nobody invoked for weeks is Inactive, and comes back as it is invoked.
+        return found.state in {functions.ACTIVE, "Inactive"} and found.last_update == functions.SUCCESSFUL
+
+    return _until(lambda: functions.describe(client, name), done, clock, f"Function {name!r} was not active")
+
+
+def until_idle(client: Any, name: str, clock: Clock, progress: Callable[[str], None]) -> Function:
+    """Wait until no change of a function is under way, whether it failed or not: then it takes another one."""
+
+    def done(found: Function) -> bool:
+        progress(f"{name} {found.state}, last update {found.last_update}")
+        return found.state != "Pending" and found.last_update != "InProgress"
+
+    return _until(lambda: functions.describe(client, name), done, clock, f"Function {name!r} was not ready")
+
+
+def until_settled(
+    client: Any, function: str, uuid: str | None, wanted: str | None, clock: Clock, progress: Callable[[str], None]
+) -> Mapping:
+    """Wait until a mapping is in the wanted state, or with None until it changes no more.
+
+    `uuid` None: the function's only one. Raises AwsError where there is none, or where it ended in another state.
+    """
+
+    def look() -> Mapping:
+        found = mappings.of_function(client, function)
+        return mappings.require(function, [each for each in found if uuid in {None, each.uuid}])
+
+    def done(found: Mapping) -> bool:
+        progress(f"mapping {found.state}")
+        return found.settled if wanted is None else found.state == wanted
+
+    return _until(look, done, clock, f"The mapping of {function!r} was not {(wanted or 'settled').lower()}")
+
+
+def _passes(error: AwsError) -> bool:
+    code = error_code(error)
+    if code == "InvalidParameterValueException":
+        return any(said in error.message for said in _NOT_YET)
+    return code == "ResourceInUseException" or (code in _BUSY and _ANOTHER_UPDATE in error.message)
+
+
+def _until(look: Callable[[], Looked], done: Callable[[Looked], bool], clock: Clock, not_reached: str) -> Looked:
+    deadline = clock.monotonic() + _PATIENCE.total_seconds()
+    poll_seconds = _FIRST_POLL_SECONDS
+    while True:
+        try:
+            found = look()
+        except TransientAwsError:
+            if clock.monotonic() >= deadline:
+                raise
+        else:
+            if done(found):
+                return found
+        if clock.monotonic() >= deadline:
+            raise AwsError(
+                f"{not_reached} within {_PATIENCE.total_seconds() / 60:.0f} minutes.",
+                hint="AWS goes on by itself; look again with: cqrsctl function status",
+                code="too_slow",
+            )
+        clock.sleep(poll_seconds)
+        poll_seconds = min(2 * poll_seconds, _LAST_POLL_SECONDS)

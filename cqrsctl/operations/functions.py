@@ -1,0 +1,270 @@
+"""Operating the two Lambda functions: package, deploy, invoke, pause, resume, follow and delete them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cqrsctl.aws import ApiCall
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, UsageError
+from cqrsctl.functions import deploy as deployment
+from cqrsctl.functions import function as functions
+from cqrsctl.functions import logs, package, queue, roles, secret, waiting
+from cqrsctl.functions import mapping as mappings
+from cqrsctl.functions.parts import COMMAND, PROJECTOR, Part, log_group, queue_name, role_name
+from cqrsctl.operations import function_database
+from cqrsctl.write_model import table
+from cqrsctl.write_model.products import Existence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from cqrsctl.functions.deploy import Options
+    from cqrsctl.functions.logs import Line
+    from cqrsctl.functions.mapping import Mapping
+    from cqrsctl.wiring import Wiring
+    from cqrsctl.write_model.product import Product
+
+
+class Which(StrEnum):
+    """The functions, as they are typed."""
+
+    COMMAND = "command"
+    PROJECTOR = "projector"
+    ALL = "all"
+
+
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+
+
+class FunctionFailed(CqrsctlError):
+    """The function was invoked and ended with an error of its own."""
+
+    code = "function_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One step of a deletion, and what is said of what stays."""
+
+    part: Part
+    remark: str = ""
+
+
+class Functions:
+    """The two functions of one environment, and what can be done with them."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        clock: Clock,
+        note: Callable[[str], None],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.wiring = wiring
+        self.clock = clock
+        self.note = note
+        self.progress = progress
+        self.clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """The client of a service, made once."""
+        if service not in self.clients:
+            self.clients[service] = self.wiring.client(service)
+        return self.clients[service]
+
+    @property
+    def runs_nothing(self) -> bool:
+        """Whether the endpoint is the embedded stack's own, which keeps functions but runs none."""
+        environment = self.wiring.environment
+        return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("lambda")
+
+    def package(self) -> bytes:
+        """The zip of both functions, with the environment's projections."""
+        environment = self.wiring.environment
+        return package.build(environment.projections, environment.database.ca_bundle)
+
+    def plan(self, which: Which, options: Options, code: bytes) -> list[Part]:
+        """Everything that a deployment consists of, with the calls that are needed; nothing is changed.
+
+        Raises UsageError, ConfigurationError, and AwsError where something of our names is not ours.
+        """
+        if options.on_failure is not None:
+            queue.require_destination(options.on_failure)
+        name = self.wiring.environment.table
+        found = table.require_product_table(self.client("dynamodb"), name)
+        parts = []
+        if which is not Which.COMMAND:
+            parts += self._projector_parts(found, options, code)
+        if which is not Which.PROJECTOR:
+            parts += deployment.plan_command(self.client, name, found.arn, code, options)
+        return parts
+
+    def deploy(self, which: Which, options: Options, code: bytes, *, wait: bool) -> list[Part]:
+        """Make what differs, and wait until the functions are active and the mapping enabled.
+
+        What became of each part. Raises AwsError, which names what was made before it.
+        """
+        planned = self.plan(which, options, code)
+        if planned[0].calls and planned[0].name.startswith("secret "):
+            # Only now the secret's ARN is known, which the role and the function are given.
+            self._maker().make(planned[:1])
+            planned = [planned[0], *self.plan(which, options, code)[1:]]
+            self._maker().make(planned[1:])
+        else:
+            self._maker().make(planned)
+        if wait:
+            self._wait(which)
+        return planned
+
+    def mappings(self) -> list[Mapping]:
+        """The projector's mappings. Raises AwsError where there is none, or no function."""
+        functions.describe(self.client("lambda"), PROJECTOR).require_ours()
+        found = mappings.of_function(self.client("lambda"), PROJECTOR)
+        mappings.require(PROJECTOR, found)
+        return found
+
+    def switch_calls(self, *, enabled: bool) -> list[ApiCall]:
+        """The calls that pause or resume the projector; none where that is so already."""
+        return [mappings.switch_call(each, enabled=enabled) for each in self.mappings() if each.paused is enabled]
+
+    def switch(self, *, enabled: bool, wait: bool) -> bool:
+        """Pause or resume the projector, and wait until it is so; False where it was so already."""
+        found = self.mappings()
+        calls = self.switch_calls(enabled=enabled)
+        part = Part("mapping", calls=tuple(calls))
+        self._maker().make([part])
+        state = mappings.ENABLED if enabled else mappings.DISABLED
+        for each in found if wait else ():
+            waiting.until_settled(self.client("lambda"), PROJECTOR, each.uuid, state, self.clock, self.progress)
+        return bool(calls)
+
+    def invoke(self, payload: str) -> Any:
+        """Send a command through the command function; its answer.
+
+        Raises UsageError where the payload is no JSON, AwsError, and FunctionFailed with the function's own message.
+        """
+        try:
+            json.loads(payload)
+        except ValueError as error:
+            raise UsageError(f"--payload is not JSON: {error}.") from error
+        functions.describe(self.client("lambda"), COMMAND)
+        return invoke(self.client("lambda"), COMMAND, payload)
+
+    def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[Line]:
+        """The lines of a function's log, each once; endless with `follow`."""
+        name = COMMAND if which is Which.COMMAND else PROJECTOR
+        return logs.lines(self.client("logs"), name, since, self.clock, follow=follow)
+
+    def removals(self, *, with_logs: bool) -> list[Removal]:
+        """All that a deletion does, in order; data stays. Raises AwsError where something is not ours."""
+        found = []
+        lambda_client = self.client("lambda")
+        for name in (PROJECTOR, COMMAND):
+            there = functions.find(lambda_client, name)
+            if there is None:
+                continue
+            there.require_ours()
+            calls = [mappings.delete_call(each) for each in mappings.of_function(lambda_client, name)]
+            found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)]))
+        there_roles = [roles.find(self.client("iam"), role_name(name)) for name in (PROJECTOR, COMMAND)]
+        found += [_removal(f"role {role.name}", *roles.delete_calls(role)) for role in there_roles if role]
+        if there_queue := queue.find(self.client("sqs"), queue_name(PROJECTOR)):
+            found.append(_removal(f"queue {there_queue.name}", *queue.delete_calls(there_queue)))
+        name = secret.secret_name(self.wiring.environment.name)
+        if (kept := secret.find(self.client("secretsmanager"), name)) and (calls := secret.delete_calls(kept)):
+            remark = f"Secret {name} can be had back for {secret.RECOVERY_DAYS} days."
+            found.append(_removal(f"secret {name}", calls, remark))
+        groups = [log_group(name) for name in (PROJECTOR, COMMAND)] if with_logs else []
+        there_groups = [group for group in groups if logs.find(self.client("logs"), group)]
+        return [*found, *(_removal(f"log group {group}", [logs.delete_call(group)]) for group in there_groups)]
+
+    def remove(self, removals: Sequence[Removal]) -> None:
+        """Make a planned deletion, and say what stays."""
+        self._maker().make([removal.part for removal in removals])
+        for removal in removals:
+            if removal.remark:
+                self.note(removal.remark)
+
+    def _projector_parts(self, found: table.Table, options: Options, code: bytes) -> list[Part]:
+        source = deployment.Source(found.name, found.arn, table.require_stream(found))
+        own_secret = function_database.secret_part(self.wiring, self.client)
+        access = function_database.access(self.wiring, self.client, source.place)
+        parts = deployment.plan_projector(self.client, source, access, code, options)
+        return [*([own_secret] if own_secret else []), *parts]
+
+    def _wait(self, which: Which) -> None:
+        client = self.client("lambda")
+        if which is not Which.PROJECTOR:
+            waiting.until_ready(client, COMMAND, self.clock, self.progress)
+        if which is Which.COMMAND:
+            return
+        waiting.until_ready(client, PROJECTOR, self.clock, self.progress)
+        for each in mappings.of_function(client, PROJECTOR):
+            state = mappings.DISABLED if each.paused else mappings.ENABLED
+            waiting.until_settled(client, PROJECTOR, each.uuid, state, self.clock, self.progress)
+            if each.paused:
+                self.note("The projector is paused; it goes on with: cqrsctl function resume")
+
+    def _maker(self) -> deployment.Maker:
+        return deployment.Maker(self.client, self.clock, self.progress)
+
+
+def mapping_state(wiring: Wiring) -> str | None:
+    """The state of the mapping that brings this table's changes to the projector function, as `Enabled`.
+
+    None where there is no function or no mapping, or where this identity may not look.
+    """
+    client = wiring.client("lambda")
+    with suppress(AwsError, ConfigurationError):
+        if functions.find(client, PROJECTOR) is None:
+            return None
+        marker = f":table/{wiring.environment.table}/stream/"
+        found = [each for each in mappings.of_function(client, PROJECTOR) if marker in each.stream_arn]
+        return found[0].state if found else None
+    return None
+
+
+def put_via_function(wiring: Wiring, product: Product, existence: Existence = Existence.ANY) -> dict[str, Any]:
+    """Put a product through the deployed command function; its answer: the product's fields and the `outcome`.
+
+    Raises AwsError where there is no such function, FunctionFailed where it refused.
+    """
+    command = {**product.fields(), "Price": format(product.price, "f")}
+    if existence is not Existence.ANY:
+        command["existence"] = existence.value
+    client = wiring.client("lambda")
+    functions.describe(client, COMMAND)
+    answer = invoke(client, COMMAND, json.dumps(command))
+    if not isinstance(answer, dict):
+        raise FunctionFailed(f"Function {COMMAND!r} did not answer with a product, but with: {str(answer)[:200]}")
+    return answer
+
+
+def invoke(client: Any, name: str, payload: str) -> Any:
+    """Invoke a function and wait for its answer. Raises AwsError, and FunctionFailed with the function's message."""
+    call = ApiCall("lambda", "Invoke", {"FunctionName": name, "Payload": payload.encode()})
+    answer = call.make(client)
+    text = answer["Payload"].read().decode()
+    try:
+        content = json.loads(text) if text else None
+    except ValueError:
+        content = text
+    if answer.get("FunctionError"):
+        told = content.get("errorMessage") if isinstance(content, dict) else content
+        raise FunctionFailed(
+            f"Function {name!r} failed: {told or 'it does not say why'}",
+            hint="See its log with: cqrsctl function logs command",
+        )
+    return content
+
+
+def _removal(name: str, calls: Sequence[ApiCall], remark: str = "") -> Removal:
+    return Removal(Part(name, "deleted" if calls else "kept", tuple(calls)), remark)

@@ -1,0 +1,221 @@
+"""What each function may do, statement by statement."""
+
+from __future__ import annotations
+
+import pytest
+
+from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.functions import roles
+from cqrsctl.functions.parts import COMMAND, MANAGED_BY, PROJECTOR, Place
+from cqrsctl.functions.queue import require_destination
+from cqrsctl.functions.roles import Role, RoleSpec
+
+TABLE = "arn:aws:dynamodb:eu-west-1:123456789012:table/Products"
+QUEUE = "arn:aws:sqs:eu-west-1:123456789012:ProductHandlerFunction-failures"
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!cluster-1-AbCdEf"
+PLACE = Place.of(TABLE)
+STREAM = {
+    "Sid": "Stream",
+    "Effect": "Allow",
+    "Action": ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
+    "Resource": f"{TABLE}/stream/*",
+}
+READ = {"Sid": "Secret", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": SECRET}
+LOG = {
+    "Sid": "Log",
+    "Effect": "Allow",
+    "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+    "Resource": "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/ProductHandlerFunction:*",
+}
+NETWORK = [
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+]
+
+
+def policy(
+    database: list[roles.Statement] | None = None, destination: str = QUEUE, *, in_vpc: bool = False
+) -> roles.Document:
+    return roles.projector_policy(PLACE, PROJECTOR, TABLE, database or [], destination, in_vpc=in_vpc)
+
+
+def test_lambda_alone_may_take_a_role() -> None:
+    assert roles.trust_policy() == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+
+
+def test_the_command_function_may_put_and_get_products_and_write_its_log() -> None:
+    assert roles.command_policy(PLACE, COMMAND, TABLE) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Table",
+                "Effect": "Allow",
+                "Action": ["dynamodb:PutItem", "dynamodb:GetItem"],
+                "Resource": TABLE,
+            },
+            {**LOG, "Resource": "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/ProductCommandFunction:*"},
+        ],
+    }
+
+
+def test_the_projector_may_read_its_stream_its_secret_write_its_log_and_tell_its_queue() -> None:
+    found = policy(roles.secret_statements(PLACE, SECRET, None))
+
+    assert found["Version"] == "2012-10-17"
+    assert found["Statement"] == [
+        STREAM,
+        READ,
+        LOG,
+        {"Sid": "Failures", "Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": QUEUE},
+    ]
+
+
+def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_functions_code_may_not() -> None:
+    allowed, denied = policy(in_vpc=True)["Statement"][-2:]
+
+    assert allowed == {"Sid": "Network", "Effect": "Allow", "Action": NETWORK, "Resource": "*"}
+    code = "arn:aws:lambda:eu-west-1:123456789012:function:ProductHandlerFunction"
+    assert denied == {
+        "Sid": "NotByItsCode",
+        "Effect": "Deny",
+        "Action": NETWORK,
+        "Resource": "*",
+        "Condition": {"ArnEquals": {"lambda:SourceFunctionArn": [code]}},
+    }
+
+
+def test_a_topic_and_a_bucket_are_destinations_with_actions_of_their_own() -> None:
+    topic = "arn:aws:sns:eu-west-1:123456789012:failed"
+    bucket = "arn:aws:s3:::failed-batches"
+
+    assert policy(destination=topic)["Statement"][-1] == {
+        "Sid": "Failures",
+        "Effect": "Allow",
+        "Action": ["sns:Publish"],
+        "Resource": topic,
+    }
+    assert policy(destination=bucket)["Statement"][-2:] == [
+        {"Sid": "FailureBucket", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": bucket},
+        {"Sid": "Failures", "Effect": "Allow", "Action": ["s3:PutObject"], "Resource": f"{bucket}/*"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "resource", "condition"),
+    [
+        ("arn:aws:kms:eu-west-1:123456789012:key/1b2c", "arn:aws:kms:eu-west-1:123456789012:key/1b2c", {}),
+        ("1b2c", "arn:aws:kms:eu-west-1:123456789012:key/1b2c", {}),
+        (
+            "alias/shop",
+            "arn:aws:kms:eu-west-1:123456789012:key/*",
+            {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/shop"}},
+        ),
+        (
+            "arn:aws:kms:eu-west-1:123456789012:alias/shop",
+            "arn:aws:kms:eu-west-1:123456789012:key/*",
+            {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/shop"}},
+        ),
+    ],
+)
+def test_a_secret_with_a_key_of_its_own_is_decrypted_through_secrets_manager_only(
+    key: str, resource: str, condition: dict[str, object]
+) -> None:
+    read, decrypt = roles.secret_statements(PLACE, SECRET, key)
+
+    assert read == READ
+    assert decrypt == {
+        "Sid": "SecretKey",
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt"],
+        "Resource": resource,
+        "Condition": {"StringEquals": {"kms:ViaService": "secretsmanager.eu-west-1.amazonaws.com"}, **condition},
+    }
+
+
+def test_a_token_is_for_one_user_of_one_cluster() -> None:
+    assert roles.token_statements(PLACE, "cluster-ABC", "cqrsctl") == [
+        {
+            "Sid": "Database",
+            "Effect": "Allow",
+            "Action": ["rds-db:connect"],
+            "Resource": "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/cqrsctl",
+        }
+    ]
+
+
+def test_arns_keep_the_partition_of_the_table() -> None:
+    place = Place.of(TABLE.replace("arn:aws:", "arn:aws-cn:").replace("eu-west-1", "cn-north-1"))
+
+    assert place.role(COMMAND) == "arn:aws-cn:iam::123456789012:role/ProductCommandFunctionRole"
+    assert place.queue(PROJECTOR) == "arn:aws-cn:sqs:cn-north-1:123456789012:ProductHandlerFunction-failures"
+
+
+SPEC = RoleSpec(PROJECTOR, policy())
+
+
+def role(**changed: object) -> Role:
+    there: dict[str, object] = {
+        "name": SPEC.name,
+        "trust": roles.trust_policy(),
+        "policy": policy(),
+        "foreign": (),
+        "tags": MANAGED_BY,
+        **changed,
+    }
+    return Role(**there)  # type: ignore[arg-type]
+
+
+def test_a_role_as_it_shall_be_is_left_alone() -> None:
+    found = roles.part(SPEC, role())
+
+    assert (found.change, found.calls, found.note) == ("unchanged", (), "")
+
+
+def test_a_role_that_differs_gets_its_trust_and_its_policy_back() -> None:
+    found = roles.part(SPEC, role(trust={}, policy=None))
+
+    assert [call.operation for call in found.calls] == ["UpdateAssumeRolePolicy", "PutRolePolicy"]
+    assert found.change == "updated: trust, policy"
+
+
+def test_policies_of_somebody_else_are_named_and_stay() -> None:
+    found = roles.part(SPEC, role(foreign=("AdministratorAccess",)))
+
+    assert found.calls == ()
+    assert "other policies too, which stay: AdministratorAccess" in found.note
+    calls, remark = roles.delete_calls(role(foreign=("AdministratorAccess",)))
+    assert [call.operation for call in calls] == ["DeleteRolePolicy"]
+    assert "is kept" in remark
+
+
+def test_a_role_that_is_not_ours_is_refused() -> None:
+    for act in (lambda found: roles.part(SPEC, found), roles.delete_calls):
+        with pytest.raises(AwsError, match="not cqrsctl's") as caught:
+            act(role(tags={"managed-by": "terraform"}))
+        assert caught.value.code == "not_ours"
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [QUEUE, "arn:aws:sns:eu-west-1:123456789012:failed", "arn:aws:s3:::failed-batches", "arn:aws-cn:s3:::failed"],
+)
+def test_queues_topics_and_buckets_are_destinations(arn: str) -> None:
+    assert require_destination(arn) == arn
+
+
+@pytest.mark.parametrize(
+    "arn",
+    ["", "failed", f"{QUEUE}.fifo", "arn:aws:lambda:eu-west-1:123456789012:function:f", "arn:aws:s3:::b/prefix"],
+)
+def test_anything_else_is_no_destination(arn: str) -> None:
+    with pytest.raises(UsageError, match="is not the ARN of an SQS queue"):
+        require_destination(arn)
