@@ -29,6 +29,7 @@ COMMANDS = {
     "read-model": "Create, inspect and drop the read model.",
     "query": "Query the read model.",
     "aurora": "Operate the read model's Aurora cluster and its readers.",
+    "function": "Package, deploy and operate the two Lambda functions.",
     "dead-letter": "List, show, retry and discard dead letters.",
     "verify": "Compare the read model with the write model.",
 }

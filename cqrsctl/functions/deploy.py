@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.errors import CqrsctlError
+from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.functions import function as functions
 from cqrsctl.functions import logs, queue, roles, waiting
 from cqrsctl.functions import mapping as mappings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cqrsctl.aws import ApiCall
+    from cqrsctl.functions.function import Function
     from cqrsctl.functions.roles import Statement
 
     Clients = Callable[[str], Any]
@@ -39,6 +40,11 @@ class Options:
     batch_size: int | None = None
     parallelization: int | None = None
     on_failure: str | None = None
+
+    @property
+    def for_projector(self) -> bool:
+        """Whether something is asked for that only the projector has."""
+        return bool(self.subnets or self.security_groups or self.batch_size or self.parallelization or self.on_failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,7 @@ def plan_projector(clients: Clients, source: Source, access: Access, code: bytes
     mapped = mappings.of_function(clients("lambda"), PROJECTOR) if found else []
     destination = options.on_failure or next((each.destination for each in mapped if each.destination), None)
     destination = destination or place.queue(PROJECTOR)
-    subnets = options.subnets or (found.subnets if found else ()) or access.subnets
-    groups = options.security_groups or (found.security_groups if found else ()) or access.security_groups
+    subnets, groups = _network(options, found, access)
     spec = FunctionSpec(
         name=PROJECTOR,
         handler="cqrsctl.functions.handlers.projector",
@@ -157,6 +162,17 @@ class Maker:
         elif call.operation == "UpdateEventSourceMapping":
             waiting.until_settled(client, PROJECTOR, call.parameters["UUID"], None, self.clock, self.progress)
         waiting.make(call, client, self.clock)
+
+
+def _network(options: Options, found: Function | None, access: Access) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Subnets and security groups: as asked for, else as they are, else the cluster's. Raises UsageError."""
+    subnets = options.subnets or (found.subnets if found else ()) or access.subnets
+    groups = options.security_groups or (found.security_groups if found else ()) or access.security_groups
+    if bool(subnets) is not bool(groups):
+        raise UsageError(
+            "A function in a VPC needs subnets and security groups.", hint="Give both --subnet and --security-group."
+        )
+    return subnets, groups
 
 
 def _log_part(clients: Clients, function: str) -> Part:

@@ -71,6 +71,18 @@ def serialised(application: Callable[..., Iterable[bytes]]) -> Callable[..., Ite
     return serve_one
 
 
+def keep_records_in_streams() -> None:
+    """moto gives each change to the functions that are mapped to the stream, which would need Docker, and takes it
+    off the stream even where that failed. Here functions are kept but not run, and the projector reads the stream."""
+    from moto.awslambda.models import LambdaBackend  # noqa: PLC0415 -- only the server process needs moto
+
+    LambdaBackend.send_dynamodb_items = _deliver_nothing  # type: ignore[method-assign,assignment]
+
+
+def _deliver_nothing(*_: Any) -> None:
+    """In place of moto's delivery."""
+
+
 def serve(descriptor: int) -> None:
     """Serve on an inherited listening socket until the process is ended."""
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 -- only the server process needs moto
@@ -81,6 +93,7 @@ def serve(descriptor: int) -> None:
     from werkzeug.serving import make_server  # noqa: PLC0415
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    keep_records_in_streams()
     application = serialised(DomainDispatcherApplication(create_backend_app))
     make_server(
         LOOPBACK, 0, application, threaded=True, request_handler=MotoRequestHandler, fd=descriptor

@@ -83,8 +83,7 @@ class Functions:
     @property
     def runs_nothing(self) -> bool:
         """Whether the endpoint is the embedded stack's own, which keeps functions but runs none."""
-        environment = self.wiring.environment
-        return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("lambda")
+        return runs_nothing(self.wiring)
 
     def package(self) -> bytes:
         """The zip of both functions, with the environment's projections."""
@@ -98,6 +97,8 @@ class Functions:
         """
         if options.on_failure is not None:
             queue.require_destination(options.on_failure)
+        if which is Which.COMMAND and options.for_projector:
+            raise UsageError("Network, batches and the destination of failures are the projector's.")
         name = self.wiring.environment.table
         found = table.require_product_table(self.client("dynamodb"), name)
         parts = []
@@ -155,8 +156,7 @@ class Functions:
             json.loads(payload)
         except ValueError as error:
             raise UsageError(f"--payload is not JSON: {error}.") from error
-        functions.describe(self.client("lambda"), COMMAND)
-        return invoke(self.client("lambda"), COMMAND, payload)
+        return _invoke_command(self.wiring, self.client("lambda"), payload)
 
     def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[Line]:
         """The lines of a function's log, each once; endless with `follow`."""
@@ -217,18 +217,25 @@ class Functions:
         return deployment.Maker(self.client, self.clock, self.progress)
 
 
+def runs_nothing(wiring: Wiring) -> bool:
+    """Whether functions go to the embedded stack's own endpoint, which keeps them but runs none."""
+    environment = wiring.environment
+    return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("lambda")
+
+
 def mapping_state(wiring: Wiring) -> str | None:
     """The state of the mapping that brings this table's changes to the projector function, as `Enabled`.
 
-    None where there is no function or no mapping, or where this identity may not look.
+    None where there is no function or no mapping, where functions are not run, or where this identity may not look.
     """
+    if runs_nothing(wiring):
+        return None
     client = wiring.client("lambda")
     with suppress(AwsError, ConfigurationError):
-        if functions.find(client, PROJECTOR) is None:
-            return None
-        marker = f":table/{wiring.environment.table}/stream/"
-        found = [each for each in mappings.of_function(client, PROJECTOR) if marker in each.stream_arn]
-        return found[0].state if found else None
+        if functions.find(client, PROJECTOR) is not None:
+            marker = f":table/{wiring.environment.table}/stream/"
+            found = [each.state for each in mappings.of_function(client, PROJECTOR) if marker in each.stream_arn]
+            return found[0] if found else None
     return None
 
 
@@ -240,18 +247,26 @@ def put_via_function(wiring: Wiring, product: Product, existence: Existence = Ex
     command = {**product.fields(), "Price": format(product.price, "f")}
     if existence is not Existence.ANY:
         command["existence"] = existence.value
-    client = wiring.client("lambda")
-    functions.describe(client, COMMAND)
-    answer = invoke(client, COMMAND, json.dumps(command))
+    answer = _invoke_command(wiring, wiring.client("lambda"), json.dumps(command))
     if not isinstance(answer, dict):
         raise FunctionFailed(f"Function {COMMAND!r} did not answer with a product, but with: {str(answer)[:200]}")
     return answer
 
 
-def invoke(client: Any, name: str, payload: str) -> Any:
-    """Invoke a function and wait for its answer. Raises AwsError, and FunctionFailed with the function's message."""
-    call = ApiCall("lambda", "Invoke", {"FunctionName": name, "Payload": payload.encode()})
-    answer = call.make(client)
+def _invoke_command(wiring: Wiring, client: Any, payload: str) -> Any:
+    """Invoke the command function and wait for its answer.
+
+    Raises AwsError where there is no such function, and FunctionFailed with the function's own message.
+    """
+    if runs_nothing(wiring):
+        raise AwsError(
+            "The embedded endpoint keeps functions, but runs none.",
+            hint="Put products with `cqrsctl product put`, or name an endpoint that runs functions:"
+            " AWS_ENDPOINT_URL_LAMBDA.",
+            code="function_not_run",
+        )
+    functions.describe(client, COMMAND)
+    answer = ApiCall("lambda", "Invoke", {"FunctionName": COMMAND, "Payload": payload.encode()}).make(client)
     text = answer["Payload"].read().decode()
     try:
         content = json.loads(text) if text else None
@@ -260,7 +275,7 @@ def invoke(client: Any, name: str, payload: str) -> Any:
     if answer.get("FunctionError"):
         told = content.get("errorMessage") if isinstance(content, dict) else content
         raise FunctionFailed(
-            f"Function {name!r} failed: {told or 'it does not say why'}",
+            f"Function {COMMAND!r} failed: {told or 'it does not say why'}",
             hint="See its log with: cqrsctl function logs command",
         )
     return content

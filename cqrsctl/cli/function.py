@@ -1,0 +1,371 @@
+"""`cqrsctl function`: the two Lambda functions."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, parse_duration
+from cqrsctl.cli.render import Output
+from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.functions.deploy import Options
+from cqrsctl.functions.function import MEMORY_RANGE_MB, TIMEOUT_RANGE_SECONDS
+from cqrsctl.functions.mapping import MOST_BATCH, MOST_PARALLEL
+from cqrsctl.functions.parts import shown
+from cqrsctl.operations import function_status
+from cqrsctl.operations.functions import Functions, Which
+from cqrsctl.wiring import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.functions.logs import Line
+    from cqrsctl.operations.function_status import FunctionStatus, MappingStatus
+
+app = group("Package, deploy and operate the two Lambda functions.")
+
+_ZIP_NAME = "cqrsctl-functions.zip"
+_PART_COLUMNS = ("part", "change")
+_FUNCTION_COLUMNS = ("name", "state", "last_update", "runtime", "memory_mb", "timeout_seconds", "code", "modified")
+_NUMBER_COLUMNS = ("name", "invocations", "errors", "throttles", "duration_p99_ms", "iterator_age_ms")
+_LINE_COLUMNS = ("at", "stream", "message")
+_MOST_PAYLOAD_BYTES = 6 * 1024 * 1024
+
+
+class Invocable(StrEnum):
+    """The functions that take a command from a person."""
+
+    COMMAND = "command"
+
+
+class Logged(StrEnum):
+    """The functions whose log is printed."""
+
+    COMMAND = "command"
+    PROJECTOR = "projector"
+
+
+@app.command()
+def package(
+    ctx: typer.Context,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the zip goes.")] = Path(_ZIP_NAME),
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write the zip of both functions, with the environment's projections; the same bytes for the same sources.
+
+    \b
+    Example:
+      cqrsctl function package --out build/functions.zip
+    """
+    with operating(ctx) as functions:
+        code = functions.package()
+    try:
+        out.write_bytes(code)
+    except OSError as error:
+        raise CqrsctlError(f"{out} cannot be written: {error.strerror}.", hint="Choose another --out.") from error
+    render.one(output, {"path": str(out), "bytes": len(code), "sha256": hashlib.sha256(code).hexdigest()})
+
+
+@app.command()
+def deploy(
+    ctx: typer.Context,
+    which: Annotated[Which, typer.Argument(help="Which function.")] = Which.ALL,
+    subnet: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A subnet of the projector; may be repeated.  [default: the cluster's]"),
+    ] = None,
+    security_group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SG", help="A security group of the projector; may be repeated.  [default: the cluster's]"
+        ),
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(metavar="MB", min=MEMORY_RANGE_MB[0], max=MEMORY_RANGE_MB[1], help="Memory.  [default: 256]"),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="An invocation's most.  [default: projector 60s, command 15s]"),
+    ] = None,
+    reserved_concurrency: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="So many invocations at once: reserved, and no more.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=MOST_BATCH, help="Most records an invocation.  [default: 1000]")
+    ] = None,
+    parallelization: Annotated[
+        int | None, typer.Option(min=1, max=MOST_PARALLEL, help="Invocations at once a shard.  [default: 1]")
+    ] = None,
+    on_failure: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="SQS queue, SNS topic or S3 bucket.  [default: a queue, which is made]"),
+    ] = None,
+    no_wait: NoWaitOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put the functions in place with role, log group, queue and mapping, or update what differs of them.
+
+    What is not asked for stays as it is. A mapping that is paused stays paused.
+
+    \b
+    Examples:
+      cqrsctl -e prod function deploy --dry-run
+      cqrsctl -e prod function deploy projector --memory 512 --parallelization 4
+    """
+    options = Options(
+        memory_mb=memory,
+        timeout_seconds=None if timeout is None else _seconds(timeout),
+        reserved_concurrency=reserved_concurrency,
+        subnets=tuple(subnet or ()),
+        security_groups=tuple(security_group or ()),
+        batch_size=batch_size,
+        parallelization=parallelization,
+        on_failure=on_failure,
+    )
+    with operating(ctx) as functions:
+        code = functions.package()
+        if dry_run:
+            planned = functions.plan(which, options, code)
+            return render.planned(output, [shown(call) for part in planned for call in part.calls])
+        parts = functions.deploy(which, options, code, wait=not no_wait)
+    for part in parts:
+        if part.note:
+            of(ctx).note(part.note)
+    if functions.runs_nothing:
+        of(ctx).note("The embedded endpoint keeps functions, but runs none: the projector here is `cqrsctl project`.")
+    return render.rows(output, _PART_COLUMNS, [{"part": part.name, "change": part.change} for part in parts])
+
+
+@app.command()
+def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Show the functions, their last hour, the mapping with its last result, and what lies at its destination.
+
+    Invocations that run into the time-out count as errors, with a duration of just that. CODE tells whether `deploy`
+    would upload another zip now.
+
+    \b
+    Example:
+      cqrsctl -e prod function status
+    """
+    with operating(ctx) as functions:
+        found = function_status.status(functions)
+    if functions.runs_nothing:
+        of(ctx).note("The embedded endpoint runs no functions, so there are no numbers.")
+    described = [_function(each) for each in found.functions]
+    mapped = [_mapping(each) for each in found.mappings]
+    if output is not Output.TABLE:
+        return render.one(output, {"functions": described, "mappings": mapped})
+    render.rows(output, _FUNCTION_COLUMNS, described)
+    render.line("\nThe last hour")
+    render.rows(output, _NUMBER_COLUMNS, described)
+    for record in mapped:
+        render.line("\nMapping")
+        render.one(output, record)
+    return None
+
+
+@app.command()
+def invoke(
+    ctx: typer.Context,
+    which: Annotated[Invocable, typer.Argument(help="Which function.", show_default=False)],
+    payload: Annotated[
+        str, typer.Option(metavar="JSON|@FILE|-", help="The command; - for standard input.", show_default=False)
+    ],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Send a command to the deployed function, and print its answer.
+
+    \b
+    Example:
+      cqrsctl function invoke command --payload '{"ProductId": 42, "Name": "Lamp", "Price": "19.90"}'
+    """
+    text = _payload(payload)
+    with operating(ctx) as functions:
+        answer = functions.invoke(text)
+    render.one(output, answer if isinstance(answer, dict) else {which.value: answer})
+
+
+@app.command()
+def pause(
+    ctx: typer.Context,
+    no_wait: NoWaitOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Pause the projector: its mapping is disabled, and keeps its place in the stream.
+
+    The stream keeps records for 24 hours; what is not read by then is lost.
+
+    \b
+    Example:
+      cqrsctl -e prod function pause
+    """
+    _switch(ctx, enabled=False, wait=not no_wait, dry_run=dry_run, output=output)
+
+
+@app.command()
+def resume(
+    ctx: typer.Context,
+    no_wait: NoWaitOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a paused projector go on where it stopped.
+
+    \b
+    Example:
+      cqrsctl -e prod function resume
+    """
+    _switch(ctx, enabled=True, wait=not no_wait, dry_run=dry_run, output=output)
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    which: Annotated[Logged, typer.Argument(help="Whose log.")] = Logged.PROJECTOR,
+    since: Annotated[str, typer.Option(metavar="DURATION", help="Only lines of the last 10m, 2h, …")] = "10m",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print a function's log, and with --follow go on as lines come.
+
+    \b
+    Examples:
+      cqrsctl -e prod function logs --follow
+      cqrsctl -e prod function logs command --since 2h -o jsonl
+    """
+    functions = Functions(of(ctx).wiring, SystemClock(), of(ctx).note)
+    lines = functions.logs(Which(which.value), datetime.now(UTC) - parse_duration(since), follow=follow)
+    if output is Output.TABLE:
+        for line in lines:
+            render.line(f"{line.at:%H:%M:%S}  {line.message}")
+    else:
+        render.rows(output, _LINE_COLUMNS, map(_line, lines))
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    with_logs: Annotated[bool, typer.Option("--logs", help="Delete the log groups too.")] = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Delete the functions with their mapping, roles, queue and secret; the table and the read model stay.
+
+    A queue that holds messages stays, and so does a role with policies that are not cqrsctl's.
+
+    \b
+    Example:
+      cqrsctl -e prod function delete --yes
+    """
+    with operating(ctx) as functions:
+        removals = functions.removals(with_logs=with_logs)
+        parts = [removal.part for removal in removals]
+        if dry_run:
+            return render.planned(output, [call for part in parts for call in part.calls])
+        if not any(part.calls for part in parts):
+            of(ctx).note("There is nothing to delete.")
+        else:
+            names = ", ".join(part.name for part in parts if part.calls)
+            of(ctx).confirm(f"This deletes {names}. Table and read model stay.", yes=yes)
+        functions.remove(removals)
+    return render.rows(output, _PART_COLUMNS, [{"part": part.name, "change": part.change} for part in parts])
+
+
+@contextmanager
+def operating(ctx: typer.Context) -> Iterator[Functions]:
+    """The environment's functions, to be operated on; what is waited for shows in a line that changes in place."""
+    invocation = of(ctx)
+    with render.live() as show:
+        try:
+            yield Functions(invocation.wiring, SystemClock(), invocation.note, show)
+        except KeyboardInterrupt:
+            invocation.note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl function status")
+            raise
+
+
+def _switch(ctx: typer.Context, *, enabled: bool, wait: bool, dry_run: bool, output: Output) -> None:
+    with operating(ctx) as functions:
+        if dry_run:
+            return render.planned(output, functions.switch_calls(enabled=enabled))
+        changed = functions.switch(enabled=enabled, wait=wait)
+        found = [{"state": each.state, "stream": each.stream_arn} for each in functions.mappings()]
+    state = "enabled" if enabled else "paused"
+    of(ctx).note(f"The projector is {state}." if changed else f"The projector is {state} already.")
+    return render.rows(output, ("state", "stream"), found)
+
+
+def _seconds(text: str) -> int:
+    """A time-out in whole seconds. Raises UsageError."""
+    least, most = TIMEOUT_RANGE_SECONDS
+    seconds = parse_duration(text).total_seconds()
+    if not least <= seconds <= most or seconds % 1:
+        raise UsageError(f"--timeout: {text!r} is not one of {least} to {most} seconds.")
+    return int(seconds)
+
+
+def _payload(text: str) -> str:
+    if text != "-" and not text.startswith("@"):
+        return text
+    try:
+        content = sys.stdin.buffer.read() if text == "-" else Path(text[1:]).read_bytes()
+        found = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--payload: {text} cannot be read: {error}.") from error
+    if len(content) > _MOST_PAYLOAD_BYTES:
+        raise UsageError(f"--payload: {len(content)} bytes; Lambda takes at most {_MOST_PAYLOAD_BYTES}.")
+    return found
+
+
+def _function(found: FunctionStatus) -> dict[str, Any]:
+    function = found.function
+    return {
+        "name": function.name,
+        "state": function.state,
+        "last_update": function.last_update,
+        "reason": function.reason or None,
+        "runtime": function.runtime,
+        "architecture": function.architecture,
+        "memory_mb": function.memory_mb,
+        "timeout_seconds": function.timeout_seconds,
+        "reserved_concurrency": function.reserved_concurrency,
+        "version": function.version,
+        "code_sha256": function.code_sha256,
+        "code": "current" if found.current else "differs",
+        "modified": function.modified,
+        **{name: round(value) if value is not None else None for name, value in found.numbers.items()},
+    }
+
+
+def _mapping(found: MappingStatus) -> dict[str, Any]:
+    mapping = found.mapping
+    settings = mapping.settings
+    return {
+        "state": mapping.state,
+        "reason": mapping.reason or None,
+        "last_result": mapping.last_result or None,
+        "stream": mapping.stream_arn,
+        "batch_size": settings["BatchSize"],
+        "window_seconds": settings["MaximumBatchingWindowInSeconds"],
+        "parallelization": settings["ParallelizationFactor"],
+        "bisect_on_error": settings["BisectBatchOnFunctionError"],
+        "retries": settings["MaximumRetryAttempts"],
+        "record_age_seconds": settings["MaximumRecordAgeInSeconds"],
+        "on_failure": mapping.destination,
+        "on_failure_depth": found.depth,
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {"at": line.at, "stream": line.stream, "message": line.message}
