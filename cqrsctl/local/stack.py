@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -72,15 +73,18 @@ def up(state: State, note: Callable[[str], None], readers: int = 0) -> list[Part
     with state.locked():
         before = state.services()
         try:
-            ensure(
-                state,
-                emulator.NAME,
-                lambda port: emulator.start(state, port),
-                emulator.answers,
-                "its tables were in its memory and are gone",
-                note,
-            )
-            cluster.up(state, note, readers)
+            with ThreadPoolExecutor(1) as beside:
+                endpoint = beside.submit(
+                    ensure,
+                    state,
+                    emulator.NAME,
+                    lambda port: emulator.start(state, port),
+                    emulator.answers,
+                    "its tables were in its memory and are gone",
+                    note,
+                )
+                cluster.up(state, note, readers)
+                endpoint.result()
         except BaseException:
             _stop(state, [name for name, service in state.services().items() if before.get(name) != service])
             raise
