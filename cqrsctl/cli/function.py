@@ -196,6 +196,26 @@ def invoke(
 
 
 @app.command()
+def template(ctx: typer.Context) -> None:
+    """Print a CloudFormation template of the whole pipeline, for teams that deploy from templates.
+
+    Table and stream, cluster with reader and autoscaling, both functions, roles, mapping, failure queue, alarms. The
+    zip of `function package` goes to a bucket; the template's parameters name it.
+
+    \b
+    Example:
+      cqrsctl -e prod function template > pipeline.json
+    """
+    from cqrsctl.functions.template import Settings
+    from cqrsctl.functions.template import template as rendered
+
+    wiring = of(ctx).wiring
+    database = wiring.environment.database
+    settings = Settings(wiring.environment.table, database.name, wiring.cluster_name, database.port)
+    render.one(Output.JSON, rendered(settings))
+
+
+@app.command()
 def pause(
     ctx: typer.Context,
     no_wait: NoWaitOption = False,

@@ -18,7 +18,7 @@ from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.write_model import products, rows, table
 from cqrsctl.write_model import sample as samples
 from cqrsctl.write_model.importing import Importer, Progress
-from cqrsctl.write_model.product import FIELDS, product, product_id
+from cqrsctl.write_model.product import FIELDS, Product, product, product_id
 from cqrsctl.write_model.rows import Format
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def put(
     out_of_stock: Annotated[bool, typer.Option("--out-of-stock/--in-stock", help="Whether it is sold out.")] = False,
     if_absent: Annotated[bool, typer.Option("--if-absent", help="Only if there is no such product yet.")] = False,
     if_exists: Annotated[bool, typer.Option("--if-exists", help="Only if there is one already.")] = False,
+    via_function: Annotated[
+        bool, typer.Option("--via-function", help="Send it through the deployed ProductCommandFunction.")
+    ] = False,
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -53,11 +56,26 @@ def put(
     existence = products.Existence.ANY
     if if_absent or if_exists:
         existence = products.Existence.ABSENT if if_absent else products.Existence.EXISTS
+    if via_function:
+        return _put_via_function(ctx, entry, existence, dry_run=dry_run, output=output)
     command = products.Put(of(ctx).environment.table, entry, existence)
     if dry_run:
         return render.planned(output, [command.call()])
     outcome = command.make(of(ctx).wiring.dynamodb)
     of(ctx).note(f"Product {entry.product_id} is {outcome}.")
+    return render.one(output, _shown(entry.fields()))
+
+
+def _put_via_function(
+    ctx: typer.Context, entry: Product, existence: products.Existence, *, dry_run: bool, output: Output
+) -> None:
+    from cqrsctl.operations import functions
+
+    call = functions.put_call(entry, existence)
+    if dry_run:
+        return render.planned(output, [call])
+    answer = functions.put_via_function(of(ctx).wiring, call)
+    of(ctx).note(f"Product {entry.product_id} is {answer.get('outcome')}, by the function.")
     return render.one(output, _shown(entry.fields()))
 
 

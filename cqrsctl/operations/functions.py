@@ -156,7 +156,7 @@ class Functions:
             json.loads(payload)
         except ValueError as error:
             raise UsageError(f"--payload is not JSON: {error}.") from error
-        return _invoke_command(self.wiring, self.client("lambda"), payload)
+        return _invoke_command(self.wiring, self.client("lambda"), _invoke_call(payload))
 
     def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[Line]:
         """The lines of a function's log, each once; endless with `follow`."""
@@ -239,21 +239,30 @@ def mapping_state(wiring: Wiring) -> str | None:
     return None
 
 
-def put_via_function(wiring: Wiring, product: Product, existence: Existence = Existence.ANY) -> dict[str, Any]:
-    """Put a product through the deployed command function; its answer: the product's fields and the `outcome`.
-
-    Raises AwsError where there is no such function, FunctionFailed where it refused.
-    """
+def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:
+    """The call that puts a product through the deployed command function."""
     command = {**product.fields(), "Price": format(product.price, "f")}
     if existence is not Existence.ANY:
         command["existence"] = existence.value
-    answer = _invoke_command(wiring, wiring.client("lambda"), json.dumps(command))
+    return _invoke_call(json.dumps(command))
+
+
+def put_via_function(wiring: Wiring, call: ApiCall) -> dict[str, Any]:
+    """Make a put_call; the function's answer: the product's fields and the `outcome`.
+
+    Raises AwsError where there is no such function, FunctionFailed where it refused.
+    """
+    answer = _invoke_command(wiring, wiring.client("lambda"), call)
     if not isinstance(answer, dict):
         raise FunctionFailed(f"Function {COMMAND!r} did not answer with a product, but with: {str(answer)[:200]}")
     return answer
 
 
-def _invoke_command(wiring: Wiring, client: Any, payload: str) -> Any:
+def _invoke_call(payload: str) -> ApiCall:
+    return ApiCall("lambda", "Invoke", {"FunctionName": COMMAND, "Payload": payload})
+
+
+def _invoke_command(wiring: Wiring, client: Any, call: ApiCall) -> Any:
     """Invoke the command function and wait for its answer.
 
     Raises AwsError where there is no such function, and FunctionFailed with the function's own message.
@@ -266,7 +275,7 @@ def _invoke_command(wiring: Wiring, client: Any, payload: str) -> Any:
             code="function_not_run",
         )
     functions.describe(client, COMMAND)
-    answer = ApiCall("lambda", "Invoke", {"FunctionName": COMMAND, "Payload": payload.encode()}).make(client)
+    answer = call.make(client)
     text = answer["Payload"].read().decode()
     try:
         content = json.loads(text) if text else None

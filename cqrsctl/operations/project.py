@@ -65,6 +65,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     described = table.describe(run.wiring.dynamodb, environment.table)
     stream_arn = table.require_stream(described)
     _require_keys(run.projections, described)
+    _tell_of_function(run)
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
         if dry_run
@@ -128,6 +129,16 @@ def _require_keys(projections: Iterable[Projection], described: table.Table) -> 
                 hint="Declare a projection whose key columns are the table's key (key = true).",
                 code="key_differs",
             )
+
+
+def _tell_of_function(run: Run) -> None:
+    from cqrsctl.operations import functions  # noqa: PLC0415 -- much code for one question
+
+    if functions.mapping_state(run.wiring) == "Enabled":
+        run.notice(
+            "ProductHandlerFunction reads this stream too. Changes are applied once all the same, but AWS throttles "
+            "more than two readers of a shard. Pause the function with: cqrsctl function pause"
+        )
 
 
 @contextmanager
