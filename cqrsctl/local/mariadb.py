@@ -42,13 +42,14 @@ _CLIENT_PACKAGES = {
 }
 _TRIES_FOR_A_PORT = 5
 
+_LOG_FILE_SIZE = "--innodb-log-file-size=64M"  # from the start: the first start would have to resize the file
 _SETTINGS = (
     f"--bind-address={LOOPBACK}",
     "--skip-name-resolve",
     "--socket=mariadb.sock",  # in the data folder: a long path would not fit a socket's address
     "--pid-file=mariadb.pid",
     "--innodb-buffer-pool-size=64M",
-    "--innodb-log-file-size=64M",
+    _LOG_FILE_SIZE,
     "--performance-schema=OFF",
     "--character-set-server=utf8mb4",
     "--collation-server=utf8mb4_unicode_520_ci",
@@ -223,6 +224,7 @@ def _make_data(instance: Instance) -> None:
                 "--no-defaults",
                 f"--user={_account()}",
                 f"--datadir={unfinished}",
+                _LOG_FILE_SIZE,
                 "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={_account()}",
                 "--skip-test-db",
