@@ -117,7 +117,7 @@ class ProjectorFunction:
         except TransactionConflict:
             raise  # rolled back already
         except TransientDatabaseError:
-            self._close()
+            self._close(connection)
             raise
         except CqrsctlError:
             # Somebody may have changed or dropped the read model's tables, so look at them before the next batch.
@@ -125,7 +125,7 @@ class ProjectorFunction:
             self._roll_back(connection)
             raise
         except BaseException:
-            self._close()
+            self._close(connection)
             raise
 
     def _roll_back(self, connection: Connection) -> None:
@@ -133,7 +133,7 @@ class ProjectorFunction:
         try:
             connection.rollback()
         except DatabaseError:
-            self._close()
+            self._close(connection)
 
     def _ready(self) -> Connection:
         """The kept connection, or a new one. A refused login is got anew once: it may have been changed."""
@@ -159,8 +159,7 @@ class ProjectorFunction:
             self.connection = connection
         return self.connection
 
-    def _close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
+    def _close(self, connection: Connection) -> None:
+        connection.close()
         self.connection = None
         self._prepared = False
