@@ -268,9 +268,9 @@ def test_what_the_database_itself_refuses_becomes_a_letter_and_its_neighbours_ar
 ) -> None:
     run(wiring, "ALTER TABLE product_v1 ADD CONSTRAINT no_swearing CHECK (Name NOT LIKE 'damn%')")
 
-    done = function.run(*(record(n, n, "damned" if n == 70 else "Lamp") for n in range(2, 102)))
+    records = [record(n, n, "damned" if n == 70 else "Lamp") for n in range(2, 102)]
 
-    assert done == (100, 99, 0, 1)
+    assert function.run(*records) == (100, 99, 0, 1)
     assert len(names(wiring)) == 100
     (letter,) = dead_letters.listing(wiring)
     assert letter.change.keys == {"ProductId": Decimal(70)}
