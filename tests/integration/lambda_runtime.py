@@ -169,7 +169,7 @@ def running(package: bytes, handler: str, variables: dict[str, str], folder: Pat
             archive.extractall(task)
     api = _Api()
     server = _Server(api)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     environment = {
         "AWS_LAMBDA_RUNTIME_API": f"{LOOPBACK}:{server.server_port}",

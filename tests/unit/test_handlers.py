@@ -590,6 +590,19 @@ class TestEntryPoints:
         assert isinstance(made.login, SecretLogin)
         assert made.connection is None
 
+    def test_the_bundle_in_the_zip_verifies_the_database(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name, value in {**VARIABLES, "CQRSCTL_TABLE": "Products"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(settings, "projections", lambda: (default_product(),))
+        with pytest.raises(ConfigurationError, match=r"writer\.example is not this machine"):
+            handlers.projector(golden(), Context())
+        assert json.loads(capsys.readouterr().out)["code"] == "tls"
+        handlers.projector_function.cache_clear()
+        monkeypatch.setattr(settings, "ca_bundle", lambda: tmp_path / "ca-bundle.pem")
+        assert handlers.projector_function().endpoint.ca_bundle == tmp_path / "ca-bundle.pem"
+
     def test_iam_makes_tokens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         more = {"CQRSCTL_TABLE": "Products", "CQRSCTL_DATABASE_IAM_AUTH": "true", "CQRSCTL_DATABASE_USER": "projector"}
         for name, value in {**VARIABLES, **more}.items():

@@ -92,6 +92,7 @@ def test_the_zip_has_what_the_handlers_need_and_nothing_else() -> None:
     assert {name.split("/")[0] for name in files} == {"cqrsctl", "pymysql"}
     assert {Path(name).suffix for name in files} == {".py", ".json"}
     assert not {name.split("/")[1] for name in files if name.startswith("cqrsctl/")} & {"cli", "operations", "local"}
+    assert "cqrsctl/__init__.py" in files
     assert "cqrsctl/wire.py" not in files
     assert "cqrsctl/functions/package.py" not in files
     assert files["cqrsctl/codec.py"] == (ROOT / "codec.py").read_bytes()
@@ -119,6 +120,13 @@ def test_the_same_sources_are_the_same_bytes_wherever_they_stand(tmp_path: Path)
     ]
 
     assert made == [package.build([PRODUCT])] * 2
+
+
+def test_windows_makes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = package.build([PRODUCT])
+    monkeypatch.setattr(sys, "platform", "win32")  # what zipfile asks for its entries' default
+
+    assert package.build([PRODUCT]) == here
 
 
 def test_entries_are_in_order_readable_by_all_and_without_a_time() -> None:
