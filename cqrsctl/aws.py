@@ -28,7 +28,7 @@ from botocore.exceptions import (
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +68,20 @@ class ApiCall:
 def make_all(client: Any, calls: Sequence[ApiCall]) -> None:
     for call in calls:
         call.make(client)
+
+
+def make_in_order(calls: Iterable[tuple[str, ApiCall]], make: Callable[[ApiCall], object]) -> None:
+    """Make calls, each named by what it is about; where one fails, its error names what was made before."""
+    made: list[str] = []
+    for about, call in calls:
+        try:
+            make(call)
+        except CqrsctlError as error:
+            if made:
+                error.message += f" Done before that: {', '.join(made)}."
+                error.hint = f"{error.hint or ''} The same command again goes on from there.".strip()
+            raise
+        made.append(f"{call.operation} {about}")
 
 
 @contextmanager

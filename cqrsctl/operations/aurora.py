@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora import autoscaling, cluster, readers, waiting
 from cqrsctl.aurora.cost import Capacity
-from cqrsctl.errors import AwsError, CqrsctlError
+from cqrsctl.aws import make_in_order
+from cqrsctl.errors import AwsError
 from cqrsctl.operations.embedded import EmbeddedServers
 
 if TYPE_CHECKING:
@@ -178,13 +179,7 @@ class Aurora:
 
     def make(self, calls: Sequence[ApiCall]) -> None:
         """Make calls in order; where one fails, the error names what was made before."""
-        made: list[str] = []
-        for call in calls:
-            try:
-                call.make(self.scaling if call.service == autoscaling.SERVICE else self.rds)
-            except CqrsctlError as error:
-                if made:
-                    error.message += f" Done before that: {', '.join(made)}."
-                    error.hint = f"{error.hint or ''} The same command again goes on from there.".strip()
-                raise
-            made.append(f"{call.operation} {call.parameters.get('DBInstanceIdentifier', self.name)}")
+        make_in_order(
+            ((call.parameters.get("DBInstanceIdentifier", self.name), call) for call in calls),
+            lambda call: call.make(self.scaling if call.service == autoscaling.SERVICE else self.rds),
+        )

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cqrsctl.errors import TransientDatabaseError
+from cqrsctl.errors import CqrsctlError, TransientDatabaseError
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import connect
 
@@ -50,8 +50,16 @@ class Servers:
         return self._known
 
     def anew(self) -> Topology:
-        """The servers, looked up: after a failure what is remembered may be wrong."""
-        self._known = self._look_up()
+        """The servers, looked up: after a failure what is remembered may be wrong.
+
+        Where they cannot be looked up now, it is still the best there is.
+        """
+        try:
+            self._known = self._look_up()
+        except CqrsctlError as error:
+            if self._known is None:
+                raise
+            _log.info("the servers cannot be looked up: %s", error.message)
         self._known_until = self._monotonic() + REMEMBERED_SECONDS
         return self._known
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from cqrsctl.errors import DatabaseError, TransientDatabaseError
+from cqrsctl.errors import CqrsctlError, DatabaseError, TransientDatabaseError
 from cqrsctl.local.ports import free_port
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import heartbeat
@@ -199,6 +199,29 @@ def test_servers_are_remembered_for_seconds_and_looked_up_anew_when_asked() -> N
     now[0] = REMEMBERED_SECONDS
     assert servers.now() is looked[2]
     assert len(looked) == 3
+
+
+def test_servers_that_cannot_be_looked_up_any_more_are_those_that_are_known() -> None:
+    there = Topology(cast("Endpoint", object()))
+    answers: list[Topology | CqrsctlError] = [there, CqrsctlError("the endpoint is down")]
+
+    def look_up() -> Topology:
+        answer = answers.pop(0)
+        if isinstance(answer, CqrsctlError):
+            raise answer
+        return answer
+
+    servers = Servers(look_up)
+
+    assert servers.anew() is there
+    assert servers.anew() is there
+    assert answers == []
+    with pytest.raises(CqrsctlError, match="down"):
+        Servers(lambda: raised(CqrsctlError("it is down"))).now()
+
+
+def raised(error: CqrsctlError) -> Topology:
+    raise error
 
 
 def test_an_endpoints_login_never_shows(writer: Endpoint) -> None:
