@@ -268,7 +268,7 @@ def logs(
     lines = functions.logs(Which(which.value), datetime.now(UTC) - parse_duration(since), follow=follow)
     if output is Output.TABLE:
         for line in lines:
-            render.line(f"{line.at:%H:%M:%S}  {line.message}")
+            render.line(f"{line.at:%H:%M:%S}  " + line.message.replace("\t", "  "))
     else:
         render.rows(output, _LINE_COLUMNS, map(_line, lines))
 

@@ -81,8 +81,7 @@ class FunctionSpec:
         """What makes the function as asked for. Raises AwsError where one of its name is not ours."""
         if found is None:
             return Part(self.title, "created", (self.create_call(), *self._concurrency_calls(None)))
-        found.require_ours()
-        self._require_same_table(found)
+        found.require_ours(self.environment[TABLE_VARIABLE])
         there = found.configuration()
         wanted = {name: value for name, value in self.configuration(found).items() if value != there[name]}
         changes = {_WORDS[name]: _difference(name, there[name], value) for name, value in wanted.items()}
@@ -94,19 +93,10 @@ class FunctionSpec:
             parameters = {"FunctionName": self.name, "ZipFile": self.code, "Architectures": [ARCHITECTURE]}
             calls.append(ApiCall("lambda", "UpdateFunctionCode", parameters))
         if concurrency := self._concurrency_calls(found):
-            changes["reserved concurrency"] = f"{found.reserved_concurrency} → {self.reserved_concurrency}"
+            before = "none" if found.reserved_concurrency is None else found.reserved_concurrency
+            changes["reserved concurrency"] = f"{before} → {self.reserved_concurrency}"
             calls += concurrency
         return updated(self.title, changes, tuple(calls))
-
-    def _require_same_table(self, found: Function) -> None:
-        """The functions' names are one pipeline's; another one's deployment would take them away from it."""
-        there, wanted = found.environment.get(TABLE_VARIABLE), self.environment[TABLE_VARIABLE]
-        if there not in {None, wanted}:
-            raise AwsError(
-                f"Function {self.name!r} works on table {there!r}, not {wanted!r}. Nothing was changed.",
-                hint="An account has one pipeline a region: choose its environment, or see cqrsctl function delete.",
-                code="function_taken",
-            )
 
     def _concurrency_calls(self, found: Function | None) -> list[ApiCall]:
         wanted = self.reserved_concurrency
@@ -184,8 +174,19 @@ class Function:
             "VpcConfig": {"SubnetIds": [*self.subnets], "SecurityGroupIds": [*self.security_groups]},
         }
 
-    def require_ours(self) -> None:
+    def require_ours(self, table: str) -> None:
+        """Raises AwsError where it was not made by cqrsctl, or for another table.
+
+        The functions' names are one pipeline's; what is done for another one would take them away from it.
+        """
         require_ours(f"Function {self.name!r}", self.tags)
+        there = self.environment.get(TABLE_VARIABLE)
+        if there not in {None, table}:
+            raise AwsError(
+                f"Function {self.name!r} works on table {there!r}, not {table!r}. Nothing was changed.",
+                hint="An account has one pipeline a region: choose that one's environment, or delete it there first.",
+                code="function_taken",
+            )
 
 
 ACTIVE = "Active"

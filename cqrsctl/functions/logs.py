@@ -80,9 +80,9 @@ def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: 
     seen: dict[str, int] = {}
     start = int(since.timestamp() * 1_000)
     while True:
-        events = [event for event in _events(client, log_group(function), start) if event["eventId"] not in seen]
+        events = [event for event in _events(client, log_group(function), start) if _identity(event) not in seen]
         for event in sorted(events, key=lambda event: event["timestamp"]):
-            seen[event["eventId"]] = event["timestamp"]
+            seen[_identity(event)] = event["timestamp"]
             at = datetime.fromtimestamp(event["timestamp"] / 1_000, UTC)
             yield Line(at, event.get("logStreamName", ""), event["message"].rstrip("\n"))
         if not follow:
@@ -90,6 +90,11 @@ def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: 
         start = max(start, max(seen.values(), default=start) - _OVERLAP_MILLISECONDS)
         seen = {event_id: timestamp for event_id, timestamp in seen.items() if timestamp >= start}
         clock.sleep(_POLL_SECONDS)
+
+
+def _identity(event: dict[str, Any]) -> str:
+    """What tells a line from others; some emulators give no id."""
+    return event.get("eventId") or f"{event.get('logStreamName')} {event['timestamp']} {event['message']}"
 
 
 def _events(client: Any, group: str, start: int) -> Iterator[dict[str, Any]]:

@@ -127,7 +127,7 @@ class Functions:
 
     def mappings(self) -> list[Mapping]:
         """The projector's mappings. Raises AwsError where there is none, or no function."""
-        functions.describe(self.client("lambda"), PROJECTOR).require_ours()
+        functions.describe(self.client("lambda"), PROJECTOR).require_ours(self.wiring.environment.table)
         found = mappings.of_function(self.client("lambda"), PROJECTOR)
         mappings.require(PROJECTOR, found)
         return found
@@ -171,7 +171,7 @@ class Functions:
             there = functions.find(lambda_client, name)
             if there is None:
                 continue
-            there.require_ours()
+            there.require_ours(self.wiring.environment.table)
             calls = [mappings.delete_call(each) for each in mappings.of_function(lambda_client, name)]
             found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)]))
         there_roles = [roles.find(self.client("iam"), role_name(name)) for name in (PROJECTOR, COMMAND)]
