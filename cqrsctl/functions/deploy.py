@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.aws import make_in_order
+from cqrsctl.errors import UsageError
 from cqrsctl.functions import function as functions
 from cqrsctl.functions import logs, queue, roles, waiting
 from cqrsctl.functions import mapping as mappings
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     Clients = Callable[[str], Any]
 
-_COMMAND_SECONDS = 15
-_PROJECTOR_SECONDS = 60
+COMMAND_SECONDS = 15
+PROJECTOR_SECONDS = 60
 _NEED_IDLE = {"UpdateFunctionCode", "UpdateFunctionConfiguration", "CreateEventSourceMapping"}
 
 
@@ -79,7 +80,7 @@ def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, opti
         role=place.role(COMMAND),
         code=code,
         environment={TABLE_VARIABLE: table},
-        default_timeout_seconds=_COMMAND_SECONDS,
+        default_timeout_seconds=COMMAND_SECONDS,
         description="Puts products into the write model.",
         memory_mb=options.memory_mb,
         timeout_seconds=options.timeout_seconds,
@@ -107,7 +108,7 @@ def plan_projector(clients: Clients, source: Source, access: Access, code: bytes
         role=place.role(PROJECTOR),
         code=code,
         environment={TABLE_VARIABLE: source.table, **access.variables},
-        default_timeout_seconds=_PROJECTOR_SECONDS,
+        default_timeout_seconds=PROJECTOR_SECONDS,
         description="Projects the changes of products into the read model.",
         memory_mb=options.memory_mb,
         timeout_seconds=options.timeout_seconds,
@@ -139,20 +140,10 @@ class Maker:
 
     def make(self, parts: Sequence[Part]) -> None:
         """Make all parts; where a call fails, the error names what was made before."""
-        made: list[str] = []
-        for part in parts:
-            for call in part.calls:
-                self.progress(f"{part.name}: {call.operation}")
-                try:
-                    self._make(call)
-                except CqrsctlError as error:
-                    if made:
-                        error.message += f" Done before that: {', '.join(made)}."
-                        error.hint = f"{error.hint or ''} The same command again goes on from there.".strip()
-                    raise
-                made.append(f"{call.operation} ({part.name})")
+        make_in_order(((f"({part.name})", call) for part in parts for call in part.calls), self._make)
 
     def _make(self, call: ApiCall) -> None:
+        self.progress(call.operation)
         client = self.clients(call.service)
         if call.service != "lambda":
             call.make(client)

@@ -19,9 +19,9 @@ MOST_BATCH = 10_000
 MOST_PARALLEL = 10
 BATCH_SIZE = 1_000
 _PARALLELIZATION = 1
-_WINDOW_SECONDS = 1
-_MOST_AGE_SECONDS = 6 * 3600
-_MOST_RETRIES = 1_000
+WINDOW_SECONDS = 1
+MOST_AGE_SECONDS = 6 * 3600
+MOST_RETRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class MappingSpec:
         there = found.settings if found else {}
         return {
             "BatchSize": self.batch_size or there.get("BatchSize") or BATCH_SIZE,
-            "MaximumBatchingWindowInSeconds": _WINDOW_SECONDS,
+            "MaximumBatchingWindowInSeconds": WINDOW_SECONDS,
             "ParallelizationFactor": self.parallelization or there.get("ParallelizationFactor") or _PARALLELIZATION,
             "BisectBatchOnFunctionError": True,
-            "MaximumRecordAgeInSeconds": _MOST_AGE_SECONDS,
-            "MaximumRetryAttempts": _MOST_RETRIES,
+            "MaximumRecordAgeInSeconds": MOST_AGE_SECONDS,
+            "MaximumRetryAttempts": MOST_RETRIES,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "DestinationConfig": {"OnFailure": {"Destination": self.destination}},
         }

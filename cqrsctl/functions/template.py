@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cqrsctl.functions import template_alarms, template_functions, template_stores
+from cqrsctl.functions.function import MEMORY_MB
 from cqrsctl.functions.intrinsics import attribute, given, ref
+from cqrsctl.functions.mapping import MOST_RETRIES
 
 _LOG_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
 _SWITCH = ["true", "false"]
@@ -130,11 +132,11 @@ def _functions() -> dict[str, Any]:
         "ProjectorFunctionName": _text(
             "The projector's function.", Default="ProductHandlerFunction", AllowedPattern=_FUNCTION_NAME
         ),
-        "ProjectorMemory": _number("MB; CPU grows with it.", 512, 128, 10_240),
+        "ProjectorMemory": _number("MB; CPU grows with it.", MEMORY_MB, 128, 10_240),
         "Parallelization": _number("Batches of a shard at a time; order is kept for each product.", 1, 1, 10),
         "RetryAttempts": _number(
             "How often a failed batch comes again before its place in the stream goes to the failure queue.",
-            1000,
+            MOST_RETRIES,
             0,
             10_000,
         ),

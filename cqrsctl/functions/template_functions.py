@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cqrsctl.functions.deploy import COMMAND_SECONDS, PROJECTOR_SECONDS
+from cqrsctl.functions.function import MEMORY_MB, RUNTIME
 from cqrsctl.functions.intrinsics import arn, attribute, ref, sub
+from cqrsctl.functions.mapping import BATCH_SIZE, MOST_AGE_SECONDS, WINDOW_SECONDS
 
-_RUNTIME = "python3.13"
-_COMMAND_SECONDS = 10
-_COMMAND_MEGABYTES = 256
-_PROJECTOR_SECONDS = 60
-_BATCH_SIZE = 1_000
-_WINDOW_SECONDS = 1
-_RECORD_AGE_SECONDS = 21_600
 _QUEUE_SECONDS = 14 * 86_400
 _INTERFACE_ACTIONS = [
     "ec2:CreateNetworkInterface",
@@ -41,8 +37,8 @@ def _command() -> dict[str, Any]:
             handler="command",
             role="CommandRole",
             logs="CommandLogs",
-            seconds=_COMMAND_SECONDS,
-            megabytes=_COMMAND_MEGABYTES,
+            seconds=COMMAND_SECONDS,
+            megabytes=MEMORY_MB,
             variables={},
         ),
     }
@@ -55,7 +51,7 @@ def _projector() -> dict[str, Any]:
         handler="projector",
         role="ProjectorRole",
         logs="ProjectorLogs",
-        seconds=_PROJECTOR_SECONDS,
+        seconds=PROJECTOR_SECONDS,
         megabytes=ref("ProjectorMemory"),
         variables={
             "CQRSCTL_DATABASE_HOST": attribute("Cluster", "Endpoint.Address"),
@@ -178,7 +174,7 @@ def _function(
         "Properties": {
             "FunctionName": ref(name),
             "Description": description,
-            "Runtime": _RUNTIME,
+            "Runtime": RUNTIME,
             "Architectures": ["arm64"],
             "Handler": f"cqrsctl.functions.handlers.{handler}",
             "Code": {"S3Bucket": ref("CodeBucket"), "S3Key": ref("CodeKey")},
@@ -206,12 +202,12 @@ def _mapping() -> dict[str, Any]:
                 "EventSourceArn": attribute("Table", "StreamArn"),
                 "FunctionName": ref("ProjectorFunction"),
                 "StartingPosition": "TRIM_HORIZON",
-                "BatchSize": _BATCH_SIZE,
-                "MaximumBatchingWindowInSeconds": _WINDOW_SECONDS,
+                "BatchSize": BATCH_SIZE,
+                "MaximumBatchingWindowInSeconds": WINDOW_SECONDS,
                 "ParallelizationFactor": ref("Parallelization"),
                 "BisectBatchOnFunctionError": True,
                 "MaximumRetryAttempts": ref("RetryAttempts"),
-                "MaximumRecordAgeInSeconds": _RECORD_AGE_SECONDS,
+                "MaximumRecordAgeInSeconds": MOST_AGE_SECONDS,
                 "FunctionResponseTypes": ["ReportBatchItemFailures"],
                 "DestinationConfig": {"OnFailure": {"Destination": attribute("FailureQueue", "Arn")}},
             },

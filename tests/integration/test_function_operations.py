@@ -14,7 +14,7 @@ from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
 from cqrsctl.operations import function_status
-from cqrsctl.operations.functions import FunctionFailed, Which, mapping_state, put_via_function
+from cqrsctl.operations.functions import FunctionFailed, Which, mapping_state, put_call, put_via_function
 from cqrsctl.write_model.product import product
 from cqrsctl.write_model.products import Existence
 from tests.functions_world import (
@@ -66,7 +66,7 @@ def test_a_command_is_sent_as_it_is_and_its_answer_comes_back(deployed: Operated
     api.instead["invoke"] = invoked({"ProductId": 42, "outcome": "created"})
 
     assert deployed.invoke('{"ProductId": 42}') == {"ProductId": 42, "outcome": "created"}
-    assert api.made("invoke") == [{"FunctionName": COMMAND, "Payload": b'{"ProductId": 42}'}]
+    assert api.made("invoke") == [{"FunctionName": COMMAND, "Payload": '{"ProductId": 42}'}]
 
 
 def test_a_functions_error_is_ours_with_its_message(deployed: Operated) -> None:
@@ -92,15 +92,15 @@ def test_a_product_is_put_through_the_function_with_its_condition(
     monkeypatch.setattr(deployed.wiring, "client", lambda service: deployed.clients[service], raising=False)
     lamp = product({"ProductId": 42, "Name": "Lamp", "Price": "19.90"})
 
-    assert put_via_function(deployed.wiring, lamp)["outcome"] == "created"
-    put_via_function(deployed.wiring, lamp, Existence.ABSENT)
+    assert put_via_function(deployed.wiring, put_call(lamp))["outcome"] == "created"
+    put_via_function(deployed.wiring, put_call(lamp, Existence.ABSENT))
 
     sent = [json.loads(parameters["Payload"]) for parameters in api.made("invoke")]
     plain = {"ProductId": 42, "Name": "Lamp", "Price": "19.90", "OutOfStock": False}
     assert sent == [plain, {**plain, "existence": "absent"}]
     api.instead["invoke"] = invoked("null")
     with pytest.raises(FunctionFailed, match="did not answer with a product"):
-        put_via_function(deployed.wiring, lamp)
+        put_via_function(deployed.wiring, put_call(lamp))
 
 
 def test_without_functions_every_command_says_so(functions: Operated) -> None:
