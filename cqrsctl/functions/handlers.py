@@ -19,6 +19,7 @@ from cqrsctl.functions.command import CommandFunction
 from cqrsctl.functions.logins import SecretLogin, TokenLogin
 from cqrsctl.functions.projector import ProjectorFunction
 from cqrsctl.functions.telemetry import Telemetry
+from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import Endpoint
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def command(event: Any, context: Context) -> dict[str, Any]:
 
 def projector(event: Any, context: Context) -> dict[str, Any]:
     """ProductHandlerFunction."""
-    holder = f"Lambda function {context.function_name}, request {context.aws_request_id}"
+    holder = f"{heartbeat.FUNCTION} {context.function_name}, request {context.aws_request_id}"
     return Telemetry().invoke(lambda: projector_function()(event, holder), context)
 
 

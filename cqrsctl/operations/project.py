@@ -65,11 +65,17 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     described = table.describe(run.wiring.dynamodb, environment.table)
     stream_arn = table.require_stream(described)
     _require_keys(run.projections, described)
-    _tell_of_function(run)
+    function = _state_of_function(run)
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
         if dry_run
-        else MySqlSink(lambda: run.wiring.servers.anew().writer, run.projections, stream_arn, run.clock.monotonic)
+        else MySqlSink(
+            lambda: run.wiring.servers.anew().writer,
+            run.projections,
+            stream_arn,
+            run.clock.monotonic,
+            beside_function=function is not None,
+        )
     )
     first = False
 
@@ -131,14 +137,17 @@ def _require_keys(projections: Iterable[Projection], described: table.Table) -> 
             )
 
 
-def _tell_of_function(run: Run) -> None:
+def _state_of_function(run: Run) -> str | None:
+    """The state of the mapping of the projector function; that it reads now is told. None where there is none."""
     from cqrsctl.operations import functions  # noqa: PLC0415 -- much code for one question
 
-    if functions.mapping_state(run.wiring) == "Enabled":
+    state = functions.mapping_state(run.wiring)
+    if state == "Enabled":
         run.notice(
             "ProductHandlerFunction reads this stream too. Changes are applied once all the same, but AWS throttles "
             "more than two readers of a shard. Pause the function with: cqrsctl function pause"
         )
+    return state
 
 
 @contextmanager

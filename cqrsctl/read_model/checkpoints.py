@@ -100,6 +100,11 @@ def forget_finished(connection: Connection, stream_arn: str) -> None:
     connection.commit()
 
 
+def forget(connection: Connection, stream_arn: str) -> None:
+    """Remove a stream's checkpoints but for its gaps, within the running transaction."""
+    connection.execute("DELETE FROM cqrs_checkpoint WHERE stream = %s AND state <> 'gap'", (stream_arn,))
+
+
 def listing(connection: Connection) -> list[dict[str, Any]]:
     """All checkpoints, as `read-model status` shows them."""
     rows = connection.query(

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
 
 
+FUNCTION = "Lambda function"
+"""So begins the holder that the projector function writes."""
+
+
 def write(connection: Connection, holder: str) -> None:
     """Put the heartbeat into the running transaction."""
     connection.execute(
@@ -18,6 +22,12 @@ def write(connection: Connection, holder: str) -> None:
         " ON DUPLICATE KEY UPDATE beat_at = VALUES(beat_at), holder = VALUES(holder)",
         (holder,),
     )
+
+
+def by_function(connection: Connection) -> bool:
+    """Whether the projector function was the last to project."""
+    rows = connection.query("SELECT holder FROM cqrs_heartbeat WHERE id = 1")
+    return bool(rows) and rows[0]["holder"].startswith(FUNCTION)
 
 
 def age_seconds(connection: Connection) -> float | None:

@@ -40,8 +40,16 @@ class MySqlSink:
         projections: Sequence[Projection],
         stream_arn: str,
         monotonic: Callable[[], float],
+        *,
+        beside_function: bool = False,
     ) -> None:
-        """`find_writer` is asked at each opening: after a failover the writer is another server."""
+        """`find_writer` is asked at each opening: after a failover the writer is another server.
+
+        `beside_function`: a Lambda function projects this stream as well, and AWS keeps its position. Where it was the
+        last to project, the checkpoints are older than the read model: then reading begins anew, at the horizon, and
+        what the function applied is stale.
+        """
+        self._beside_function = beside_function
         self._find_writer = find_writer
         self._database = ""
         self._projections = projections
@@ -62,6 +70,9 @@ class MySqlSink:
         self._open = connect(writer)
         self._open.require_writable()
         take_lock(self._open, self._database, self._projections)
+        if self._beside_function and heartbeat.by_function(self._open):
+            checkpoints.forget(self._open, self._stream_arn)
+        self._beside_function = False
         self._write_beat()
         checkpoints.forget_finished(self._open, self._stream_arn)
         return checkpoints.read(self._open, self._projections, self._stream_arn)

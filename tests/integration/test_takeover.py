@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.functions.projector import ProjectorFunction
 from cqrsctl.operations import functions, project
 from cqrsctl.projection.definition import default_product
+from cqrsctl.read_model import checkpoints, heartbeat
+from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.sink import MySqlSink, prepare
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
@@ -80,6 +84,29 @@ def test_a_pause_with_a_projector_by_hand_loses_and_repeats_nothing(cqrsctl: Cqr
     assert (after["Applied"], after["DeadLettered"]) == (1, 0)
     assert cqrsctl.ok("verify", "-o", "json").json() == []
     assert cqrsctl.ok("project", "--once", "-o", "json").json()["rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("holder", "beside", "forgotten"),
+    [("Lambda function X", True, True), ("Lambda function X", False, False), ("somebody@host, process 1", True, False)],
+)
+def test_checkpoints_that_the_function_left_behind_are_no_gap(
+    wiring: Wiring, holder: str, beside: bool, forgotten: bool
+) -> None:
+    arn = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/2026-03-01T12:00:00.000"
+    projections = [default_product()]
+    prepare(wiring.database, projections)
+    with connect(wiring.database) as connection:
+        gap = Position("shard-2", None, SequenceNumber("8"), state=ShardState.GAP)
+        checkpoints.write(connection, projections, arn, [Position("shard-1", None, SequenceNumber("7")), gap])
+        heartbeat.write(connection, holder)
+        connection.commit()
+    sink = MySqlSink(lambda: wiring.database, projections, arn, lambda: 0.0, beside_function=beside)
+
+    found = sink.open()
+    sink.close()
+
+    assert sorted(found) == (["shard-2"] if forgotten else ["shard-1", "shard-2"])
 
 
 @pytest.mark.parametrize(("state", "said"), [("Enabled", True), ("Disabled", False), (None, False)])
