@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
+from cqrsctl.cli.function_status import show
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError, UsageError
@@ -28,14 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.functions.logs import Line
-    from cqrsctl.operations.function_status import FunctionStatus, MappingStatus
 
 app = group("Package, deploy and operate the two Lambda functions.")
 
 _ZIP_NAME = "cqrsctl-functions.zip"
 _PART_COLUMNS = ("part", "change")
-_FUNCTION_COLUMNS = ("name", "state", "last_update", "runtime", "memory_mb", "timeout_seconds", "code", "modified")
-_NUMBER_COLUMNS = ("name", "invocations", "errors", "throttles", "duration_p99_ms", "iterator_age_ms")
 _LINE_COLUMNS = ("at", "stream", "message")
 _MOST_PAYLOAD_BYTES = 6 * 1024 * 1024
 
@@ -161,17 +159,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
         found = function_status.status(functions)
     if functions.runs_nothing:
         of(ctx).note("The embedded endpoint runs no functions, so there are no numbers.")
-    described = [_function(each) for each in found.functions]
-    mapped = [_mapping(each) for each in found.mappings]
-    if output is not Output.TABLE:
-        return render.one(output, {"functions": described, "mappings": mapped})
-    render.rows(output, _FUNCTION_COLUMNS, described)
-    render.line("\nThe last hour")
-    render.rows(output, _NUMBER_COLUMNS, described)
-    for record in mapped:
-        render.line("\nMapping")
-        render.one(output, record)
-    return None
+    show(found, output)
 
 
 @app.command()
@@ -307,9 +295,9 @@ def delete(
 def operating(ctx: typer.Context) -> Iterator[Functions]:
     """The environment's functions, to be operated on; what is waited for shows in a line that changes in place."""
     invocation = of(ctx)
-    with render.live() as show:
+    with render.live() as progress:
         try:
-            yield Functions(invocation.wiring, SystemClock(), invocation.note, show)
+            yield Functions(invocation.wiring, SystemClock(), invocation.note, progress)
         except KeyboardInterrupt:
             invocation.note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl function status")
             raise
@@ -346,45 +334,6 @@ def _payload(text: str) -> str:
     if len(content) > _MOST_PAYLOAD_BYTES:
         raise UsageError(f"--payload: {len(content)} bytes; Lambda takes at most {_MOST_PAYLOAD_BYTES}.")
     return found
-
-
-def _function(found: FunctionStatus) -> dict[str, Any]:
-    function = found.function
-    return {
-        "name": function.name,
-        "state": function.state,
-        "last_update": function.last_update,
-        "reason": function.reason or None,
-        "runtime": function.runtime,
-        "architecture": function.architecture,
-        "memory_mb": function.memory_mb,
-        "timeout_seconds": function.timeout_seconds,
-        "reserved_concurrency": function.reserved_concurrency,
-        "version": function.version,
-        "code_sha256": function.code_sha256,
-        "code": "current" if found.current else "differs",
-        "modified": function.modified,
-        **{name: round(value) if value is not None else None for name, value in found.numbers.items()},
-    }
-
-
-def _mapping(found: MappingStatus) -> dict[str, Any]:
-    mapping = found.mapping
-    settings = mapping.settings
-    return {
-        "state": mapping.state,
-        "reason": mapping.reason or None,
-        "last_result": mapping.last_result or None,
-        "stream": mapping.stream_arn,
-        "batch_size": settings["BatchSize"],
-        "window_seconds": settings["MaximumBatchingWindowInSeconds"],
-        "parallelization": settings["ParallelizationFactor"],
-        "bisect_on_error": settings["BisectBatchOnFunctionError"],
-        "retries": settings["MaximumRetryAttempts"],
-        "record_age_seconds": settings["MaximumRecordAgeInSeconds"],
-        "on_failure": mapping.destination,
-        "on_failure_depth": found.depth,
-    }
 
 
 def _line(line: Line) -> dict[str, Any]:

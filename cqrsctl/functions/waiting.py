@@ -107,14 +107,18 @@ def _passes(error: AwsError) -> bool:
     return code == "ResourceInUseException" or (code in _BUSY and _ANOTHER_UPDATE in error.message)
 
 
+def _throttled(error: AwsError) -> bool:
+    return isinstance(error, TransientAwsError) or error_code(error) == "TooManyRequestsException"
+
+
 def _until(look: Callable[[], Looked], done: Callable[[Looked], bool], clock: Clock, not_reached: str) -> Looked:
     deadline = clock.monotonic() + _PATIENCE.total_seconds()
     poll_seconds = _FIRST_POLL_SECONDS
     while True:
         try:
             found = look()
-        except TransientAwsError:
-            if clock.monotonic() >= deadline:
+        except AwsError as error:
+            if not _throttled(error) or clock.monotonic() >= deadline:
                 raise
         else:
             if done(found):

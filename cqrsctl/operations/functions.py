@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.wiring import Wiring
     from cqrsctl.write_model.product import Product
+
+_log = logging.getLogger(__name__)
 
 
 class Which(StrEnum):
@@ -231,12 +233,13 @@ def mapping_state(wiring: Wiring) -> str | None:
     if runs_nothing(wiring):
         return None
     client = wiring.client("lambda")
-    with suppress(AwsError, ConfigurationError):
-        if functions.find(client, PROJECTOR) is not None:
-            marker = f":table/{wiring.environment.table}/stream/"
-            found = [each.state for each in mappings.of_function(client, PROJECTOR) if marker in each.stream_arn]
-            return found[0] if found else None
-    return None
+    try:
+        mapped = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
+    except (AwsError, ConfigurationError) as error:
+        _log.info("whether a function reads the stream is not known: %s", error.message)
+        return None
+    marker = f":table/{wiring.environment.table}/stream/"
+    return next((each.state for each in mapped if marker in each.stream_arn), None)
 
 
 def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:

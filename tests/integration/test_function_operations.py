@@ -129,6 +129,19 @@ def test_a_function_without_a_mapping_cannot_be_paused(deployed: Operated) -> No
     assert mapping_state(deployed.wiring) is None
 
 
+def test_an_identity_that_may_not_look_is_told_of_no_mapping(
+    deployed: Operated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deployed.wiring, "client", lambda service: deployed.clients[service], raising=False)
+    assert mapping_state(deployed.wiring) == "Enabled"
+    deployed.client("lambda").refuse("list_event_source_mappings")
+
+    with caplog.at_level("INFO", logger="cqrsctl"):
+        assert mapping_state(deployed.wiring) is None
+
+    assert "whether a function reads the stream is not known" in caplog.text
+
+
 def test_status_tells_state_code_numbers_and_the_destinations_depth(
     deployed: Operated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +205,19 @@ def test_status_notes_what_it_may_not_know(deployed: Operated, monkeypatch: pyte
     assert found.mappings[0].depth is None
     assert any("last hour of ProductHandlerFunction is not known" in line for line in deployed.notes)
     assert any("depth of ProductHandlerFunction-failures is not known" in line for line in deployed.notes)
+
+
+@pytest.mark.parametrize("destination", ["arn:aws:s3:::failed", "arn:aws:sqs:eu-west-1:123456789012:gone"])
+def test_the_depth_of_a_bucket_and_of_a_queue_that_is_gone_is_not_known(
+    deployed: Operated, monkeypatch: pytest.MonkeyPatch, destination: str
+) -> None:
+    monkeypatch.setattr(deployed, "package", lambda: ZIP)
+    deployed.deploy(Which.PROJECTOR, Options(on_failure=destination), ZIP, wait=True)
+
+    assert [each.depth for each in function_status.status(deployed).mappings] == [None]
+    assert any("is not there: what fails for good is lost" in line for line in deployed.notes) is (
+        "gone" in destination
+    )
 
 
 def test_a_deletion_leaves_data_alone_and_the_logs_unless_asked(deployed: Operated) -> None:

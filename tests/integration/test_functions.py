@@ -407,9 +407,10 @@ def test_a_wait_has_an_end(deployed: Operated) -> None:
     assert caught.value.code == "too_slow"
 
 
-def test_a_throttled_look_does_not_end_the_wait(deployed: Operated) -> None:
+@pytest.mark.parametrize("code", ["ThrottlingException", "TooManyRequestsException"])
+def test_a_throttled_look_does_not_end_the_wait(deployed: Operated, code: str) -> None:
     api = deployed.client("lambda")
-    api.refuse("list_event_source_mappings", "ThrottlingException", "slower", times=2)
+    api.refuse("list_event_source_mappings", code, "slower", times=2)
 
     real = api.instead.pop("list_event_source_mappings")
 
@@ -520,6 +521,16 @@ def test_subnets_that_are_given_win_over_the_clusters(tmp_path: Path) -> None:
 
     (made,) = functions.client("lambda").made("create_function")
     assert made["VpcConfig"] == {"SubnetIds": ["subnet-9"], "SecurityGroupIds": [group]}
+
+
+def test_a_subnet_group_that_is_gone_asks_for_subnets(tmp_path: Path) -> None:
+    functions, *_ = in_a_vpc(tmp_path, CLUSTER)
+    functions.client("rds").refuse("describe_db_subnet_groups", "DBSubnetGroupNotFoundFault")
+
+    with pytest.raises(AwsError, match="subnet group 'private' of cluster 'products' is not there") as caught:
+        functions.plan(Which.ALL, Options(), ZIP)
+
+    assert caught.value.hint == "Give --subnet and --security-group."
 
 
 def test_the_command_function_is_outside_of_any_vpc(tmp_path: Path) -> None:
