@@ -22,7 +22,7 @@ from cqrsctl.functions.function import MEMORY_RANGE_MB, TIMEOUT_RANGE_SECONDS
 from cqrsctl.functions.mapping import MOST_BATCH, MOST_PARALLEL
 from cqrsctl.functions.parts import shown
 from cqrsctl.operations import function_status
-from cqrsctl.operations.functions import Functions, Which
+from cqrsctl.operations.functions import Functions, Which, invoke_call
 from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def invoke(
     payload: Annotated[
         str, typer.Option(metavar="JSON|@FILE|-", help="The command; - for standard input.", show_default=False)
     ],
+    dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Send a command to the deployed function, and print its answer.
@@ -178,9 +179,11 @@ def invoke(
       cqrsctl function invoke command --payload '{"ProductId": 42, "Name": "Lamp", "Price": "19.90"}'
     """
     text = _payload(payload)
+    if dry_run:
+        return render.planned(output, [invoke_call(text)])
     with operating(ctx) as functions:
         answer = functions.invoke(text)
-    render.one(output, answer if isinstance(answer, dict) else {which.value: answer})
+    return render.one(output, answer if isinstance(answer, dict) else {which.value: answer})
 
 
 @app.command()

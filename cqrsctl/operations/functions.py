@@ -154,11 +154,7 @@ class Functions:
 
         Raises UsageError where the payload is no JSON, AwsError, and FunctionFailed with the function's own message.
         """
-        try:
-            json.loads(payload)
-        except ValueError as error:
-            raise UsageError(f"--payload is not JSON: {error}.") from error
-        return _invoke_command(self.wiring, self.client("lambda"), _invoke_call(payload))
+        return _invoke_command(self.wiring, self.client("lambda"), invoke_call(payload))
 
     def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[Line]:
         """The lines of a function's log, each once; endless with `follow`."""
@@ -247,7 +243,7 @@ def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:
     command = {**product.fields(), "Price": format(product.price, "f")}
     if existence is not Existence.ANY:
         command["existence"] = existence.value
-    return _invoke_call(json.dumps(command))
+    return invoke_call(json.dumps(command))
 
 
 def put_via_function(wiring: Wiring, call: ApiCall) -> dict[str, Any]:
@@ -261,7 +257,14 @@ def put_via_function(wiring: Wiring, call: ApiCall) -> dict[str, Any]:
     return answer
 
 
-def _invoke_call(payload: str) -> ApiCall:
+def invoke_call(payload: str) -> ApiCall:
+    """The call that sends a command. Raises UsageError where it is no JSON."""
+    try:
+        json.loads(payload)
+    except ValueError as error:
+        raise UsageError(
+            f"The payload is not JSON: {error}.", hint="Give JSON, @FILE, or - for standard input."
+        ) from error
     return ApiCall("lambda", "Invoke", {"FunctionName": COMMAND, "Payload": payload})
 
 

@@ -148,6 +148,17 @@ def test_a_function_that_is_not_run_cannot_be_invoked(shared: Cqrsctl) -> None:
     assert json.loads(result.err)["error"]["code"] == "function_not_run"
 
 
+def test_a_command_is_planned_as_it_would_be_sent(shared: Cqrsctl) -> None:
+    (shared.directory / "lamp.json").write_text('{"ProductId": 7}')
+
+    for payload in ("@lamp.json", "-"):
+        planned = shared.ok(
+            "function", "invoke", "command", "--payload", payload, "--dry-run", "-o", "json", stdin='{"ProductId": 7}'
+        )
+        (call,) = planned.json()
+        assert call["parameters"] == {"FunctionName": "ProductCommandFunction", "Payload": '{"ProductId": 7}'}
+
+
 def test_the_log_of_a_function_that_never_ran_is_empty(shared: Cqrsctl) -> None:
     assert shared.ok("function", "logs").out == ""
     assert shared.ok("function", "logs", "command", "--since", "2h", "-o", "json").json() == []
@@ -165,7 +176,7 @@ def test_the_log_of_a_function_that_never_ran_is_empty(shared: Cqrsctl) -> None:
         (("deploy", "--on-failure", "here"), 2, "is not the ARN of an SQS queue"),
         (("deploy", "--subnet", "subnet-1"), 2, "Give both --subnet and --security-group"),
         (("deploy", "command", "--batch-size", "10"), 2, "are the projector's"),
-        (("invoke", "command", "--payload", "{"), 2, "--payload is not JSON"),
+        (("invoke", "command", "--payload", "{"), 2, "The payload is not JSON"),
         (("invoke", "command", "--payload", "@missing.json"), 2, "cannot be read"),
         (("invoke", "projector", "--payload", "{}"), 2, "projector"),
         (("invoke", "command"), 2, "--payload"),
