@@ -175,13 +175,17 @@ class Function:
         }
 
     def require_ours(self, table: str) -> None:
-        """Raises AwsError where it was not made by cqrsctl, or for another table.
+        """Raises AwsError where it was not made by cqrsctl, or for another table."""
+        require_ours(f"Function {self.name!r}", self.tags)
+        self.require_serving(table)
+
+    def require_serving(self, table: str) -> None:
+        """Raises AwsError where it works on another table.
 
         The functions' names are one pipeline's; what is done for another one would take them away from it.
         """
-        require_ours(f"Function {self.name!r}", self.tags)
         there = self.environment.get(TABLE_VARIABLE)
-        if there not in {None, table}:
+        if there != table:
             raise AwsError(
                 f"Function {self.name!r} works on table {there!r}, not {table!r}. Nothing was changed.",
                 hint="An account has one pipeline a region: choose that one's environment, or delete it there first.",

@@ -128,8 +128,11 @@ class Functions:
         return planned
 
     def mappings(self) -> list[Mapping]:
-        """The projector's mappings. Raises AwsError where there is none, or no function."""
-        functions.describe(self.client("lambda"), PROJECTOR).require_ours(self.wiring.environment.table)
+        """The projector's mappings, also of a function that a template made.
+
+        Raises AwsError where there is none, or no function, or where it serves another table.
+        """
+        functions.describe(self.client("lambda"), PROJECTOR).require_serving(self.wiring.environment.table)
         found = mappings.of_function(self.client("lambda"), PROJECTOR)
         mappings.require(PROJECTOR, found)
         return found

@@ -118,6 +118,19 @@ def test_without_functions_every_command_says_so(functions: Operated) -> None:
     assert mapping_state(functions.wiring) is None
 
 
+def test_a_function_that_a_template_made_can_be_paused_though_not_deleted(deployed: Operated) -> None:
+    client = deployed.client("lambda")._client
+    for name in (PROJECTOR, COMMAND):
+        arn = client.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+        client.untag_resource(Resource=arn, TagKeys=["managed-by"])
+
+    assert deployed.switch(enabled=False, wait=True)
+    assert deployed.switch(enabled=True, wait=True)
+
+    with pytest.raises(AwsError, match="not cqrsctl's"):
+        deployed.removals(with_logs=False)
+
+
 def test_a_function_without_a_mapping_cannot_be_paused(deployed: Operated) -> None:
     (mapping,) = deployed.mappings()
     deployed.client("lambda").delete_event_source_mapping(UUID=mapping.uuid)
