@@ -183,12 +183,11 @@ def test_an_instance_that_fails_ends_the_wait(aurora: Aurora, api: Api) -> None:
 
 
 def test_a_wait_has_an_end(aurora: Aurora, api: Api) -> None:
-    def slow(real: Callable[..., Any], **parameters: Any) -> Any:
-        answer = real(**parameters)
-        answer["DBClusters"][0]["Status"] = "creating"
-        return answer
-
-    api.instead["describe_db_clusters"] = slow
+    aurora.create(SPEC, wait=False)
+    described, instances = api.describe_db_clusters(), api.describe_db_instances()
+    described["DBClusters"][0]["Status"] = "creating"
+    api.instead["describe_db_clusters"] = lambda _, **asked: described
+    api.instead["describe_db_instances"] = lambda _, **asked: instances
 
     with pytest.raises(AwsError, match="not available within 45 minutes"):
         aurora.create(SPEC, wait=True)

@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.operations import project
 from cqrsctl.operations.verify import DriftKind, Verification, Verified
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model.connection import connect
+from cqrsctl.stream.reader import Beginning
+from cqrsctl.wiring import SystemClock
+from cqrsctl.write_model.products import Put
+from cqrsctl.write_model.sample import products
+from cqrsctl.write_model.table import TableSpec
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
@@ -18,10 +24,14 @@ PRODUCT = default_product()
 
 
 @pytest.fixture
-def filled(cqrsctl: Cqrsctl) -> None:
-    cqrsctl.ok("table", "create")
-    cqrsctl.ok("product", "import", "-", stdin=cqrsctl.ok("product", "sample", "-n", "250", "-o", "csv").out)
-    cqrsctl.ok("project", "--once")
+def filled(wiring: Wiring) -> None:
+    TableSpec(wiring.environment.table, point_in_time_recovery=False, deletion_protection=False).create_call().make(
+        wiring.dynamodb
+    )
+    for entry in products(250):
+        Put(wiring.environment.table, entry).make(wiring.dynamodb)
+    run = project.Run(wiring, (PRODUCT,), SystemClock(), lambda _: None, lambda _: None)
+    project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
 
 
 def verified(wiring: Wiring, on_wait: str | None = None) -> Verified:
