@@ -81,11 +81,9 @@ class Cluster:
     """A cluster as RDS describes it."""
 
     name: str
-    arn: str
     status: str
     engine: str
     version: str
-    database: str
     writer_host: str
     reader_host: str
     port: int
@@ -114,11 +112,9 @@ class Cluster:
         capacity = described.get("ServerlessV2ScalingConfiguration") or {}
         return cls(
             name=described["DBClusterIdentifier"],
-            arn=described.get("DBClusterArn", ""),
             status=described["Status"],
             engine=described["Engine"],
             version=described.get("EngineVersion", ""),
-            database=described.get("DatabaseName", ""),
             writer_host=described.get("Endpoint", ""),
             reader_host=described.get("ReaderEndpoint", ""),
             port=described.get("Port", 3306),

@@ -145,8 +145,9 @@ class Aurora:
         """The calls that add the first reader, which autoscaling does not make itself, and those that set it."""
         found = self.cluster()
         cluster.require_available(found)
-        calls = wish.calls(autoscaling.describe(self.scaling, self.name))
-        minimum = wish.minimum if wish.minimum is not None else 0
+        now = autoscaling.describe(self.scaling, self.name)
+        calls = wish.calls(now)
+        minimum = now.minimum or 0 if wish.minimum is None else wish.minimum
         first = readers.ReaderSpec().plan(found) if minimum >= 1 and not found.readers else []
         return first, calls
 

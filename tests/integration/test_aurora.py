@@ -300,6 +300,14 @@ def test_autoscaling_is_set_changed_and_removed(created: Aurora) -> None:
     assert created.autoscaling().policies == ()
 
 
+def test_a_minimum_that_stays_makes_the_first_reader_too(created: Aurora) -> None:
+    created.make(created.plan_autoscaling(Wish(Metric.CPU, 60, 1, 5))[1])  # as another tool might, without a reader
+
+    first, calls = created.plan_autoscaling(Wish(Metric.CPU, 70))
+
+    assert [call.operation for call in (*first, *calls)] == ["CreateDBInstance", "PutScalingPolicy"]
+
+
 def test_a_minimum_of_nought_makes_no_reader(created: Aurora) -> None:
     first, calls = created.plan_autoscaling(Wish(Metric.CPU, 60, 0, 5))
 
