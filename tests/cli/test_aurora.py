@@ -63,6 +63,12 @@ def assert_answered_by(cqrsctl: Cqrsctl, servers: set[str], *arguments: str) -> 
     wait_for(all_seen, f"answered by {servers}")
 
 
+def planned(cqrsctl: Cqrsctl, *arguments: str) -> list[str]:
+    """The operations that a command would call."""
+    calls = cqrsctl.ok("aurora", *arguments, "--dry-run", "-o", "json").json()
+    return [call["operation"] for call in calls]
+
+
 def members(cqrsctl: Cqrsctl) -> dict[str, str]:
     status = cqrsctl.ok("aurora", "status", "-o", "json").json()
     return {member["name"]: member["role"] for member in status["members"]}
@@ -75,6 +81,9 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
     fresh.ok("product", "put", "1", "--name", "Lamp", "--price", "19.90")
     fresh.ok("project", "--once")
 
+    assert planned(fresh, "failover", "--to", "r2") == ["FailoverDBCluster"]
+    assert planned(fresh, "remove-reader", "r1") == ["DeleteDBInstance"]
+    assert members(fresh) == {"mariadb": "writer", "r1": "reader", "r2": "reader"}
     assert_answered_by(fresh, {"r1", "r2"}, "list")
     assert answered(fresh, "list", "--from", "writer") == "mariadb"
 
@@ -126,6 +135,7 @@ def test_autoscaling_is_set_shown_changed_and_removed(shared: Cqrsctl) -> None:
     assert "is set" in changed.err
     assert "unchanged" in again.err
 
+    assert planned(shared, "autoscale", "off") == ["DeleteScalingPolicy"] * 2 + ["DeregisterScalableTarget"]
     shared.ok("aurora", "autoscale", "off", "--yes")
     assert shown() == []
     assert "off already" in shared.ok("aurora", "autoscale", "off", "--yes").err
@@ -149,9 +159,7 @@ def test_a_dry_run_prints_its_calls_and_makes_none(
 ) -> None:
     before = status(shared)
 
-    planned = shared.ok("aurora", *arguments, "--dry-run", "-o", "json").json()
-
-    assert [call["operation"] for call in planned] == operations
+    assert planned(shared, *arguments) == operations
     assert status(shared) == before
 
 
