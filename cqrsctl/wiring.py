@@ -66,8 +66,8 @@ class Wiring:
 
         return keep_raw_bodies(self.client("dynamodbstreams"))
 
-    def client(self, service: str, region_name: str | None = None) -> Any:
-        """A boto3 client, of the environment's region unless another is named.
+    def client(self, service: str, region_name: str | None = None, *, attempts: int = _ATTEMPTS) -> Any:
+        """A boto3 client, of the environment's region unless another is named, that makes a call so often at most.
 
         Raises ConfigurationError where profile or region are wrong or missing.
         """
@@ -83,7 +83,7 @@ class Wiring:
                 config=Config(
                     connect_timeout=_CONNECT_SECONDS,
                     read_timeout=_READ_SECONDS,
-                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    retries={"mode": "standard", "total_max_attempts": attempts},
                     max_pool_connections=32,
                     user_agent_extra="cqrsctl",
                 ),

@@ -231,7 +231,7 @@ def mapping_state(wiring: Wiring) -> str | None:
     """
     if runs_nothing(wiring):
         return None
-    client = wiring.client("lambda")
+    client = wiring.client("lambda", attempts=1)  # an endpoint may know no functions
     try:
         mapped = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
     except (AwsError, ConfigurationError) as error:

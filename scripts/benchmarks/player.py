@@ -163,9 +163,14 @@ class _Connection(asyncio.Protocol):
             if len(self._received) < end + 4 + size:
                 return
             operation = self._received[:end].decode().partition("X-Amz-Target: ")[2].split("\r\n")[0].rpartition(".")[2]
-            body = self._player.answer(operation, json.loads(self._received[end + 4 : end + 4 + size]))
+            status, body = "404 Not Found", b"{}"  # other services: there are no functions here
+            if operation:
+                status = "200 OK"
+                body = self._player.answer(operation, json.loads(self._received[end + 4 : end + 4 + size]))
             del self._received[: end + 4 + size]
-            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = (
+                f"HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
             self._transport.write(head.encode() + body)
 
 

@@ -89,7 +89,7 @@ def test_a_product_is_put_through_the_function_with_its_condition(
 ) -> None:
     api = deployed.client("lambda")
     api.instead["invoke"] = invoked({"ProductId": 42, "outcome": "created"})
-    monkeypatch.setattr(deployed.wiring, "client", lambda service: deployed.clients[service], raising=False)
+    monkeypatch.setattr(deployed.wiring, "client", lambda service, **_: deployed.clients[service], raising=False)
     lamp = product({"ProductId": 42, "Name": "Lamp", "Price": "19.90"})
 
     assert put_via_function(deployed.wiring, put_call(lamp))["outcome"] == "created"
@@ -145,7 +145,7 @@ def test_a_function_without_a_mapping_cannot_be_paused(deployed: Operated) -> No
 def test_an_identity_that_may_not_look_is_told_of_no_mapping(
     deployed: Operated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(deployed.wiring, "client", lambda service: deployed.clients[service], raising=False)
+    monkeypatch.setattr(deployed.wiring, "client", lambda service, **_: deployed.clients[service], raising=False)
     assert mapping_state(deployed.wiring) == "Enabled"
     deployed.client("lambda").refuse("list_event_source_mappings")
 
