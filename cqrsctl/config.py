@@ -17,6 +17,7 @@ import msgspec
 import platformdirs
 
 from cqrsctl.errors import ConfigurationError
+from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class _ProjectionTable(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     view: str
     columns: list[dict[str, Any]]
+    where: dict[str, bool | int | str] = msgspec.field(default_factory=dict)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -321,7 +323,7 @@ def _projection(content: dict[str, Any], where: str) -> Projection:
         except ValueError as error:
             raise ConfigurationError(f"{place}: {error}.") from error
     try:
-        return Projection(table.name, table.view, tuple(columns))
+        return Projection(table.name, table.view, tuple(columns), conditions(table.where))
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}.") from error
 

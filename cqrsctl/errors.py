@@ -76,14 +76,22 @@ class TransactionConflict(TransientDatabaseError):
 
 
 class ValueRejected(DatabaseError):
-    """The database refused a row's values. `reason` is what it said, `projection` the one whose row it was."""
+    """The database refused a row's values. `reason` is what it said, `projection` the one whose row it was, and
+    `building` whether the row was one of the table that a rebuild fills."""
 
     code = "value_rejected"
 
-    def __init__(self, message: str, reason: str, *, projection: str = "") -> None:
+    def __init__(self, message: str, reason: str, *, projection: str = "", building: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.projection = projection
+        self.building = building
+
+
+class TablesChanged(DatabaseError):
+    """A rebuild began or ended: changes become rows of other tables now, and have to be mapped anew."""
+
+    code = "tables_changed"
 
 
 class StreamGap(CqrsctlError):
@@ -96,7 +104,7 @@ class StreamGap(CqrsctlError):
     exit_code = 6
 
     def __init__(self, message: str, *, position: Position | None = None) -> None:
-        super().__init__(message, hint="Make the read model anew: `cqrsctl read-model drop`, then `cqrsctl project`.")
+        super().__init__(message, hint="Make the read model anew, while the old one serves on: `cqrsctl rebuild`.")
         self.position = position
 
 
@@ -107,8 +115,15 @@ class Drift(CqrsctlError):
     exit_code = 7
 
 
+class TooSlow(CqrsctlError):
+    """What was waited for did not come in time, or the lag is over the limit."""
+
+    code = "too_slow"
+    exit_code = 8
+
+
 class Busy(CqrsctlError):
-    """Another projector holds the read model."""
+    """Another projector or rebuild holds the read model."""
 
     code = "busy"
     exit_code = 9

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.codec import decode_value, encode_value
 from cqrsctl.errors import ConfigurationError
-from cqrsctl.projection.definition import Column, ColumnType, Projection
+from cqrsctl.projection.declaration import declaration_of, projection_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cqrsctl.projection.definition import Projection
 
 FILE_NAME = "declarations.json"
 
@@ -23,7 +24,7 @@ def to_json(projections: Sequence[Projection]) -> str:
 def from_json(text: str) -> tuple[Projection, ...]:
     """The projections that `to_json` wrote. Raises ConfigurationError where the text is something else."""
     try:
-        return tuple(_projection(content) for content in json.loads(text))
+        return tuple(projection_of(content["name"], json.dumps(content)) for content in json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"{FILE_NAME} in the function's zip is not what `cqrsctl function package` writes: {error!r}.",
@@ -32,24 +33,4 @@ def from_json(text: str) -> tuple[Projection, ...]:
 
 
 def _content(projection: Projection) -> dict[str, Any]:
-    content = {"name": projection.name, **json.loads(projection.declaration())}
-    for described, column in zip(content["columns"], projection.columns, strict=True):
-        # The declaration tells a default as text, which for some types does not tell whether it was a number.
-        described["default"] = encode_value(column.default)
-    return content
-
-
-def _projection(content: dict[str, Any]) -> Projection:
-    columns = tuple(
-        Column(
-            name=column["name"],
-            type=ColumnType.parse(column["type"]),
-            attribute=column["attribute"],
-            key=column["key"],
-            required=column["required"],
-            default=decode_value(column["default"]),
-            index=column["index"],
-        )
-        for column in content["columns"]
-    )
-    return Projection(content["name"], content["view"], columns)
+    return {"name": projection.name, **json.loads(declaration_of(projection))}

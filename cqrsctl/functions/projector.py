@@ -17,7 +17,8 @@ from cqrsctl.functions.telemetry import Done
 from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import apply_once, prepare
+from cqrsctl.read_model.sink import prepare
+from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -99,13 +100,14 @@ class ProjectorFunction:
     def _apply_on_one(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
         """Whatever was committed before an error is met again as stale."""
         connection = self._ready()
+        writer = TableWriter(connection, self.projections)
         counts = Counts()
 
         def commit(batch: Batch) -> Applied:
-            return apply_once(connection, self.projections, batch, lambda: heartbeat.write(connection, holder))
+            return writer.apply(batch, lambda: heartbeat.write(connection, holder))
 
         with self._looked_after(connection):
-            applier = Applier(self.projections, OnError.DEAD_LETTER, commit, counts.count)
+            applier = Applier(writer.tables, OnError.DEAD_LETTER, commit, counts.count)
             applier.apply([Page(changes, Position(_NO_SHARD, None))])
         return counts
 
@@ -147,7 +149,8 @@ class ProjectorFunction:
 
     def _opened(self) -> Connection:
         if not self._prepared:
-            prepare(self.endpoint, self.projections)
+            # A rebuild may have changed the tables before the function that goes with them is deployed.
+            prepare(self.endpoint, self.projections, former_too=True)
             self._prepared = True
         if self.connection is None:
             connection = connect(self.endpoint)

@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.errors import CqrsctlError, TransactionConflict, ValueRejected
+from cqrsctl.errors import CqrsctlError, TablesChanged, TransactionConflict, ValueRejected
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import Misfit
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.rows import row_of
 from cqrsctl.read_model import dead_letters
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import apply_rows, prepare
+from cqrsctl.read_model.sink import prepare
+from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.rows import Row
+    from cqrsctl.projection.tables import Table
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.dead_letters import KeptLetter
     from cqrsctl.wiring import Wiring
@@ -97,6 +100,9 @@ def _retried(connection: Connection, number: int, projections: Mapping[str, Proj
     except TransactionConflict:
         connection.rollback()
         raise
+    except TablesChanged:
+        connection.rollback()
+        return _retried(connection, number, projections)
     return Retried(number, Outcome.APPLIED if applied.rows else Outcome.STALE)
 
 
@@ -104,8 +110,13 @@ def _apply(connection: Connection, letter: KeptLetter, projections: Mapping[str,
     projection = projections.get(letter.projection)
     if projection is None:
         raise Misfit(f"projection {letter.projection} is not declared")
-    row = row_of(projection, letter.change)
-    return apply_rows(connection, [projection], Batch({projection.name: [row]}, (), 1))
+    writer = TableWriter(connection, [projection])
+
+    def rows(tables: Iterable[Table]) -> dict[str, list[Row]]:
+        return {table.projection.name: [row_of(table.projection, letter.change)] for table in tables}
+
+    tables = writer.tables()
+    return writer.apply_rows(Batch(rows(tables.active), (), 1, building=rows(tables.building)))
 
 
 def _chosen(connection: Connection, numbers: Sequence[int] | None) -> list[int]:

@@ -16,9 +16,11 @@ from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary, rerunning
 from cqrsctl.projection.recovery import Applier, OnError
+from cqrsctl.projection.tables import Table, Tables
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
-from cqrsctl.read_model.sink import MySqlSink, apply_once, prepare
+from cqrsctl.read_model.sink import MySqlSink, prepare
+from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.write_model import table
 
@@ -95,7 +97,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
         )
 
     with _rarely_collected(), ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
-        projector = Projector(sink, open_source, run.projections, run.clock, run.progress, run.notice, run.on_error)
+        projector = Projector(sink, open_source, run.clock, run.progress, run.notice, run.on_error)
         summary = projector.run(once=once, stopped=run.clock.stop.is_set)
     if first and summary.caught_up and not dry_run:
         _hint_at_older_items(run)
@@ -112,11 +114,12 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     prepare(run.wiring.database, run.projections)
     with connect(run.wiring.database) as connection:
         again = rerunning(run.clock.sleep, run.clock.stop.is_set)
+        writer = TableWriter(connection, run.projections)
 
         def commit(batch: Batch) -> Applied:
-            return again(apply_once, connection, run.projections, batch)
+            return again(writer.apply, batch)
 
-        applier = Applier(run.projections, run.on_error, commit, summary.count)
+        applier = Applier(writer.tables, run.on_error, commit, summary.count)
         while some := list(islice(records, _REPLAY_CHANGES)):
             applier.apply(_pages(some))
             run.progress(summary)
@@ -177,6 +180,10 @@ class DrySink:
                 return checkpoints.read(connection, self._projections, self._stream_arn)
         except ReadModelMissing:
             return {}
+
+    def tables(self) -> Tables:
+        """The tables as they would be made."""
+        return Tables(tuple(Table(projection, 1) for projection in self._projections))
 
     def apply(self, batch: Batch) -> Applied:
         return Applied(sum(len(rows) for rows in batch.rows.values()), 0)

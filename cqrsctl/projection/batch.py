@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, ShardState
@@ -10,7 +10,7 @@ from cqrsctl.projection.definition import Misfit
 from cqrsctl.projection.rows import Row, newest_per_key, row_of, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cqrsctl.change import ChangeRecord, Position
     from cqrsctl.projection.definition import Projection
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A change that a projection cannot take, and why."""
+    """A change that a projection cannot take, and why. `building`: only the table that a rebuild fills cannot."""
 
     projection: str
     shard_id: str
     change: ChangeRecord
     error: str
+    building: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one transaction applies: each projection's rows in key order, dead letters, the shards' new positions.
 
-    `changes` counts the change records behind the rows and letters.
+    `changes` counts the change records behind the rows and letters, `building` are rows of tables being built.
     """
 
     rows: Mapping[str, Sequence[Row]]
     positions: Sequence[Position]
     changes: int
     letters: Sequence[DeadLetter] = ()
+    building: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +49,34 @@ class Applied:
     stale: int
 
 
-def batch_of(pages: Sequence[Page], projections: Sequence[Projection]) -> Batch:
-    """One batch of pages, at most one a shard: the newest change of each key, and those that do not fit as letters."""
+def batch_of(pages: Sequence[Page], projections: Sequence[Projection], building: Sequence[Projection] = ()) -> Batch:
+    """One batch of pages, at most one a shard: the newest change of each key, and those that do not fit as letters.
+
+    `building`: projections as the tables that rebuilds fill were declared.
+    """
     rows: dict[str, Sequence[Row]] = {}
     letters: list[DeadLetter] = []
     for projection in projections:
-        made: list[Row] = []
-        for page in pages:
-            try:
-                made += rows_of(projection, page.changes)
-            except Misfit:
-                fitting, unfit = _sorted_out(projection, page)
-                made += fitting
-                letters += unfit
-        rows[projection.name] = newest_per_key(made)
-    return Batch(rows, [page.position for page in pages], sum(len(page.changes) for page in pages), letters)
+        rows[projection.name], unfit = _mapped(pages, projection)
+        letters += unfit
+    built: dict[str, Sequence[Row]] = {}
+    for projection in building:
+        if projection in projections:
+            built[projection.name] = rows[projection.name]
+            continue
+        built[projection.name], unfit = _mapped(pages, projection)
+        letters += [replace(letter, building=True) for letter in unfit if not _among(letters, letter)]
+    positions = [page.position for page in pages]
+    return Batch(rows, positions, sum(len(page.changes) for page in pages), letters, built)
+
+
+def with_letter(batch: Batch, letter: DeadLetter) -> Batch:
+    """The batch without its rows of the table that refused one, and with the letter that is instead."""
+    nothing: dict[str, Sequence[Row]] = {letter.projection: ()}
+    letters = batch.letters if _among(batch.letters, letter) else [*batch.letters, letter]
+    if letter.building:
+        return replace(batch, building={**batch.building, **nothing}, letters=letters)
+    return replace(batch, rows={**batch.rows, **nothing}, letters=letters)
 
 
 def cut(page: Page, count: int) -> tuple[Page, Page]:
@@ -74,6 +89,24 @@ def cut(page: Page, count: int) -> tuple[Page, Page]:
         state=ShardState.OPEN,
     )
     return Page(page.changes[:count], between), Page(page.changes[count:], page.position)
+
+
+def _mapped(pages: Sequence[Page], projection: Projection) -> tuple[list[Row], list[DeadLetter]]:
+    made: list[Row] = []
+    letters: list[DeadLetter] = []
+    for page in pages:
+        try:
+            made += rows_of(projection, page.changes)
+        except Misfit:
+            fitting, unfit = _sorted_out(projection, page)
+            made += fitting
+            letters += unfit
+    return newest_per_key(made), letters
+
+
+def _among(letters: Iterable[DeadLetter], letter: DeadLetter) -> bool:
+    """Whether there is a letter of that change and projection already."""
+    return any(known.projection == letter.projection and known.change is letter.change for known in letters)
 
 
 def _sorted_out(projection: Projection, page: Page) -> tuple[list[Row], list[DeadLetter]]:

@@ -160,6 +160,8 @@ class Projection:
     name: str
     view: str
     columns: tuple[Column, ...]
+    where: tuple[tuple[str, Value], ...] = ()
+    """Attributes (dotted paths) with the values that an item must have to be in the view."""
     keys: tuple[Column, ...] = field(init=False, repr=False, compare=False)
     values: tuple[Column, ...] = field(init=False, repr=False, compare=False)
     key_attributes: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -182,21 +184,18 @@ class Projection:
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name.lower() == name.lower()), None)
 
-    def declaration(self) -> str:
-        """The declaration as canonical JSON, to be kept beside the tables that were made from it."""
-        columns = [
-            {
-                "name": column.name,
-                "type": str(column.type),
-                "attribute": column.attribute,
-                "key": column.key,
-                "required": column.required,
-                "default": None if column.default is None else str(column.default),
-                "index": column.index,
-            }
-            for column in self.columns
-        ]
-        return json.dumps({"view": self.view, "columns": columns}, sort_keys=True)
+    def includes(self, image: Mapping[str, Value]) -> bool:
+        """Whether an item belongs into the view."""
+        return all(_at(image, path) == value for path, value in self.where)
+
+
+def _at(image: Mapping[str, Value], path: str) -> Value:
+    """The value at a dotted path, or None."""
+    first, *rest = path.split(".")
+    value = image.get(first)
+    for part in rest:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _fit_bigint(value: Value, _: tuple[int, ...]) -> SqlValue:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.change import Checkpoints, Page, Position
     from cqrsctl.projection.batch import Batch
-    from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.tables import Tables
 
 _PATIENCE = timedelta(minutes=5)
 _HICCUPS = (TransientDatabaseError, Busy)
@@ -64,10 +64,13 @@ class Sink(Protocol):
     def open(self) -> Checkpoints:
         """Connect, take the projector's lock, read the checkpoints. Raises Busy, StreamGap."""
 
+    def tables(self) -> Tables:
+        """The tables that changes become rows of, as the sink last saw them."""
+
     def apply(self, batch: Batch) -> Applied:
         """Apply a batch in one transaction, all of it or nothing.
 
-        Raises ValueRejected and TransactionConflict, after which the sink is still open.
+        Raises ValueRejected, TransactionConflict and TablesChanged, after which the sink is still open.
         """
 
     def beat(self) -> None:
@@ -106,7 +109,6 @@ class Projector:
 
     sink: Sink
     open_source: Callable[[Checkpoints], Source]
-    projections: Sequence[Projection]
     clock: Clock
     progress: Callable[[Summary], None]
     notice: Callable[[str], None]
@@ -180,7 +182,7 @@ class Projector:
             self._in_doubt = None
             return applied
 
-        return Applier(self.projections, self.on_error, commit, self.summary.count)
+        return Applier(self.sink.tables, self.on_error, commit, self.summary.count)
 
     def _settle(self, checkpoints: Checkpoints) -> None:
         """Count a batch whose commit ended with the connection, if the checkpoints say that it was done."""

@@ -6,18 +6,18 @@ a trigger of one's own). The database names no record, so it is found by halving
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.errors import CqrsctlError, ValueRejected
-from cqrsctl.projection.batch import Applied, Batch, DeadLetter, batch_of, cut
+from cqrsctl.errors import CqrsctlError, TablesChanged, ValueRejected
+from cqrsctl.projection.batch import Applied, Batch, DeadLetter, batch_of, cut, with_letter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cqrsctl.change import Page
-    from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.tables import Tables
 
 
 class OnError(StrEnum):
@@ -36,16 +36,21 @@ class BadRecord(CqrsctlError):
         super().__init__(
             f"{letter.change} does not fit projection {letter.projection}. {letter.error}. The projector stops before "
             "it.",
-            hint="Set such records aside with --on-error dead-letter, or declare a column that holds the value and "
-            "make the read model anew.",
+            hint="Set such records aside with --on-error dead-letter, or declare a column that holds the value, then "
+            "`cqrsctl rebuild`.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """Applies pages in as many transactions as they need. `commit` applies one batch, all of it or nothing."""
+    """Applies pages in as many transactions as they need.
 
-    projections: Sequence[Projection]
+    `tables` tells which tables they become rows of; `commit` applies one batch, all of it or nothing, and raises
+    TablesChanged where the tables are others by then. What only a table that is being built cannot take never stops
+    the projector: the view is served by another one.
+    """
+
+    tables: Callable[[], Tables]
     on_error: OnError
     commit: Callable[[Batch], Applied]
     count: Callable[[Batch, Applied], None]
@@ -56,10 +61,21 @@ class Applier:
         Raises BadRecord where one does not fit and errors stop the projector: then everything before it in its
         shard was applied. Raises what `commit` raises.
         """
-        batch = batch_of(pages, self.projections)
-        if batch.letters and self.on_error is OnError.STOP:
-            self.apply(_before(pages, batch.letters))
-            raise BadRecord(min(batch.letters, key=lambda letter: letter.change.sequence_number))
+        while True:
+            tables = self.tables()
+            batch = batch_of(
+                pages, [table.projection for table in tables.active], [table.projection for table in tables.building]
+            )
+            try:
+                return self._apply(pages, batch)
+            except TablesChanged:
+                continue
+
+    def _apply(self, pages: Sequence[Page], batch: Batch) -> None:
+        stopping = [letter for letter in batch.letters if not letter.building] if self.on_error is OnError.STOP else []
+        if stopping:
+            self.apply(_before(pages, stopping))
+            raise BadRecord(min(stopping, key=lambda letter: letter.change.sequence_number))
         try:
             self._commit(batch)
         except ValueRejected as rejection:
@@ -81,11 +97,13 @@ class Applier:
             self._set_aside(changing[0], batch, rejection)
 
     def _set_aside(self, page: Page, batch: Batch, rejection: ValueRejected) -> None:
-        """Commit a batch of one change without the projection that refused it; another one may refuse it too."""
-        letter = DeadLetter(rejection.projection, page.position.shard_id, page.changes[0], rejection.reason)
-        if self.on_error is OnError.STOP:
+        """Commit a batch of one change without the table that refused it; another one may refuse it too."""
+        letter = DeadLetter(
+            rejection.projection, page.position.shard_id, page.changes[0], rejection.reason, rejection.building
+        )
+        if self.on_error is OnError.STOP and not letter.building:
             raise BadRecord(letter)
-        without = replace(batch, rows={**batch.rows, rejection.projection: ()}, letters=[*batch.letters, letter])
+        without = with_letter(batch, letter)
         try:
             self._commit(without)
         except ValueRejected as another:

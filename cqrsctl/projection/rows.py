@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """A row of the physical table. A tombstone (`deleted`) keeps only its key and version.
+    """A row of the physical table. A tombstone (`deleted`: there is no item, or the view leaves it out) keeps only
+    its key and version.
 
     A named tuple, as ChangeRecord is: they are made by the hundred thousand.
     """
@@ -44,16 +45,16 @@ def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row
                 f"the table's key is {', '.join(sorted(change.keys))}, "
                 f"but projection {projection.name} has the key {', '.join(sorted(projection.key_attributes))}"
             )
-        deleted = change.event is Event.REMOVE
         image = change.new_image
-        if image is None and not deleted:
+        if image is None and change.event is not Event.REMOVE:
             raise Misfit("the record has no new image; the stream's view type must include new images")
+        shown = image if change.event is not Event.REMOVE and projection.includes(image or {}) else None
         rows.append(
             Row(
                 tuple([column.of(change.keys) for column in keys]),
-                nothing if deleted or image is None else tuple([column.of(image) for column in values]),
+                nothing if shown is None else tuple([column.of(shown) for column in values]),
                 change.version,
-                deleted,
+                shown is None,
                 change.created_at,
             )
         )

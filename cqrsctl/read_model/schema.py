@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import DatabaseError
+from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.definition import Kind
+from cqrsctl.projection.tables import Table
+from cqrsctl.read_model import bookkeeping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,58 +24,6 @@ if TYPE_CHECKING:
 
 COLLATION = "utf8mb4_unicode_520_ci"
 """Knows characters beyond the first plane, and both MySQL 8.0 and MariaDB have it."""
-
-_BOOKKEEPING = {
-    # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from.
-    "cqrs_projection": """
-    CREATE TABLE IF NOT EXISTS cqrs_projection (
-        name             VARCHAR(40)  NOT NULL PRIMARY KEY,
-        view_name        VARCHAR(64)  NOT NULL,
-        active_version   INT UNSIGNED NOT NULL,
-        building_version INT UNSIGNED NULL,
-        declaration      MEDIUMTEXT   NOT NULL,
-        created_at       DATETIME(6)  NOT NULL
-    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    """,
-    # How far each projection has read each shard: written in the same transaction as the rows.
-    "cqrs_checkpoint": """
-    CREATE TABLE IF NOT EXISTS cqrs_checkpoint (
-        projection      VARCHAR(40)    NOT NULL,
-        stream          VARCHAR(255)   NOT NULL,
-        shard           VARCHAR(65)    NOT NULL,
-        parent          VARCHAR(65)    NULL,
-        sequence_number VARCHAR(40)    NULL,
-        state           ENUM('open', 'finished', 'gap') NOT NULL,
-        record_time     DATETIME(6)    NULL,
-        read_since      DATETIME(6)    NULL,
-        updated_at      DATETIME(6)    NOT NULL,
-        PRIMARY KEY (projection, stream, shard)
-    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    """,
-    # One row: when the projector last wrote, and who it is. Read on a reader, it tells that reader's staleness.
-    "cqrs_heartbeat": """
-    CREATE TABLE IF NOT EXISTS cqrs_heartbeat (
-        id      TINYINT      NOT NULL PRIMARY KEY,
-        beat_at DATETIME(6)  NOT NULL,
-        holder  VARCHAR(255) NOT NULL
-    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    """,
-    # Changes that did not fit, whole, until someone retries or discards them; written in the same transaction too.
-    "cqrs_dead_letter": """
-    CREATE TABLE IF NOT EXISTS cqrs_dead_letter (
-        id              BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
-        projection      VARCHAR(40)     NOT NULL,
-        stream          VARCHAR(255)    NOT NULL,
-        shard           VARCHAR(65)     NOT NULL,
-        sequence_number VARCHAR(40)     NOT NULL,
-        record          LONGTEXT        NOT NULL,
-        error           TEXT            NOT NULL,
-        first_seen      DATETIME(6)     NOT NULL,
-        attempts        INT UNSIGNED    NOT NULL,
-        UNIQUE KEY (projection, stream, shard, sequence_number)
-    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
-    """,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +43,11 @@ def quoted(identifier: str) -> str:
     return "`" + identifier.replace("`", "``") + "`"
 
 
-def physical_table(projection: str, version: int) -> str:
-    return f"{projection}_v{version}"
-
-
 def statements(projections: Sequence[Projection]) -> list[str]:
     """Everything that `create` would run on an empty database, for --dry-run."""
-    made = [_dedented(text) for text in _BOOKKEEPING.values()]
+    made = bookkeeping.statements()
     for projection in projections:
-        made += [table_ddl(projection, 1), view_ddl(projection, 1)]
+        made += [table_ddl(Table(projection, 1)), view_ddl(Table(projection, 1))]
     return made
 
 
@@ -108,13 +55,15 @@ def create_database(connection: Connection, name: str) -> None:
     connection.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(name)}")
 
 
-def create(connection: Connection, projections: Sequence[Projection]) -> list[str]:
+def create(connection: Connection, projections: Sequence[Projection], *, former_too: bool = False) -> list[str]:
     """Make what is missing; the names of the views that were made.
 
-    Raises DatabaseError (`schema_differs`) where a table was made from another declaration. DDL commits by
+    Raises DatabaseError (`schema_differs`) where a projection is declared as neither the table behind its view was
+    nor one that a rebuild fills; with `former_too` it may be declared as before the last rebuild. DDL commits by
     itself in MySQL; so a projection is registered last, and what a killed run left is made again.
     """
-    known = _declarations(connection)
+    bookkeeping.make(connection)
+    known = _declarations(connection, former_too=former_too)
     made = []
     for projection in projections:
         if projection.name in known:
@@ -122,36 +71,39 @@ def create(connection: Connection, projections: Sequence[Projection]) -> list[st
             _check_whole(connection, projection)
             _check_indexes(connection, projection)
             continue
-        connection.execute(table_ddl(projection, 1))
-        connection.execute(view_ddl(projection, 1))
+        connection.execute(table_ddl(Table(projection, 1)))
+        connection.execute(view_ddl(Table(projection, 1)))
         # Another projector may register it at the same moment; the first one counts.
         connection.execute(
             "INSERT IGNORE INTO cqrs_projection (name, view_name, active_version, declaration, created_at)"
             " VALUES (%s, %s, 1, %s, NOW(6))",
-            (projection.name, projection.view, projection.declaration()),
+            (projection.name, projection.view, declaration_of(projection)),
         )
         connection.commit()
         made.append(projection.view)
     return made
 
 
-def _declarations(connection: Connection) -> dict[str, str]:
-    """What each projection's tables were made from. The bookkeeping tables are made where they are missing."""
-    found = connection.query(
-        "SELECT table_name AS name FROM information_schema.tables"
-        f" WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(_BOOKKEEPING))})",
-        tuple(_BOOKKEEPING),
+def _declarations(connection: Connection, *, former_too: bool) -> dict[str, list[str]]:
+    """What each projection's tables were made from, that of the one behind the view first."""
+    rows = connection.query(
+        """
+        SELECT projection.name, projection.declaration, former_declaration,
+               CASE WHEN rebuild.version = building_version THEN rebuild.declaration END AS building_declaration
+        FROM cqrs_projection AS projection
+        LEFT JOIN cqrs_rebuild AS rebuild ON rebuild.projection = projection.name
+        """
     )
-    there = {row["name"] for row in found}
-    for name, text in _BOOKKEEPING.items():
-        if name not in there:
-            connection.execute(text)
-    rows = connection.query("SELECT name, declaration FROM cqrs_projection")
-    return {row["name"]: row["declaration"] for row in rows}
+    columns = ["declaration", "building_declaration", *(["former_declaration"] if former_too else [])]
+    return {row["name"]: [row[column] for column in columns if row[column] is not None] for row in rows}
 
 
-def table_ddl(projection: Projection, version: int) -> str:
-    """The statement that makes a physical table. Only keys are NOT NULL: a tombstone keeps nothing else."""
+def table_ddl(table: Table, *, indexed: bool = True) -> str:
+    """The statement that makes a physical table. Only keys are NOT NULL: a tombstone keeps nothing else.
+
+    A table that is to be filled is made without its indexes (`indexes_ddl` adds them): that is quicker.
+    """
+    projection = table.projection
     lines = [
         f"{quoted(column.name)} {sql_type(column)}{' NOT NULL' if column.key else ''}" for column in projection.columns
     ]
@@ -162,22 +114,35 @@ def table_ddl(projection: Projection, version: int) -> str:
         "_applied_at DATETIME(6) NOT NULL",
         f"PRIMARY KEY ({', '.join(quoted(column.name) for column in projection.keys)})",
     ]
-    lines += [f"KEY ({quoted(column.name)})" for column in projection.columns if column.index]
+    if indexed:
+        lines += [f"KEY ({quoted(column.name)})" for column in projection.columns if column.index]
     body = ",\n    ".join(lines)
-    table = quoted(physical_table(projection.name, version))
     return (
-        f"CREATE TABLE IF NOT EXISTS {table} (\n    {body}\n)"
+        f"CREATE TABLE IF NOT EXISTS {quoted(table.name)} (\n    {body}\n)"
         f" ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET utf8mb4 COLLATE {COLLATION}"
     )
 
 
-def view_ddl(projection: Projection, version: int) -> str:
+def indexes_ddl(connection: Connection, table: Table) -> str | None:
+    """The statement that adds the declared indexes that a physical table lacks; None where it has them all."""
+    found = connection.query(
+        "SELECT column_name AS name FROM information_schema.statistics"
+        " WHERE table_schema = DATABASE() AND table_name = %s AND seq_in_index = 1",
+        (table.name,),
+    )
+    there = {row["name"] for row in found}
+    lacking = [column for column in table.projection.columns if column.index and column.name not in there]
+    if not lacking:
+        return None
+    return f"ALTER TABLE {quoted(table.name)} " + ", ".join(f"ADD KEY ({quoted(column.name)})" for column in lacking)
+
+
+def view_ddl(table: Table) -> str:
     """The statement that puts the view over a physical table: live rows and business columns only."""
-    columns = ", ".join(quoted(column.name) for column in projection.columns)
-    table = quoted(physical_table(projection.name, version))
+    columns = ", ".join(quoted(column.name) for column in table.projection.columns)
     return (
-        f"CREATE OR REPLACE SQL SECURITY INVOKER VIEW {quoted(projection.view)} AS\n"
-        f"SELECT {columns}\nFROM {table}\nWHERE _deleted = FALSE"
+        f"CREATE OR REPLACE SQL SECURITY INVOKER VIEW {quoted(table.projection.view)} AS\n"
+        f"SELECT {columns}\nFROM {quoted(table.name)}\nWHERE _deleted = FALSE"
     )
 
 
@@ -207,24 +172,19 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
     """
     dropped = []
     for projection in projections:
-        for table in _physical_tables(connection, projection.name):
+        for table in physical_tables(connection, projection.name):
             connection.execute(f"DROP TABLE {quoted(table)}")
             dropped.append(table)
         connection.execute(f"DROP VIEW IF EXISTS {quoted(projection.view)}")
-        connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection.name,))
-        connection.execute("DELETE FROM cqrs_projection WHERE name = %s", (projection.name,))
-        connection.commit()
+        bookkeeping.forget(connection, projection.name)
     if not connection.query("SELECT name FROM cqrs_projection"):
-        letters = connection.query("SELECT id FROM cqrs_dead_letter LIMIT 1")
-        for table in _BOOKKEEPING:
-            if table != "cqrs_dead_letter" or not letters:
-                connection.execute(f"DROP TABLE IF EXISTS {table}")
+        bookkeeping.drop(connection)
     return dropped
 
 
 def _status(connection: Connection, projection: Projection, version: int, declaration: str) -> ProjectionStatus:
-    table = physical_table(projection.name, version)
-    if table not in _physical_tables(connection, projection.name):
+    table = Table(projection, version).name
+    if table not in physical_tables(connection, projection.name):
         return ProjectionStatus(projection.name, projection.view, table, 0, 0, (f"table {table} is gone",))
     counted = {
         row["_deleted"]: row["n"]
@@ -240,7 +200,8 @@ def _status(connection: Connection, projection: Projection, version: int, declar
     )
 
 
-def _physical_tables(connection: Connection, projection: str) -> list[str]:
+def physical_tables(connection: Connection, projection: str) -> list[str]:
+    """The names of a projection's physical tables, of every version."""
     found = connection.query(
         "SELECT table_name AS name FROM information_schema.tables"
         " WHERE table_schema = DATABASE() AND table_name REGEXP %s",
@@ -250,7 +211,7 @@ def _physical_tables(connection: Connection, projection: str) -> list[str]:
 
 
 def _check_whole(connection: Connection, projection: Projection) -> None:
-    if not _physical_tables(connection, projection.name):
+    if not physical_tables(connection, projection.name):
         raise DatabaseError(
             f"Projection {projection.name} is registered, but its table is gone: a drop ended half-way.",
             hint="Drop the rest, then make it anew: `cqrsctl read-model drop`, then `cqrsctl project`.",
@@ -274,20 +235,23 @@ def _check_indexes(connection: Connection, projection: Projection) -> None:
         )
 
 
-def _check_same(projection: Projection, declaration: str) -> None:
-    found = _differences(projection, declaration)
-    if found:
+def _check_same(projection: Projection, declarations: Sequence[str]) -> None:
+    found = [_differences(projection, declaration) for declaration in declarations]
+    if all(found):
         raise DatabaseError(
-            f"The tables of projection {projection.name} were made from another declaration: {'; '.join(found)}.",
-            hint="Declare it as it was, or make it anew: `cqrsctl read-model drop`, then `cqrsctl project`.",
+            f"The tables of projection {projection.name} were made from another declaration: {'; '.join(found[0])}.",
+            hint="Make the read model anew as it is declared now, while the old one serves on: `cqrsctl rebuild`; "
+            "or declare it as it was.",
             code="schema_differs",
         )
 
 
 def _differences(projection: Projection, declaration: str) -> list[str]:
     """Where a declaration is not that of the projection, column by column."""
-    there, asked = json.loads(declaration), json.loads(projection.declaration())
+    there, asked = json.loads(declaration), json.loads(declaration_of(projection))
     found = [] if there["view"] == asked["view"] else [f"the view was {there['view']}, is {asked['view']}"]
+    if there.get("where", {}) != asked.get("where", {}):
+        found.append(f"where: was {there.get('where', {})}, is {asked.get('where', {})}")
     columns_there = {column["name"]: column for column in there["columns"]}
     columns_asked = {column["name"]: column for column in asked["columns"]}
     for name in sorted({*columns_there, *columns_asked}):
@@ -297,8 +261,3 @@ def _differences(projection: Projection, declaration: str) -> list[str]:
         else:
             found += [f"{name}.{key}: was {old[key]}, is {new[key]}" for key in old if old[key] != new.get(key)]
     return found
-
-
-def _dedented(text: str) -> str:
-    lines = text.strip("\n").rstrip().splitlines()
-    return "\n".join(line.removeprefix("    ") for line in lines)

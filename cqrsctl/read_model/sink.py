@@ -7,27 +7,23 @@ import hashlib
 import os
 import socket
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import ShardState
-from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError, ValueRejected
-from cqrsctl.projection.batch import Applied
-from cqrsctl.read_model import checkpoints, dead_letters, heartbeat, schema
-from cqrsctl.read_model.connection import ReadModelMissing, connect, literal
+from cqrsctl.errors import Busy, TablesChanged, TransactionConflict, TransientDatabaseError, ValueRejected
+from cqrsctl.read_model import checkpoints, heartbeat, schema
+from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Sequence
 
     from cqrsctl.change import Checkpoints, Position
-    from cqrsctl.projection.batch import Batch
+    from cqrsctl.projection.batch import Applied, Batch
     from cqrsctl.projection.definition import Projection
-    from cqrsctl.projection.rows import Row
+    from cqrsctl.projection.tables import Tables
     from cqrsctl.read_model.connection import Connection, Endpoint
 
-ROWS_A_STATEMENT = 1_000
-_STATEMENT_CHARACTERS = 1_000_000
 BEAT_SECONDS = 5.0
 
 
@@ -55,7 +51,7 @@ class MySqlSink:
         self._projections = projections
         self._stream_arn = stream_arn
         self._monotonic = monotonic
-        self._open: Connection | None = None
+        self._open: TableWriter | None = None
         self._beat_due = 0.0
 
     def open(self) -> Checkpoints:
@@ -67,20 +63,25 @@ class MySqlSink:
         writer = self._find_writer()
         self._database = writer.database
         prepare(writer, self._projections)
-        self._open = connect(writer)
-        self._open.require_writable()
-        take_lock(self._open, self._database, self._projections)
-        if self._beside_function and heartbeat.by_function(self._open):
-            checkpoints.forget(self._open, self._stream_arn)
+        connection = connect(writer)
+        self._open = TableWriter(connection, self._projections)
+        connection.require_writable()
+        take_lock(connection, self._database, self._projections)
+        if self._beside_function and heartbeat.by_function(connection):
+            checkpoints.forget(connection, self._stream_arn)
         self._beside_function = False
         self._write_beat()
-        checkpoints.forget_finished(self._open, self._stream_arn)
-        return checkpoints.read(self._open, self._projections, self._stream_arn)
+        checkpoints.forget_finished(connection, self._stream_arn)
+        return checkpoints.read(connection, self._projections, self._stream_arn)
+
+    def tables(self) -> Tables:
+        """The tables that changes become rows of, as they were last seen."""
+        return self._writer.tables()
 
     def apply(self, batch: Batch) -> Applied:
         """Apply a batch: all of it, or nothing.
 
-        Raises ValueRejected and TransactionConflict, after which the connection is still good; and
+        Raises ValueRejected, TransactionConflict and TablesChanged, after which the connection is still good; and
         TransientDatabaseError, DatabaseError.
         """
         connection = self._connection
@@ -91,8 +92,8 @@ class MySqlSink:
             require_lock(connection, self._database, self._projections)
 
         try:
-            return apply_once(connection, self._projections, batch, with_positions)
-        except (ValueRejected, TransactionConflict):
+            return self._writer.apply(batch, with_positions)
+        except (ValueRejected, TransactionConflict, TablesChanged):
             raise
         except BaseException:
             # Whatever was under way is given up with its connection; the checkpoint tells how far it came.
@@ -114,24 +115,29 @@ class MySqlSink:
     def close(self) -> None:
         """Close the connection; the lock goes with it."""
         if self._open:
-            self._open.close()
+            self._open.connection.close()
         self._open = None
 
     @property
-    def _connection(self) -> Connection:
+    def _writer(self) -> TableWriter:
         if self._open is None:
             raise AssertionError("open() comes first")
         return self._open
+
+    @property
+    def _connection(self) -> Connection:
+        return self._writer.connection
 
     def _write_beat(self) -> None:
         heartbeat.write(self._connection, holder())
         self._beat_due = self._monotonic() + BEAT_SECONDS
 
 
-def prepare(endpoint: Endpoint, projections: Sequence[Projection]) -> list[str]:
+def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, former_too: bool = False) -> list[str]:
     """Make the database, tables and views that are missing; the names of the views made.
 
-    Raises DatabaseError where tables were made from another declaration.
+    Raises DatabaseError where tables were made from another declaration; with `former_too` it may be the one from
+    before the last rebuild.
     """
     try:
         connection = connect(endpoint)
@@ -140,112 +146,7 @@ def prepare(endpoint: Endpoint, projections: Sequence[Projection]) -> list[str]:
             schema.create_database(server, endpoint.database)
         connection = connect(endpoint)
     with connection:
-        return schema.create(connection, projections)
-
-
-def apply_once(
-    connection: Connection,
-    projections: Sequence[Projection],
-    batch: Batch,
-    with_it: Callable[[], None] = lambda: None,
-) -> Applied:
-    """Apply a batch's rows and dead letters in a transaction of their own, and what else belongs in it.
-
-    Raises ValueRejected and TransactionConflict, with the transaction rolled back.
-    """
-    try:
-        applied = apply_rows(connection, projections, batch)
-        dead_letters.write(connection, batch.letters)
-        with_it()
-        connection.commit()
-    except (ValueRejected, TransactionConflict):
-        connection.rollback()
-        raise
-    return applied
-
-
-def apply_rows(connection: Connection, projections: Sequence[Projection], batch: Batch) -> Applied:
-    """Upsert a batch's rows into every table that is active or being built, within the running transaction."""
-    names = [projection.name for projection in projections]
-    marks = ", ".join(["%s"] * len(names))
-    # The shared lock keeps a rebuild from changing the set of tables until this transaction has ended.
-    tables = {
-        row["name"]: row
-        for row in connection.query(
-            f"SELECT name, active_version, building_version FROM cqrs_projection"
-            f" WHERE name IN ({marks}) ORDER BY name LOCK IN SHARE MODE",
-            names,
-        )
-    }
-    written = stale = 0
-    for projection in projections:
-        rows = batch.rows.get(projection.name, ())
-        known = tables[projection.name]
-        if known["building_version"] is not None:
-            _upsert(connection, projection, known["building_version"], rows)
-        done, refused = _upsert(connection, projection, known["active_version"], rows)
-        written += done
-        stale += refused
-    return Applied(written, stale)
-
-
-def _upsert(connection: Connection, projection: Projection, version: int, rows: Sequence[Row]) -> tuple[int, int]:
-    written = stale = 0
-    for sql, count in upserts(projection, version, rows):
-        try:
-            done, refused = connection.upsert(sql, count)
-        except ValueRejected as rejection:
-            rejection.projection = projection.name
-            raise
-        written += done
-        stale += refused
-    return written, stale
-
-
-def upserts(projection: Projection, version: int, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
-    """The guarded upserts of rows, each with its number of rows: an older or equal version changes nothing.
-
-    A statement has not too many rows, and stays well below the server's max_allowed_packet (16 MB).
-    """
-    keys = [schema.quoted(column.name) for column in projection.keys]
-    values = [schema.quoted(column.name) for column in projection.values]
-    guarded = [*values, "_deleted", "_changed_at", "_applied_at", "_version"]
-    # Assignments run from left to right and see the values already assigned, so _version comes last.
-    assignments = ",\n    ".join(
-        f"{name} = IF(VALUES(_version) > _version, VALUES({name}), {name})" for name in guarded
-    )
-    head = (
-        f"INSERT INTO {schema.quoted(schema.physical_table(projection.name, version))}\n"
-        f"    ({', '.join([*keys, *values])}, _version, _deleted, _changed_at, _applied_at)\n"
-        "VALUES "
-    )
-    tail = f"\nON DUPLICATE KEY UPDATE\n    {assignments}"
-    for chunk in _chunks(map(_cells, rows)):
-        yield head + ",\n".join(chunk) + tail, len(chunk)
-
-
-def _cells(row: Row) -> str:
-    cells = ", ".join(map(literal, (*row.key, *row.values)))
-    return f"({cells}, {row.version}, {row.deleted:d}, {_time_literal(row.changed_at)}, NOW(6))"
-
-
-@lru_cache(maxsize=1_024)
-def _time_literal(moment: datetime) -> str:
-    """Many changes have the same time: DynamoDB rounds it to the second."""
-    return literal(checkpoints.naive(moment))
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        if chunk and (len(chunk) == ROWS_A_STATEMENT or size + len(text) > _STATEMENT_CHARACTERS):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(text)
-        size += len(text)
-    if chunk:
-        yield chunk
+        return schema.create(connection, projections, former_too=former_too)
 
 
 def take_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:

@@ -29,7 +29,8 @@ from cqrsctl.operations import project
 from cqrsctl.projection.batch import batch_of
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import ROWS_A_STATEMENT, apply_rows, prepare
+from cqrsctl.read_model.sink import prepare
+from cqrsctl.read_model.writing import ROWS_A_STATEMENT, TableWriter
 from cqrsctl.stream import shards
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wire import records_page
@@ -190,7 +191,7 @@ def _from_memory(state: Path, pages: list[Any], upsert: Callable[[Connection, Ba
 
 
 def _by_the_sink(connection: Connection, batch: Batch) -> None:
-    apply_rows(connection, [PRODUCT], batch)
+    TableWriter(connection, [PRODUCT]).apply_rows(batch)
 
 
 def _with_parameters(connection: Connection, batch: Batch) -> None:

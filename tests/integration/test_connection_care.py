@@ -47,7 +47,7 @@ def read_only_server(stack_home: Path) -> Iterator[None]:
 def test_a_lost_lock_stops_the_applier_before_its_next_commit(sink: MySqlSink, wiring: Wiring) -> None:
     """As where a proxy changed the server behind the connection."""
     assert sink._open is not None
-    sink._open.execute("DO RELEASE_ALL_LOCKS()")
+    sink._open.connection.execute("DO RELEASE_ALL_LOCKS()")
     other = make_sink(wiring)
     other.open()
 
@@ -103,7 +103,7 @@ def test_a_deadlock_is_a_conflict_after_which_the_same_connection_goes_on(sink: 
             outcome.append(conflict)
 
     with connect(wiring.database) as other:
-        for product_id in (50, 51, 52, 53):  # the lighter transaction is the victim
+        for product_id in range(50, 60):  # the lighter transaction is the victim
             other.execute("INSERT INTO product_v1 VALUES (%s, 'x', 1, FALSE, 1, FALSE, NOW(), NOW())", (product_id,))
         lock_row(other, 2)
         thread = Thread(target=apply)
@@ -122,7 +122,7 @@ def test_a_deadlock_is_a_conflict_after_which_the_same_connection_goes_on(sink: 
 
 def test_a_lock_that_is_waited_for_too_long_is_a_conflict(sink: MySqlSink, wiring: Wiring) -> None:
     assert sink._open is not None
-    sink._open.execute("SET SESSION innodb_lock_wait_timeout = 1")
+    sink._open.connection.execute("SET SESSION innodb_lock_wait_timeout = 1")
     with connect(wiring.database) as other:
         lock_row(other, 1)
         with pytest.raises(TransactionConflict):

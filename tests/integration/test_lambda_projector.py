@@ -15,7 +15,7 @@ from cqrsctl.functions.events import EventRefused
 from cqrsctl.functions.projector import ProjectorFunction
 from cqrsctl.operations import dead_letters, read_models
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
-from cqrsctl.read_model.connection import Connection, Endpoint, Login, connect
+from cqrsctl.read_model.connection import Connection, Endpoint, Login, ReadModelMissing, connect
 from tests.integration.test_lambda_runtime import event, golden, names, record
 
 if TYPE_CHECKING:
@@ -225,10 +225,9 @@ def test_a_projection_that_was_dropped_beside_another_is_made_anew(wiring: Wirin
     function = made(wiring, projections=(PRODUCT, other))
     function.run(record(1, 1))
     read_models.drop(wiring)  # drops what the environment declares: product
-    with pytest.raises(KeyError):
+    with pytest.raises(ReadModelMissing, match="Projection product has no tables any more"):
         function.run(record(2, 2))
 
-    assert function.connection is None
     assert function.run(record(2, 2)) == (1, 2, 0, 0)
     assert names(wiring) == {2: "Lamp"}
 

@@ -223,7 +223,7 @@ def test_every_column_type_holds_its_values_exactly(wiring: Wiring) -> None:
 def test_a_unique_index_of_ones_own_is_refused_since_two_items_would_share_a_row(sink: MySqlSink) -> None:
     sink.apply(batch(change(1, 1)))
     assert sink._open is not None
-    sink._open.execute("ALTER TABLE product_v1 ADD UNIQUE KEY one_name (Name)")
+    sink._open.connection.execute("ALTER TABLE product_v1 ADD UNIQUE KEY one_name (Name)")
 
     with pytest.raises(DatabaseError, match=r"product_v1\.one_name") as raised:
         sink.open()

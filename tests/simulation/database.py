@@ -10,7 +10,8 @@ from cqrsctl.projection.batch import Batch
 from cqrsctl.projection.rows import Row
 from cqrsctl.read_model import dead_letters, schema
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import MySqlSink, apply_once, prepare
+from cqrsctl.read_model.sink import MySqlSink, prepare
+from cqrsctl.read_model.writing import TableWriter
 from tests.simulation.stream import Product
 from tests.simulation.world import BEGINNING, PRODUCT, Crashes, Killed
 from tests.waiting import wait_for
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.change import Checkpoints, Position
     from cqrsctl.projection.batch import Applied
+    from cqrsctl.projection.tables import Tables
     from cqrsctl.read_model.connection import Endpoint
 
 
@@ -75,10 +77,12 @@ class DatabaseSink:
         wait_for(lambda: self._opens(opened), "the server gave up the connection that was cut")
         return opened[0]
 
+    def tables(self) -> Tables:
+        return self._opened.tables()
+
     def apply(self, batch: Batch) -> Applied:
         sink = self._opened
-        connection = sink._open
-        assert connection is not None
+        connection = sink._connection
         commit, chance = connection.commit, self._rng.random()
 
         def failing_commit() -> None:
@@ -121,7 +125,7 @@ class DatabaseSink:
             Row((key,), (item.name, item.price, item.out_of_stock), 0, deleted=False, changed_at=BEGINNING)
             for key, item in sorted(snapshot.items())
         ]
-        apply_once(self._eye, [PRODUCT], Batch({PRODUCT.name: rows}, (), 0))
+        TableWriter(self._eye, [PRODUCT]).apply(Batch({PRODUCT.name: rows}, (), 0))
         self._snapshot_of = self._stream_arn()
         self._versions = {}
 

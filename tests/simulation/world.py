@@ -18,6 +18,7 @@ from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector, Sink, Summary
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.projection.rows import Row
+from cqrsctl.projection.tables import Table, Tables
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from tests.simulation.stream import Faults, Product, SimulatedStream
 
@@ -160,6 +161,9 @@ class MemorySink:
         if self.checkpoints and arn not in self.checkpoints:
             raise StreamGap(f"fed by another stream, never by {arn}")
         return dict(self.checkpoints.get(arn, {}))
+
+    def tables(self) -> Tables:
+        return Tables((Table(PRODUCT, 1),))
 
     def apply(self, batch: Batch) -> Applied:
         self._check_open()
@@ -320,7 +324,6 @@ class World(Generic[AnySink]):
         projector = Projector(
             sink=self.sink,
             open_source=lambda checkpoints: self.source(checkpoints, options),
-            projections=[PRODUCT],
             clock=self.clock,
             progress=lambda summary: None,
             notice=self.notices.append,

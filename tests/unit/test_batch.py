@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from cqrsctl.change import ChangeRecord, Event, Page, Position, ShardState, version_of
-from cqrsctl.projection.batch import Batch, DeadLetter, batch_of, cut
+from cqrsctl.projection.batch import Batch, DeadLetter, batch_of, cut, with_letter
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 
 STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/2024-03-01T10:00:00.000"
@@ -118,3 +118,37 @@ def test_an_empty_last_page_finishes_its_shard() -> None:
 def test_no_pages_make_an_empty_batch() -> None:
     batch = batch_of([], [PRODUCT])
     assert batch == Batch({"product": []}, [], 0, [])
+
+
+# Tables that are being built.
+
+PRICELESS = Projection("product", "Product", PRODUCT.columns[:2])
+
+
+def test_a_table_being_built_as_the_active_one_gets_the_same_rows_and_no_letters_of_its_own() -> None:
+    batch = batch_of([page("a", good(1), bad(2))], [PRODUCT], [PRODUCT])
+    assert batch.building == batch.rows
+    assert [letter.building for letter in batch.letters] == [False]
+
+
+def test_a_table_being_built_of_other_columns_gets_rows_of_those() -> None:
+    batch = batch_of([page("a", good(1))], [PRODUCT], [PRICELESS])
+    assert [row.values for row in batch.rows["product"]] == [("name 1", Decimal(1), False)]
+    assert [row.values for row in batch.building["product"]] == [("name 1",)]
+
+
+def test_what_only_the_table_being_built_cannot_take_is_a_letter_that_says_so() -> None:
+    batch = batch_of([page("a", bad(1))], [PRICELESS], [PRODUCT])
+    assert [row.key for row in batch.rows["product"]] == [(1,)]
+    assert batch.building["product"] == []
+    assert [(letter.projection, letter.building) for letter in batch.letters] == [("product", True)]
+
+
+def test_a_letter_instead_of_rows_leaves_the_other_tables_rows_alone() -> None:
+    whole = page("a", good(1))
+    batch = batch_of([whole], [PRODUCT], [PRODUCT])
+    letter = DeadLetter("product", "a", whole.changes[0], "no", building=True)
+    refused = with_letter(batch, letter)
+    assert (refused.rows, refused.building, refused.letters) == (batch.rows, {"product": ()}, [letter])
+    twice = with_letter(refused, DeadLetter("product", "a", whole.changes[0], "no"))
+    assert (twice.rows, twice.building, twice.letters) == ({"product": ()}, {"product": ()}, [letter])

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cqrsctl.projection.declaration import conditions, declaration_of, projection_of
 from cqrsctl.projection.definition import Column, ColumnType, Kind, Misfit, Projection, default_product
 
 if TYPE_CHECKING:
-    from cqrsctl.change import Value
+    from cqrsctl.change import Item, Value
     from cqrsctl.projection.definition import SqlValue
 
 
@@ -445,7 +446,7 @@ class TestProjection:
         assert default_product().column("Colour") is None
 
     def test_the_declaration_of_the_default_is_stable(self) -> None:
-        declared = json.loads(default_product().declaration())
+        declared = json.loads(declaration_of(default_product()))
         assert declared["view"] == "Product"
         assert declared["columns"][0] == {
             "attribute": "ProductId",
@@ -461,9 +462,29 @@ class TestProjection:
             ("Price", "decimal(18,4)", None),
             ("OutOfStock", "boolean", "False"),
         ]
-        assert default_product().declaration() == default_product().declaration()
+        assert declaration_of(default_product()) == declaration_of(default_product())
 
     def test_a_declaration_changes_with_its_columns(self) -> None:
-        one = Projection("product", "Product", (KEY,)).declaration()
-        indexed = Projection("product", "Product", (column("bigint", key=True, index=True),)).declaration()
+        one = declaration_of(Projection("product", "Product", (KEY,)))
+        indexed = declaration_of(Projection("product", "Product", (column("bigint", key=True, index=True),)))
         assert one != indexed
+
+    def test_conditions_belong_to_the_declaration_and_come_back_as_they_were(self) -> None:
+        where = conditions({"Stock.Count": 0, "OutOfStock": True, "Kind": "lamp"})
+        narrow = Projection("narrow", "Narrow", (KEY,), where)
+        assert projection_of("narrow", declaration_of(narrow)) == narrow
+        assert declaration_of(narrow) != declaration_of(Projection("narrow", "Narrow", (KEY,)))
+
+    @pytest.mark.parametrize(
+        ("image", "included"),
+        [
+            ({"OutOfStock": True, "Stock": {"Count": Decimal(0)}}, True),
+            ({"OutOfStock": False, "Stock": {"Count": Decimal(0)}}, False),
+            ({"OutOfStock": True, "Stock": {"Count": Decimal(1)}}, False),
+            ({"OutOfStock": True, "Stock": "none"}, False),
+            ({"OutOfStock": True}, False),
+        ],
+    )
+    def test_an_item_is_in_the_view_where_all_conditions_hold(self, image: Item, included: bool) -> None:
+        narrow = Projection("narrow", "Narrow", (KEY,), conditions({"Stock.Count": 0, "OutOfStock": True}))
+        assert narrow.includes(image) is included

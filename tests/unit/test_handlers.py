@@ -21,6 +21,7 @@ from cqrsctl.functions.command import CommandFunction, InvalidCommand
 from cqrsctl.functions.events import EventRefused, changes_of
 from cqrsctl.functions.logins import SecretLogin, TokenLogin
 from cqrsctl.functions.telemetry import Done, Telemetry
+from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.write_model.product import InvalidProduct
 from cqrsctl.write_model.products import ConditionFailed
@@ -134,7 +135,7 @@ class TestDeclarations:
         )
         (back,) = declarations.from_json(declarations.to_json([projection]))
         assert back == projection
-        assert back.declaration() == projection.declaration()
+        assert declaration_of(back) == declaration_of(projection)
         assert type(back.columns[1].default) is type(value)
 
     def test_several_keep_their_order(self) -> None:

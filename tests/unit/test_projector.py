@@ -14,6 +14,7 @@ from cqrsctl.errors import Busy, CqrsctlError, TransactionConflict, TransientAws
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector
+from cqrsctl.projection.tables import Table, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,9 @@ class Sink:
             return {}
         return {"s": Position("s", None, self.reached)}
 
+    def tables(self) -> Tables:
+        return Tables((Table(default_product(), 1),))
+
     def apply(self, batch: Batch) -> Applied:
         self.calls.append("apply")
         self._fail(self.applies)
@@ -97,7 +101,6 @@ def run(sink: Sink, stopped: Callable[[], bool] = lambda: False) -> tuple[Projec
     projector = Projector(
         sink,
         lambda checkpoints: Source([] if checkpoints else [Page((change,), Position("s", None, 1))]),
-        [default_product()],
         Clock(),
         lambda _: None,
         notices.append,

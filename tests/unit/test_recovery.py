@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cqrsctl.change import Page, ShardState
-from cqrsctl.errors import TransientDatabaseError, ValueRejected
+from cqrsctl.errors import TablesChanged, TransientDatabaseError, ValueRejected
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import Column, ColumnType, Projection
 from cqrsctl.projection.recovery import Applier, BadRecord, OnError
+from cqrsctl.projection.tables import Table, Tables
 from tests.unit.test_batch import PRODUCT, bad, good, page
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ IDS = Projection("ids", "Ids", (Column("Id", ColumnType.parse("bigint"), "Produc
 class Database:
     """Takes batches, but none with a row of the refused keys."""
 
-    def __init__(self, refused: set[tuple[str, int]] | None = None) -> None:
+    def __init__(
+        self, refused: set[tuple[str, int]] | None = None, *, refused_building: set[int] | None = None
+    ) -> None:
         self.refused = refused or set()
+        self.refused_building = refused_building or set()
         self.batches: list[Batch] = []
         self.attempts = 0
 
@@ -35,6 +39,8 @@ class Database:
             for row in rows:
                 if (name, row.key[0]) in self.refused:
                     raise ValueRejected("the database says no", "no", projection=name)
+        if self.refused_building & {row.key[0] for rows in batch.building.values() for row in rows}:
+            raise ValueRejected("the database says no", "no", projection="product", building=True)
         self.batches.append(batch)
         return Applied(sum(map(len, batch.rows.values())), 0)
 
@@ -60,7 +66,8 @@ def apply(
 ) -> int:
     """Apply pages; how many changes were counted."""
     counted: list[int] = []
-    applier = Applier(projections, on_error, database.commit, lambda batch, _: counted.append(batch.changes))
+    tables = Tables(tuple(Table(projection, 1) for projection in projections))
+    applier = Applier(lambda: tables, on_error, database.commit, lambda batch, _: counted.append(batch.changes))
     applier.apply(pages)
     return sum(counted)
 
@@ -166,12 +173,56 @@ def test_a_record_that_all_projections_refuse_is_a_letter_of_each() -> None:
     assert database.letters() == [("ids", "a", 2), ("product", "a", 2)]
 
 
+# Tables that are being built.
+
+
+def applied_while_building(database: Database, pages: Sequence[Page], active: Projection, building: Projection) -> None:
+    tables = Tables((Table(active, 1),), (Table(building, 2),))
+    Applier(lambda: tables, OnError.STOP, database.commit, lambda *_: None).apply(pages)
+
+
+def test_what_only_the_table_being_built_refuses_does_not_stop_the_projector() -> None:
+    database = Database(refused_building={2})
+    applied_while_building(database, [page("a", good(1, 1), good(2, 2), good(3, 3))], PRODUCT, PRODUCT)
+    assert database.keys() == [1, 2, 3]
+    assert sorted(row.key[0] for batch in database.batches for row in batch.building["product"]) == [1, 3]
+    assert database.letters() == [("product", "a", 2)]
+
+
+def test_what_only_the_columns_being_built_cannot_take_does_not_stop_the_projector() -> None:
+    database = Database()
+    applied_while_building(
+        database, [page("a", bad(1))], Projection("product", "Product", PRODUCT.columns[:2]), PRODUCT
+    )
+    assert database.keys() == [1]
+    assert database.letters() == [("product", "a", 1)]
+
+
+def test_a_batch_is_made_anew_for_the_tables_that_there_are_by_then() -> None:
+    database = Database()
+    now = Tables((Table(PRODUCT, 1),))
+    then = Tables((Table(PRODUCT, 1),), (Table(PRODUCT, 2),))
+    seen = [now]
+
+    def commit(batch: Batch) -> Applied:
+        if not batch.building:
+            seen.append(then)
+            raise TablesChanged("a rebuild began")
+        return database.commit(batch)
+
+    applier = Applier(lambda: seen[-1], OnError.STOP, commit, lambda *_: None)
+    applier.apply([page("a", good(1, 1), good(2, 2))])
+    (batch,) = database.batches
+    assert (batch.changes, batch.rows) == (2, batch.building)
+
+
 def test_other_failures_are_not_divided() -> None:
     def commit(_: Batch) -> Applied:
         raise TransientDatabaseError("gone")
 
+    tables = Tables((Table(PRODUCT, 1),))
     with pytest.raises(TransientDatabaseError):
-        Applier([PRODUCT], OnError.DEAD_LETTER, commit, lambda *_: None).apply([page("a", good(1), good(2))])
+        Applier(lambda: tables, OnError.DEAD_LETTER, commit, lambda *_: None).apply([page("a", good(1), good(2))])
 
 
 @given(

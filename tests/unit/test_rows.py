@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cqrsctl.change import ChangeRecord, Event, version_of
+from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Misfit, Projection, default_product
 from cqrsctl.projection.rows import Row, newest_per_key, row_of
 
@@ -58,6 +59,14 @@ def test_a_remove_leaves_a_tombstone_with_its_key_and_version() -> None:
         deleted=True,
         changed_at=MOMENT,
     )
+
+
+def test_an_item_that_the_view_leaves_out_leaves_a_tombstone_whatever_its_other_values_are() -> None:
+    sold_out = Projection("sold_out", "SoldOut", default_product().columns, conditions({"OutOfStock": True}))
+    in_stock: Item = {"ProductId": Decimal(7), "OutOfStock": False}
+    found = row_of(sold_out, change(Event.MODIFY, in_stock))
+    assert (found.key, found.values, found.deleted) == ((7,), (None, None, None), True)
+    assert not row_of(sold_out, change(Event.MODIFY, LAMP)).deleted
 
 
 def test_a_remove_needs_no_images() -> None:

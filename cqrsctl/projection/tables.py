@@ -1,0 +1,29 @@
+"""The physical tables that changes become rows of: those behind the views, and those that rebuilds fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cqrsctl.projection.definition import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A projection's table of one version. `projection` is as it was declared when the table was made."""
+
+    projection: Projection
+    version: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.projection.name}_v{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of some projections as they are now: each has one behind its view, some have one being built."""
+
+    active: tuple[Table, ...]
+    building: tuple[Table, ...] = ()

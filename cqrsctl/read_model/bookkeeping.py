@@ -1,0 +1,131 @@
+"""The tables that cqrsctl keeps its own account in, beside those of the projections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cqrsctl.read_model.connection import Connection
+
+TABLES = {
+    # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from.
+    "cqrs_projection": """
+    CREATE TABLE IF NOT EXISTS cqrs_projection (
+        name             VARCHAR(40)  NOT NULL PRIMARY KEY,
+        view_name        VARCHAR(64)  NOT NULL,
+        active_version   INT UNSIGNED NOT NULL,
+        building_version INT UNSIGNED NULL,
+        declaration      MEDIUMTEXT   NOT NULL,
+        created_at       DATETIME(6)  NOT NULL
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # How far each projection has read each shard: written in the same transaction as the rows.
+    "cqrs_checkpoint": """
+    CREATE TABLE IF NOT EXISTS cqrs_checkpoint (
+        projection      VARCHAR(40)    NOT NULL,
+        stream          VARCHAR(255)   NOT NULL,
+        shard           VARCHAR(65)    NOT NULL,
+        parent          VARCHAR(65)    NULL,
+        sequence_number VARCHAR(40)    NULL,
+        state           ENUM('open', 'finished', 'gap') NOT NULL,
+        record_time     DATETIME(6)    NULL,
+        read_since      DATETIME(6)    NULL,
+        updated_at      DATETIME(6)    NOT NULL,
+        PRIMARY KEY (projection, stream, shard)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # One row: when the projector last wrote, and who it is. Read on a reader, it tells that reader's staleness.
+    "cqrs_heartbeat": """
+    CREATE TABLE IF NOT EXISTS cqrs_heartbeat (
+        id      TINYINT      NOT NULL PRIMARY KEY,
+        beat_at DATETIME(6)  NOT NULL,
+        holder  VARCHAR(255) NOT NULL
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # Changes that did not fit, whole, until someone retries or discards them; written in the same transaction too.
+    "cqrs_dead_letter": """
+    CREATE TABLE IF NOT EXISTS cqrs_dead_letter (
+        id              BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        projection      VARCHAR(40)     NOT NULL,
+        stream          VARCHAR(255)    NOT NULL,
+        shard           VARCHAR(65)     NOT NULL,
+        sequence_number VARCHAR(40)     NOT NULL,
+        record          LONGTEXT        NOT NULL,
+        error           TEXT            NOT NULL,
+        first_seen      DATETIME(6)     NOT NULL,
+        attempts        INT UNSIGNED    NOT NULL,
+        UNIQUE KEY (projection, stream, shard, sequence_number)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # The last rebuild of each projection: the table that it makes or made, and the former one behind the view. `lost`
+    # are checkpoints that it replaced and that come back if it is given up, `left_at` those at the cutover, from where
+    # the former table can be brought up to date again.
+    "cqrs_rebuild": """
+    CREATE TABLE IF NOT EXISTS cqrs_rebuild (
+        projection         VARCHAR(40)  NOT NULL PRIMARY KEY,
+        version            INT UNSIGNED NOT NULL,
+        declaration        MEDIUMTEXT   NOT NULL,
+        former_version     INT UNSIGNED NOT NULL,
+        former_declaration MEDIUMTEXT   NOT NULL,
+        stream             VARCHAR(255) NOT NULL,
+        state              ENUM('loading', 'loaded', 'cutover', 'done') NOT NULL,
+        undoing            BOOLEAN      NOT NULL,
+        lost               LONGTEXT     NULL,
+        left_at            LONGTEXT     NULL,
+        begun_at           DATETIME(6)  NOT NULL,
+        ended_at           DATETIME(6)  NULL
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # How far each segment of a rebuild's scan is loaded: written in the same transaction as the rows. Apart from
+    # cqrs_rebuild, whose row projectors lock.
+    "cqrs_rebuild_segment": """
+    CREATE TABLE IF NOT EXISTS cqrs_rebuild_segment (
+        projection VARCHAR(40)     NOT NULL,
+        segment    INT UNSIGNED    NOT NULL,
+        last_key   TEXT            NULL,
+        finished   BOOLEAN         NOT NULL,
+        items      BIGINT UNSIGNED NOT NULL,
+        PRIMARY KEY (projection, segment)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+}
+
+
+def statements() -> list[str]:
+    """The statements that make the tables."""
+    return [_dedented(text) for text in TABLES.values()]
+
+
+def make(connection: Connection) -> None:
+    """Make the tables that are missing."""
+    found = connection.query(
+        "SELECT table_name AS name FROM information_schema.tables"
+        f" WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(TABLES))})",
+        tuple(TABLES),
+    )
+    there = {row["name"] for row in found}
+    for name, text in TABLES.items():
+        if name not in there:
+            connection.execute(text)
+
+
+def forget(connection: Connection, projection: str) -> None:
+    """Remove all that is known of a projection but its dead letters: one may be the only record of its change."""
+    connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection,))
+    connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection,))
+    connection.execute("DELETE FROM cqrs_rebuild WHERE projection = %s", (projection,))
+    connection.execute("DELETE FROM cqrs_projection WHERE name = %s", (projection,))
+    connection.commit()
+
+
+def drop(connection: Connection) -> None:
+    """Drop the tables, but keep dead letters."""
+    letters = connection.query("SELECT id FROM cqrs_dead_letter LIMIT 1")
+    for table in TABLES:
+        if table != "cqrs_dead_letter" or not letters:
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def _dedented(text: str) -> str:
+    lines = text.strip("\n").rstrip().splitlines()
+    return "\n".join(line.removeprefix("    ") for line in lines)

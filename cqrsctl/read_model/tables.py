@@ -1,0 +1,53 @@
+"""Which physical tables there are now: read from the bookkeeping, where a rebuild changes it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cqrsctl.projection.declaration import projection_of
+from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.read_model.connection import ReadModelMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.read_model.connection import Connection
+
+
+def read(connection: Connection, projections: Sequence[Projection], *, locked: bool = False) -> Tables:
+    """The tables of projections, each as it was declared; `locked`: as they stay until the transaction ends.
+
+    Raises ReadModelMissing where a projection has none.
+    """
+    names = sorted(projection.name for projection in projections)
+    rows = connection.query(
+        f"""
+        SELECT projection.name, active_version, projection.declaration, building_version,
+               rebuild.declaration AS building_declaration
+        FROM cqrs_projection AS projection
+        LEFT JOIN cqrs_rebuild AS rebuild
+               ON rebuild.projection = projection.name AND rebuild.version = projection.building_version
+        WHERE projection.name IN ({", ".join(["%s"] * len(names))})
+        ORDER BY projection.name {"LOCK IN SHARE MODE" if locked else ""}
+        """,
+        names,
+    )
+    if missing := set(names) - {row["name"] for row in rows}:
+        raise ReadModelMissing(
+            f"Projection {min(missing)} has no tables any more.", hint="Make them with: cqrsctl read-model init"
+        )
+    return Tables(
+        active=tuple(Table(_declared(row["name"], row["declaration"]), row["active_version"]) for row in rows),
+        building=tuple(
+            Table(_declared(row["name"], row["building_declaration"]), row["building_version"])
+            for row in rows
+            if row["building_version"] is not None
+        ),
+    )
+
+
+@lru_cache(maxsize=64)
+def _declared(name: str, declaration: str) -> Projection:
+    return projection_of(name, declaration)
