@@ -52,10 +52,14 @@ class RecordsPage:
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """What a Scan call brought. `last_key`: where the next one starts, as boto3 takes it; None at the end."""
+    """What a Scan call brought. `last_key`: where the next one starts, as boto3 takes it; None at the end.
+
+    `units`: the read capacity units that it used, None where that was not asked for.
+    """
 
     items: list[Item]
     last_key: dict[str, Any] | None
+    units: float | None = None
 
 
 def records_page(answer: Mapping[str, Any], stream_arn: str) -> RecordsPage:
@@ -81,11 +85,16 @@ def records_page(answer: Mapping[str, Any], stream_arn: str) -> RecordsPage:
 def scan_page(answer: Mapping[str, Any]) -> ScanPage:
     """The page in an answer of Scan. Raises AwsError where it is none."""
     if "Body" not in answer:
-        return ScanPage([decode_item(item) for item in answer["Items"]], answer.get("LastEvaluatedKey"))
+        return ScanPage(
+            [decode_item(item) for item in answer["Items"]],
+            answer.get("LastEvaluatedKey"),
+            answer.get("ConsumedCapacity", {}).get("CapacityUnits"),
+        )
     try:
         page = _SCAN.decode(answer["Body"])
         last_key = encode_key(_item(page.LastEvaluatedKey)) if page.LastEvaluatedKey else None
-        return ScanPage([_item(item) for item in page.Items], last_key)
+        units = page.ConsumedCapacity.CapacityUnits if page.ConsumedCapacity else None
+        return ScanPage([_item(item) for item in page.Items], last_key, units)
     except (DecodeError, ValueError) as error:
         raise _unexpected("Scan", error) from error
 
@@ -137,9 +146,14 @@ class _RecordsBody(Struct, gc=False):
     NextShardIterator: str | None = None
 
 
+class _Capacity(Struct, gc=False):
+    CapacityUnits: float | None = None
+
+
 class _ScanBody(Struct, gc=False):
     Items: list[dict[str, _Attribute]]
     LastEvaluatedKey: dict[str, _Attribute] | None = None
+    ConsumedCapacity: _Capacity | None = None
 
 
 _RECORDS = Decoder(_RecordsBody)

@@ -66,7 +66,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     environment = run.wiring.environment
     described = table.describe(run.wiring.dynamodb, environment.table)
     stream_arn = table.require_stream(described)
-    _require_keys(run.projections, described)
+    require_keys(run.projections, described)
     function = _state_of_function(run)
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
@@ -128,7 +128,8 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     return summary
 
 
-def _require_keys(projections: Iterable[Projection], described: table.Table) -> None:
+def require_keys(projections: Iterable[Projection], described: table.Table) -> None:
+    """Raises ConfigurationError where a projection's key is not the table's."""
     key = {attribute for attribute, _ in described.key}
     for projection in projections:
         if projection.key_attributes != key:
@@ -207,7 +208,7 @@ def _hint_at_older_items(run: Run) -> None:
                 run.notice(
                     f"View {status.view} has {status.rows} rows, the table about {items} items: items last written "
                     "before the stream's window (24 hours, or since it was switched on) are in no change record. "
-                    "`cqrsctl verify` names them; each comes over with its next change."
+                    "`cqrsctl rebuild` loads them."
                 )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from cqrsctl.change import ChangeRecord
+    from cqrsctl.change import ChangeRecord, Item
     from cqrsctl.projection.definition import Projection, SqlValue
 
 
@@ -59,6 +59,27 @@ def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row
             )
         )
     return rows
+
+
+def snapshot_rows(
+    projection: Projection, items: Iterable[Item], read_at: datetime
+) -> tuple[list[Row], list[tuple[Item, str]]]:
+    """The rows of items as they are, older than any change (version 0); and the items that do not fit, with why not.
+
+    An item that the view leaves out has no row.
+    """
+    keys, values = projection.keys, projection.values
+    rows: list[Row] = []
+    unfit: list[tuple[Item, str]] = []
+    for item in items:
+        if not projection.includes(item):
+            continue
+        try:
+            key = tuple([column.of(item) for column in keys])
+            rows.append(Row(key, tuple([column.of(item) for column in values]), 0, False, read_at))
+        except Misfit as misfit:
+            unfit.append((item, str(misfit)))
+    return rows, unfit
 
 
 def newest_per_key(rows: Iterable[Row]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
 
+_COLUMNS = (
+    "projection",
+    "stream",
+    "shard",
+    "parent",
+    "sequence_number",
+    "state",
+    "record_time",
+    "read_since",
+    "updated_at",
+)
 _KEEP_FINISHED_DAYS = 7
 """DynamoDB lists a closed shard for about a day; after that its finished checkpoint has no more use."""
 
@@ -45,7 +57,7 @@ def read(connection: Connection, projections: Sequence[Projection], stream_arn: 
         name = min(new)
         raise ConfigurationError(
             f"Projection {name} is new to this stream, which others follow already.",
-            hint=f"Bring it up first: cqrsctl project --once --projection {name}",
+            hint=f"Bring it up first: cqrsctl rebuild --projection {name}",
             code="projection_new",
         )
     positions: dict[str, list[Position]] = {}
@@ -103,6 +115,40 @@ def forget_finished(connection: Connection, stream_arn: str) -> None:
 def forget(connection: Connection, stream_arn: str) -> None:
     """Remove a stream's checkpoints but for its gaps, within the running transaction."""
     connection.execute("DELETE FROM cqrs_checkpoint WHERE stream = %s AND state <> 'gap'", (stream_arn,))
+
+
+def kept(connection: Connection, projection: str) -> str:
+    """A projection's checkpoints as text, to be put back later."""
+    rows = connection.query(
+        f"SELECT {', '.join(_COLUMNS)} FROM cqrs_checkpoint WHERE projection = %s ORDER BY stream, shard", (projection,)
+    )
+    return json.dumps(rows, default=datetime.isoformat)
+
+
+def put_back(connection: Connection, projection: str, text: str) -> None:
+    """Replace a projection's checkpoints by kept ones, within the running transaction."""
+    connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection,))
+    for row in json.loads(text):
+        connection.execute(
+            f"INSERT INTO cqrs_checkpoint ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})",
+            [row[column] for column in _COLUMNS],
+        )
+
+
+def has_any(connection: Connection, projection: str, stream_arn: str) -> bool:
+    """Whether a projection's place in a stream is known."""
+    return bool(
+        connection.query(
+            "SELECT 1 FROM cqrs_checkpoint WHERE projection = %s AND stream = %s LIMIT 1", (projection, stream_arn)
+        )
+    )
+
+
+def are_lost(connection: Connection, projection: str, stream_arn: str) -> bool:
+    """Whether a projection cannot go on from its checkpoints: one is a gap, or they are all of another stream."""
+    rows = connection.query("SELECT stream, state FROM cqrs_checkpoint WHERE projection = %s", (projection,))
+    here = [row["state"] for row in rows if row["stream"] == stream_arn]
+    return bool(rows) and (not here or ShardState.GAP.value in here)
 
 
 def listing(connection: Connection) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ _CONNECT_SECONDS = 10
 _LOGIN_SECONDS = 45
 """For each packet of a login: a serverless instance that was paused wakes up meanwhile."""
 _READ_SECONDS = 120
+_BULK_SECONDS = 6 * 3_600
+"""An index of a large table takes its time."""
 _LOCK_WAIT_SECONDS = 20
 _IDLE_SECONDS = 120
 """The server drops a connection, and with it the projector's lock, that was silent for so long."""
@@ -171,8 +174,25 @@ class Connection:
                 if _number(error) not in _REJECTED_VALUES:
                     raise
                 raise ValueRejected(f"{self._endpoint}: {_text(error)}.", _text(error)) from error
-            written = touched - _changed(cursor) if rows > 1 else min(touched, 1)
+            written = touched - _counts(cursor)["Duplicates"] if rows > 1 else min(touched, 1)
             return written, rows - written
+
+    def load_file(self, sql: str) -> int:
+        """Run a LOAD DATA LOCAL INFILE; the number of rows loaded. Rows whose key is there already are passed over.
+
+        Raises ValueRejected where the server changed a value to make it fit: then it only warns (MySQL 8.0 Reference
+        Manual, "LOAD DATA Statement": LOCAL has the effect of IGNORE).
+        """
+        with database_errors(self._endpoint), self._raw.cursor() as cursor:
+            loaded = cursor.execute(sql)
+            passed_over = int(_counts(cursor)["Skipped"])
+            cursor.execute("SHOW COUNT(*) WARNINGS")
+            (warnings,) = cursor.fetchone() or (0,)
+            if warnings > passed_over:
+                cursor.execute("SHOW WARNINGS LIMIT 5")
+                told = "; ".join(sorted({text for _, number, text in cursor.fetchall() if number != ER.DUP_ENTRY}))
+                raise ValueRejected(f"{self._endpoint}: {told}.", told)
+            return loaded
 
     def require_writable(self) -> None:
         """Raises TransientDatabaseError where the server is read-only, as a writer is after it was failed over."""
@@ -202,8 +222,11 @@ class Connection:
         self.close()
 
 
-def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
-    """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError."""
+def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = False) -> Connection:
+    """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError.
+
+    A `bulk` connection has patience with statements that take long, and can send files of this machine.
+    """
     tls = _tls(endpoint)
     _log.info("connecting to %s", endpoint)
     login = endpoint.login()
@@ -219,6 +242,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
             read_timeout=_LOGIN_SECONDS,
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
+            local_infile=bulk,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -227,7 +251,8 @@ def connect(endpoint: Endpoint, *, with_database: bool = True) -> Connection:
             **tls,
         )
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
-        raw._read_timeout = raw._write_timeout = _READ_SECONDS  # type: ignore[attr-defined]  # noqa: SLF001
+        seconds = _BULK_SECONDS if bulk else _READ_SECONDS
+        raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
     connection = Connection(raw, endpoint)
     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
     return connection
@@ -335,8 +360,7 @@ def _text(error: pymysql.Error) -> str:
     return str(error.args[-1]) if error.args else type(error).__name__
 
 
-def _changed(cursor: Cursor) -> int:
-    """PyMySQL keeps the statement's info text, but offers no public way to it."""
-    message = cursor._result.message  # type: ignore[attr-defined]  # noqa: SLF001
-    duplicates: bytes = message.split(b"Duplicates: ")[1].split()[0]
-    return int(duplicates)
+def _counts(cursor: Cursor) -> dict[str, int]:
+    """The numbers in a statement's info text, which PyMySQL keeps but offers no public way to."""
+    message: bytes = cursor._result.message  # type: ignore[attr-defined]  # noqa: SLF001
+    return {name: int(number) for name, number in re.findall(r"(\w+): (\d+)", message.decode())}

@@ -73,8 +73,12 @@ def numbers(connection: Connection) -> list[int]:
     return [row["id"] for row in connection.query("SELECT id FROM cqrs_dead_letter ORDER BY id")]
 
 
-def count(connection: Connection, projection: str) -> int:
-    found = connection.query("SELECT COUNT(*) AS n FROM cqrs_dead_letter WHERE projection = %s", (projection,))
+def count(connection: Connection, projection: str, since: datetime | None = None) -> int:
+    """How many letters a projection has; with `since`, a time of the database, those first seen from then on."""
+    found = connection.query(
+        "SELECT COUNT(*) AS n FROM cqrs_dead_letter WHERE projection = %s AND first_seen >= COALESCE(%s, first_seen)",
+        (projection, since),
+    )
     return int(found[0]["n"])
 
 

@@ -71,17 +71,27 @@ def create(connection: Connection, projections: Sequence[Projection], *, former_
             _check_whole(connection, projection)
             _check_indexes(connection, projection)
             continue
-        connection.execute(table_ddl(Table(projection, 1)))
-        connection.execute(view_ddl(Table(projection, 1)))
-        # Another projector may register it at the same moment; the first one counts.
-        connection.execute(
-            "INSERT IGNORE INTO cqrs_projection (name, view_name, active_version, declaration, created_at)"
-            " VALUES (%s, %s, 1, %s, NOW(6))",
-            (projection.name, projection.view, declaration_of(projection)),
-        )
-        connection.commit()
+        _make(connection, Table(projection, 1))
         made.append(projection.view)
     return made
+
+
+def create_missing(connection: Connection, projection: Projection) -> None:
+    """Make a projection's table and view where it has none, of whatever declaration."""
+    if not connection.query("SELECT name FROM cqrs_projection WHERE name = %s", (projection.name,)):
+        _make(connection, Table(projection, 1))
+
+
+def _make(connection: Connection, table: Table) -> None:
+    connection.execute(table_ddl(table))
+    connection.execute(view_ddl(table))
+    # Another projector may register it at the same moment; the first one counts.
+    connection.execute(
+        "INSERT IGNORE INTO cqrs_projection (name, view_name, active_version, declaration, created_at)"
+        " VALUES (%s, %s, %s, %s, NOW(6))",
+        (table.projection.name, table.projection.view, table.version, declaration_of(table.projection)),
+    )
+    connection.commit()
 
 
 def _declarations(connection: Connection, *, former_too: bool) -> dict[str, list[str]]:

@@ -162,6 +162,12 @@ def take_lock(connection: Connection, database: str, projections: Sequence[Proje
             )
 
 
+def release_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
+    """Give the locks back before the connection ends."""
+    for projection in projections:
+        connection.query("SELECT RELEASE_LOCK(%s)", (lock_name(database, projection.name),))
+
+
 def require_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
     """Raises TransientDatabaseError where a lock that was taken is not this connection's any more.
 

@@ -39,9 +39,9 @@ def read(connection: Connection, projections: Sequence[Projection], *, locked: b
             f"Projection {min(missing)} has no tables any more.", hint="Make them with: cqrsctl read-model init"
         )
     return Tables(
-        active=tuple(Table(_declared(row["name"], row["declaration"]), row["active_version"]) for row in rows),
+        active=tuple(Table(declared(row["name"], row["declaration"]), row["active_version"]) for row in rows),
         building=tuple(
-            Table(_declared(row["name"], row["building_declaration"]), row["building_version"])
+            Table(declared(row["name"], row["building_declaration"]), row["building_version"])
             for row in rows
             if row["building_version"] is not None
         ),
@@ -49,5 +49,6 @@ def read(connection: Connection, projections: Sequence[Projection], *, locked: b
 
 
 @lru_cache(maxsize=64)
-def _declared(name: str, declaration: str) -> Projection:
+def declared(name: str, declaration: str) -> Projection:
+    """A projection as it was declared when a table was made."""
     return projection_of(name, declaration)

@@ -1,24 +1,98 @@
-"""The page-wise scan of a table, which verification compares the read model with."""
+"""The page-wise scan of a table: of all of it, or of one of the segments that are read side by side."""
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
 from cqrsctl.aws import ApiCall
-from cqrsctl.wire import scan_page
+from cqrsctl.errors import TransientAwsError
+from cqrsctl.wire import ScanPage, scan_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cqrsctl.change import Item
 
+_PATIENCE_SECONDS = 300
+_LONGEST_WAIT_SECONDS = 10
+_FIRST_PAGE_ITEMS = 100
+
 
 def scan(client: Any, table: str) -> Iterator[list[Item]]:
-    """All items, a page at a time (eventually consistent, at most 1 MB a page)."""
-    parameters: dict[str, Any] = {"TableName": table}
-    while True:
-        page = scan_page(ApiCall("dynamodb", "Scan", parameters).make(client))
+    """All items, a page at a time (eventually consistent, at most 1 MB a page). Raises AwsError."""
+    for page in _pages(client, {"TableName": table}):
         yield page.items
+
+
+@dataclass(slots=True)
+class Pace:
+    """How much of the table's read capacity a scan may use, over all its segments; None: all there is."""
+
+    units_a_second: float | None
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], None]
+    _paid_until: float = 0.0
+    _units_an_item: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def page_items(self) -> int | None:
+        """How many items a page may have, so that no single one takes more than a second's units."""
+        if self.units_a_second is None:
+            return None
+        if self._units_an_item is None:
+            return _FIRST_PAGE_ITEMS
+        return max(1, int(self.units_a_second / self._units_an_item))
+
+    def used(self, units: float, items: int) -> None:
+        """Wait until so many units are allowed."""
+        if self.units_a_second is None:
+            return
+        with self._lock:
+            now = self.monotonic()
+            self._paid_until = max(self._paid_until, now) + units / self.units_a_second
+            pause = self._paid_until - now
+            if items:
+                self._units_an_item = units / items
+        self.sleep(pause)
+
+
+def scan_segment(
+    client: Any, table: str, segment: int, segments: int, after: dict[str, Any] | None, pace: Pace
+) -> Iterator[ScanPage]:
+    """The items of one of so many segments, from after a key on, by consistent reads. Raises AwsError."""
+    parameters = {
+        "TableName": table,
+        "Segment": segment,
+        "TotalSegments": segments,
+        "ConsistentRead": True,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    if after is not None:
+        parameters["ExclusiveStartKey"] = after
+    return _pages(client, parameters, pace)
+
+
+def _pages(client: Any, parameters: dict[str, Any], pace: Pace | None = None) -> Iterator[ScanPage]:
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransientAwsError),
+        wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_SECONDS),
+        stop=stop_after_delay(_PATIENCE_SECONDS),
+        sleep=pace.sleep if pace else time.sleep,
+        reraise=True,
+    )
+    while True:
+        if pace and (limit := pace.page_items):
+            parameters["Limit"] = limit
+        page = scan_page(retrying(ApiCall("dynamodb", "Scan", parameters).make, client))
+        if pace and page.units is not None:
+            pace.used(page.units, len(page.items))
+        yield page
         if page.last_key is None:
             return
         parameters["ExclusiveStartKey"] = page.last_key

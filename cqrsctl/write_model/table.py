@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
@@ -12,6 +13,7 @@ from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 KEY = "ProductId"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
@@ -137,6 +139,13 @@ def find(client: Any, name: str) -> Table | None:
         if error_code(error) == "ResourceNotFoundException":
             return None
         raise
+
+
+def server_time(client: Any, name: str) -> datetime | None:
+    """What time it is for DynamoDB, to the second; None where the endpoint does not tell."""
+    answer = ApiCall("dynamodb", "DescribeTable", {"TableName": name}).make(client)
+    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(told) if told else None
 
 
 def require_stream(table: Table) -> str:

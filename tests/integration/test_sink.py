@@ -160,7 +160,7 @@ def test_a_new_projection_is_brought_up_alone_and_then_shares_the_transaction(wi
     both = make_sink(wiring, projections=(PRODUCT, narrow))
     with pytest.raises(ConfigurationError, match="Projection stock is new") as caught:
         both.open()
-    assert "project --once --projection stock" in (caught.value.hint or "")
+    assert "rebuild --projection stock" in (caught.value.hint or "")
     both.close()
     alone = make_sink(wiring, projections=(narrow,))
     assert alone.open() == {}

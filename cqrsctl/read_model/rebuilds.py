@@ -1,0 +1,328 @@
+"""The account of rebuilds: which table is being built and how far, the cutover, and the way back.
+
+A rebuild registers the next physical table as being built; from then on every projector writes both tables. It loads
+the snapshot, and once all changes up to the snapshot's end are in, puts the view over the new table. Whatever moment it
+dies in, this account tells how to go on, or how to give it up; the view serves all the while.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.codec import decode_item, encode_item
+from cqrsctl.errors import Busy, CqrsctlError, TransientDatabaseError
+from cqrsctl.projection.declaration import declaration_of
+from cqrsctl.projection.tables import Table
+from cqrsctl.read_model import checkpoints, schema, tables
+from cqrsctl.read_model.sink import lock_name
+
+if TYPE_CHECKING:
+    from cqrsctl.change import Item
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.read_model.connection import Connection
+
+_UNDO_WITHIN = timedelta(hours=23)
+"""The stream keeps changes for 24 hours, and the former table has to be brought up to date from it."""
+
+
+class State(StrEnum):
+    """How far a rebuild is."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    CUTOVER = "cutover"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A projection's last rebuild. `table` is the one that it makes or made, `former` the one behind the view before.
+
+    `undoing`: the table is there already, from before, and is only brought up to date.
+    """
+
+    table: Table
+    former: Table
+    stream_arn: str
+    state: State
+    undoing: bool
+    begun_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """How far a segment of the scan is loaded: up to and with a key of the table."""
+
+    number: int
+    last_key: Item | None
+    finished: bool
+    items: int
+
+
+def take_lock(connection: Connection, database: str, projection: str) -> None:
+    """Be the only one who rebuilds a projection, for as long as the connection lives. Raises Busy."""
+    name = rebuild_lock_name(database, projection)
+    if connection.query("SELECT GET_LOCK(%s, 0) AS got", (name,))[0]["got"] != 1:
+        raise Busy(
+            f"Projection {projection} is being rebuilt by another process.",
+            hint="Wait for that one, or stop it; `cqrsctl rebuild` then goes on where it stopped.",
+        )
+
+
+def require_lock(connection: Connection, database: str, projection: str) -> None:
+    """Raises TransientDatabaseError where the lock was lost. It also keeps the connection from being idle."""
+    name = rebuild_lock_name(database, projection)
+    if connection.query("SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held", (name,))[0]["held"] != 1:
+        raise TransientDatabaseError(f"The lock of the rebuild of {projection} was lost.", code="lock_lost")
+    connection.commit()
+
+
+def rebuild_lock_name(database: str, projection: str) -> str:
+    """The name of the advisory lock of whoever rebuilds a projection."""
+    return lock_name(database, f"{projection}/rebuild")
+
+
+def find(connection: Connection, name: str) -> Rebuild | None:
+    """A projection's last rebuild, under way or done; None where there never was one."""
+    rows = connection.query("SELECT * FROM cqrs_rebuild WHERE projection = %s", (name,))
+    connection.commit()
+    return _rebuild(rows[0]) if rows else None
+
+
+def begin(connection: Connection, projection: Projection, stream_arn: str, segments: int) -> Rebuild:
+    """Make the next table and register it as being built. The caller has the lock; no other one is being built.
+
+    Checkpoints from which no projector could go on (a gap, another stream) are replaced: the snapshot needs only what
+    comes from now on. Tables that earlier rebuilds left are dropped. Raises TransactionConflict where somebody reads
+    them, DatabaseError.
+    """
+    (active,) = tables.read(connection, [projection]).active
+    connection.commit()
+    there = schema.physical_tables(connection, projection.name)
+    version = max([active.version, *(int(name.rpartition("_v")[2]) for name in there)]) + 1
+    for name in there:
+        if name != active.name:
+            connection.execute(f"DROP TABLE {schema.quoted(name)}")
+    table = Table(projection, version)
+    connection.execute(schema.table_ddl(table, indexed=False))
+    _lock_tables(connection, projection.name)
+    lost = None
+    if checkpoints.are_lost(connection, projection.name, stream_arn):
+        lost = checkpoints.kept(connection, projection.name)
+        checkpoints.put_back(connection, projection.name, "[]")
+    connection.execute(
+        """
+        REPLACE INTO cqrs_rebuild
+            (projection, version, declaration, former_version, former_declaration, stream, state, undoing, lost,
+             begun_at)
+        VALUES (%s, %s, %s, %s, %s, %s, 'loading', FALSE, %s, NOW(6))
+        """,
+        (
+            projection.name,
+            version,
+            declaration_of(projection),
+            active.version,
+            declaration_of(active.projection),
+            stream_arn,
+            lost,
+        ),
+    )
+    connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection.name,))
+    for number in range(segments):
+        connection.execute(
+            "INSERT INTO cqrs_rebuild_segment VALUES (%s, %s, NULL, FALSE, 0)", (projection.name, number)
+        )
+    _set_building(connection, projection.name, version)
+    connection.commit()
+    return _require(connection, projection.name)
+
+
+def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
+    """Register the former table as being built: the changes since the cutover are read once more, and come into it.
+
+    The caller has the lock of the rebuild and that of the projector. Raises CqrsctlError where there is no way back.
+    """
+    done = find(connection, name)
+    if done is None or done.state is not State.DONE:
+        raise CqrsctlError(f"There is no rebuild of projection {name} to undo.", code="nothing_to_undo")
+    if done.former.name not in schema.physical_tables(connection, name):
+        raise CqrsctlError(f"Table {done.former.name} is gone: the rebuild cannot be undone.", code="nothing_to_undo")
+    if done.stream_arn != stream_arn or _age(connection, name) > _UNDO_WITHIN:
+        raise CqrsctlError(
+            f"The changes since {done.ended_at:%Y-%m-%d %H:%M} UTC are not in the stream any more, so table "
+            f"{done.former.name} cannot be brought up to date.",
+            hint="Declare the projection as it was, then: cqrsctl rebuild",
+            code="nothing_to_undo",
+        )
+    _lock_tables(connection, name)
+    now = checkpoints.kept(connection, name)
+    left_at = connection.query("SELECT left_at FROM cqrs_rebuild WHERE projection = %s", (name,))[0]["left_at"]
+    checkpoints.put_back(connection, name, left_at)
+    _exchange(connection, name)
+    connection.execute(
+        "UPDATE cqrs_rebuild SET state = 'loaded', undoing = TRUE, lost = %s, begun_at = NOW(6) WHERE projection = %s",
+        (now, name),
+    )
+    _set_building(connection, name, done.former.version)
+    connection.commit()
+    return _require(connection, name)
+
+
+def give_up(connection: Connection, rebuild: Rebuild) -> None:
+    """Forget a rebuild that is under way: its table is dropped, and checkpoints that it replaced come back.
+
+    Raises CqrsctlError where the cutover has begun: then the view may be over the new table.
+    """
+    name = rebuild.table.projection.name
+    if rebuild.state is State.CUTOVER:
+        raise CqrsctlError(
+            f"The rebuild of projection {name} is at its cutover and can only be finished.",
+            hint="Finish it with `cqrsctl rebuild`; then `cqrsctl rebuild --undo` leads back.",
+            code="cutover_begun",
+        )
+    _lock_tables(connection, name)
+    _set_building(connection, name, None)
+    lost = connection.query("SELECT lost FROM cqrs_rebuild WHERE projection = %s", (name,))[0]["lost"]
+    if lost is not None:
+        checkpoints.put_back(connection, name, lost)
+    if rebuild.undoing:
+        _exchange(connection, name)
+        connection.execute(
+            "UPDATE cqrs_rebuild SET state = 'done', undoing = FALSE, lost = NULL WHERE projection = %s", (name,)
+        )
+    else:
+        connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))
+        connection.execute("DELETE FROM cqrs_rebuild WHERE projection = %s", (name,))
+    connection.commit()
+    if not rebuild.undoing:
+        connection.execute(f"DROP TABLE IF EXISTS {schema.quoted(rebuild.table.name)}")
+
+
+def under_way(connection: Connection, name: str) -> Rebuild | None:
+    """The rebuild that has not come to its end, or None."""
+    found = find(connection, name)
+    return found if found and found.state is not State.DONE else None
+
+
+def segments(connection: Connection, name: str) -> list[Segment]:
+    """How far each segment of the scan is loaded."""
+    rows = connection.query("SELECT * FROM cqrs_rebuild_segment WHERE projection = %s ORDER BY segment", (name,))
+    connection.commit()
+    return [
+        Segment(
+            number=row["segment"],
+            last_key=decode_item(json.loads(row["last_key"])) if row["last_key"] else None,
+            finished=bool(row["finished"]),
+            items=row["items"],
+        )
+        for row in rows
+    ]
+
+
+def write_segment(connection: Connection, name: str, segment: Segment) -> None:
+    """Put how far a segment is into the running transaction."""
+    connection.execute(
+        "UPDATE cqrs_rebuild_segment SET last_key = %s, finished = %s, items = %s"
+        " WHERE projection = %s AND segment = %s",
+        (
+            None if segment.last_key is None else json.dumps(encode_item(segment.last_key)),
+            segment.finished,
+            segment.items,
+            name,
+            segment.number,
+        ),
+    )
+
+
+def mark_loaded(connection: Connection, rebuild: Rebuild) -> None:
+    """Remember that the snapshot is in, with its indexes."""
+    if (statement := schema.indexes_ddl(connection, rebuild.table)) is not None:
+        connection.execute(statement)
+    _set_state(connection, rebuild, State.LOADED)
+
+
+def cut_over(connection: Connection, rebuild: Rebuild) -> None:
+    """Put the view over the new table, and end writing the former one. It may be run again where it was cut short.
+
+    Both tables are written until the last step, so whoever reads either sees the same.
+    """
+    name = rebuild.table.projection.name
+    _set_state(connection, rebuild, State.CUTOVER)
+    connection.execute(schema.view_ddl(rebuild.table))
+    if rebuild.former.projection.view != rebuild.table.projection.view:
+        connection.execute(f"DROP VIEW IF EXISTS {schema.quoted(rebuild.former.projection.view)}")
+    _lock_tables(connection, name)
+    connection.execute(
+        """
+        UPDATE cqrs_projection
+        SET view_name = %s, active_version = %s, declaration = %s, building_version = NULL
+        WHERE name = %s
+        """,
+        (rebuild.table.projection.view, rebuild.table.version, declaration_of(rebuild.table.projection), name),
+    )
+    connection.execute(
+        "UPDATE cqrs_rebuild SET state = 'done', undoing = FALSE, lost = NULL, left_at = %s, ended_at = NOW(6)"
+        " WHERE projection = %s",
+        (checkpoints.kept(connection, name), name),
+    )
+    connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))
+    connection.commit()
+
+
+def _rebuild(row: dict[str, Any]) -> Rebuild:
+    return Rebuild(
+        table=Table(tables.declared(row["projection"], row["declaration"]), row["version"]),
+        former=Table(tables.declared(row["projection"], row["former_declaration"]), row["former_version"]),
+        stream_arn=row["stream"],
+        state=State(row["state"]),
+        undoing=bool(row["undoing"]),
+        begun_at=row["begun_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _require(connection: Connection, name: str) -> Rebuild:
+    found = find(connection, name)
+    if found is None:
+        raise AssertionError("it was just begun")
+    return found
+
+
+def _age(connection: Connection, name: str) -> timedelta:
+    """How long ago the cutover was, by the server's clock."""
+    (row,) = connection.query(
+        "SELECT TIMESTAMPDIFF(SECOND, ended_at, NOW(6)) AS seconds FROM cqrs_rebuild WHERE projection = %s", (name,)
+    )
+    return timedelta(seconds=row["seconds"])
+
+
+def _lock_tables(connection: Connection, name: str) -> None:
+    """Wait until no transaction of a projector is under way, and let none begin until this one ends."""
+    connection.commit()
+    connection.query("SELECT name FROM cqrs_projection WHERE name = %s FOR UPDATE", (name,))
+
+
+def _set_building(connection: Connection, name: str, version: int | None) -> None:
+    connection.execute("UPDATE cqrs_projection SET building_version = %s WHERE name = %s", (version, name))
+
+
+def _set_state(connection: Connection, rebuild: Rebuild, state: State) -> None:
+    connection.execute(
+        "UPDATE cqrs_rebuild SET state = %s WHERE projection = %s", (state.value, rebuild.table.projection.name)
+    )
+    connection.commit()
+
+
+def _exchange(connection: Connection, name: str) -> None:
+    """Make the former table the one that is made, and the other way round."""
+    (done,) = connection.query("SELECT * FROM cqrs_rebuild WHERE projection = %s", (name,))
+    connection.execute(
+        "UPDATE cqrs_rebuild SET version = %s, declaration = %s, former_version = %s, former_declaration = %s"
+        " WHERE projection = %s",
+        (done["former_version"], done["former_declaration"], done["version"], done["declaration"], name),
+    )
