@@ -31,7 +31,7 @@ COMMANDS = {
     "aurora": "Operate the read model's Aurora cluster and its readers.",
     "function": "Package, deploy and operate the two Lambda functions.",
     "dead-letter": "List, show, retry and discard dead letters.",
-    "rebuild": "Make the read model anew from the table, while the old one serves.",
+    "rebuild": "Make the read model anew, while the old one serves.",
     "verify": "Compare the read model with the write model.",
 }
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""

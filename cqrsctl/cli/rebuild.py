@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cqrsctl.operations.rebuild import Progress, Rebuilt
     from cqrsctl.projection.definition import Projection
 
-app = group("Make the read model anew from the table, while the old one serves.")
+app = group("Make the read model anew, while the old one serves.")
 
 _COLUMNS = ("projection", "table", "former", "items", "left_out", "seconds", "loading_seconds")
 _UNIT_BYTES = 4_096
@@ -49,7 +49,7 @@ def rebuild(
     yes: YesOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make the read model anew from the table, while the old one serves.
+    """Make the read model anew, while the old one serves.
 
     A new table is filled beside the old one: with all items, and with every change that comes meanwhile. When it is
     nowhere older than the old one, the view is put over it. It ends a gap, brings a changed declaration into the
