@@ -117,12 +117,11 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Progress], None]:
     def shown(progress: Progress) -> None:
         if progress.phase is not Phase.LOADING:
             return show(f"{progress.projection}: {progress.items} items loaded, {progress.phase}")
-        new = progress.items - progress.resumed
-        rate = new / progress.loading_seconds if progress.loading_seconds else 0.0
         left = progress.about - progress.items
-        eta = f", {render.duration(timedelta(seconds=left / rate))} left" if rate and left > 0 else ""
+        seconds = timedelta(seconds=left / progress.rate) if progress.rate and left > 0 else None
         return show(
-            f"{progress.projection}: loaded {progress.items} of about {progress.about} items, {rate:.0f}/s{eta}"
+            f"{progress.projection}: loaded {progress.items} of about {progress.about} items, {progress.rate:.0f}/s"
+            + (f", {render.duration(seconds)} left" if seconds else "")
         )
 
     return shown
@@ -130,14 +129,13 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Progress], None]:
 
 def _tell(invocation: Invocation, rebuilt: Rebuilt) -> None:
     progress = rebuilt.progress
-    rate = (progress.items - progress.resumed) / progress.loading_seconds if progress.loading_seconds else 0.0
     left_out = f", left out {progress.left_out}" if progress.left_out else ""
+    done = "brought up to date" if rebuilt.undone else f"loaded {progress.items} items{left_out}, {progress.rate:.0f}/s"
     invocation.note(
-        f"{progress.projection}: loaded {progress.items} items{left_out}, {rate:.0f} items/s; the view shows "
-        f"{rebuilt.table} now. {rebuilt.former} is kept for --undo."
+        f"{progress.projection}: {done}; the view shows {rebuilt.table} now. {rebuilt.former} is kept for --undo."
     )
     if rebuilt.changed:
-        invocation.note("The columns changed. Where functions project: cqrsctl function deploy")
+        invocation.note("The declaration changed; where functions project: cqrsctl function deploy")
     elif rebuilt.projected:
         invocation.note("If nobody else projects, follow the stream with: cqrsctl project")
 

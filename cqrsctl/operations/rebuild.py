@@ -76,6 +76,11 @@ class Progress:
     seconds: float = 0.0
     loading_seconds: float = 0.0
 
+    @property
+    def rate(self) -> float:
+        """Items loaded a second, by this run."""
+        return (self.items - self.resumed) / self.loading_seconds if self.loading_seconds else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
@@ -84,6 +89,7 @@ class Rebuilt:
     progress: Progress
     table: str
     former: str
+    undone: bool
     changed: bool
     """Whether the table is declared otherwise than the former one."""
     projected: bool
@@ -224,6 +230,7 @@ class Rebuilding:
             self._done,
             rebuild.table.name,
             rebuild.former.name,
+            undone=rebuild.undoing,
             changed=rebuild.table.projection != rebuild.former.projection,
             projected=companion.projects,
         )

@@ -105,7 +105,9 @@ def _check_sizes(kind: Kind, sizes: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `attribute` is a dotted path into the item; `default` stands in for an absent attribute."""
+    """One column. `attribute` is a dotted path into the item; `default` stands in for an absent attribute. A key is
+    always required.
+    """
 
     name: str
     type: ColumnType
@@ -127,6 +129,8 @@ class Column:
             raise ValueError(f"{self.name}: a {self.type.kind} column cannot be indexed")
         if self.default is not None:
             self.type.fit(self.default)
+        if self.key:
+            object.__setattr__(self, "required", True)
         first, *rest = self.attribute.split(".")
         object.__setattr__(self, "_first", first)
         object.__setattr__(self, "_rest", tuple(rest))
@@ -140,7 +144,7 @@ class Column:
         if value is None:
             value = self.default
             if value is None:
-                if self.required or self.key:
+                if self.required:
                     raise Misfit(f"{self.name}: the attribute {self.attribute} is missing")
                 return None
         try:
