@@ -44,6 +44,8 @@ _LOOK_SECONDS = 0.2
 _MOST_PROBES = 16
 _SERVER_TIME_ERROR = timedelta(seconds=2)
 """Times of records are rounded to the second, and so is the one that the server tells."""
+_STREAM_DELAY = timedelta(seconds=5)
+"""A change may come into the stream a little after it can be read from the table."""
 _METADATA_LOCK_SECONDS = 3
 """So long a change of the view waits for queries under way, and new ones wait behind it; then it is tried again."""
 
@@ -261,12 +263,14 @@ class Rebuilding:
         """Wait until every change that is older than the end of the snapshot is applied."""
         told = table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
         until = (told or self.clock.now()) + _SERVER_TIME_ERROR
+        all_there = self.clock.now() + (timedelta(0) if self.wiring.environment.embedded else _STREAM_DELAY)
 
         def reached() -> bool:
             self._report(Phase.CATCHING_UP)
             positions = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
+            is_all_there = self.clock.now() >= all_there
             unread = unread_shards(self.wiring.streams, rebuild.stream_arn, positions, executor)
-            return all(change is None or change.created_at > until for change in unread.values())
+            return all(change.created_at > until if change else is_all_there for change in unread.values())
 
         with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
             self._until(reached, connection, companion)
