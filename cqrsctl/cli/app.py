@@ -26,7 +26,7 @@ COMMANDS = {
     "product": "Put, get, delete and import products.",
     "stream": "Look at what comes out of the table.",
     "project": "Run the projector: changes become rows of the read model.",
-    "read-model": "Create, inspect and drop the read model.",
+    "read-model": "Create, inspect, purge and drop the read model.",
     "query": "Query the read model.",
     "aurora": "Operate the read model's Aurora cluster and its readers.",
     "function": "Package, deploy and operate the two Lambda functions.",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from cqrsctl.change import ShardState
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import StreamGap
-from cqrsctl.operations import read_models
+from cqrsctl.operations import purging, read_models
 from cqrsctl.read_model import schema
 from cqrsctl.read_model.sink import prepare
 
-app = group("Create, inspect and drop the read model.")
+app = group("Create, inspect, purge and drop the read model.")
 
 _COLUMNS = ("projection", "view", "table", "rows", "tombstones", "dead_letters", "differences")
 _CHECKPOINT_COLUMNS = ("projection", "shard", "state", "sequence_number", "record_time", "updated_at")
+_PURGE_COLUMNS = ("projection", "table", "before", "tombstones", "kept_for_letters")
 
 
 @app.command()
@@ -73,6 +76,60 @@ def drop(
     dropped = read_models.drop(of(ctx).wiring)
     of(ctx).note(f"Dropped {', '.join(dropped)}." if dropped else "Only bookkeeping was left; it is gone.")
     return None if output is Output.TABLE else render.one(output, {"dropped": dropped})
+
+
+@app.command()
+def purge(
+    ctx: typer.Context,
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="Remove those of deletions so long ago; at least 25h.")
+    ] = "48h",
+    yes: YesOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them; remove none.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Remove tombstones, the rows of deleted products, that no change can need any more.
+
+    A tombstone keeps an older change, which comes once more, from bringing its product back. The stream keeps changes
+    for 24 hours, so younger tombstones stay, as do those that a dead letter may be older than. Projectors go on
+    meanwhile; while a rebuild is under way, or changes are unread that are older, nothing is removed.
+
+    \b
+    Examples:
+      cqrsctl read-model purge --dry-run
+      cqrsctl read-model purge --older-than 7d --yes
+    """
+    invocation = of(ctx)
+    plans = purging.plan(invocation.wiring, parse_duration(older_than))
+    removable = sum(each.removable for each in plans)
+    records = [
+        {
+            "projection": each.projection.name,
+            "table": each.table,
+            "before": each.before,
+            "tombstones": each.removable,
+            "kept_for_letters": each.kept,
+        }
+        for each in plans
+    ]
+    if kept := sum(each.kept for each in plans):
+        invocation.note(
+            f"{kept} tombstones stay: a dead letter may be older, and would bring its product back. "
+            "Retry or discard it: cqrsctl dead-letter list"
+        )
+    if not dry_run and removable:
+        invocation.confirm(
+            f"Remove {removable} tombstones of environment {invocation.environment.name!r}.",
+            yes=yes,
+            needed=not invocation.environment.embedded,
+        )
+        with render.live() as show:
+            removed = purging.run(invocation.wiring, plans, lambda n: show(f"removed {n} of {removable} tombstones"))
+        invocation.note(f"Removed {removed} tombstones.")
+    elif not dry_run:
+        invocation.note("There is nothing to remove.")
+    if dry_run or output is not Output.TABLE:
+        render.rows(output, _PURGE_COLUMNS, records)
 
 
 def _show(ctx: typer.Context, output: Output) -> None:
