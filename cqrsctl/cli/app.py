@@ -33,6 +33,7 @@ COMMANDS = {
     "dead-letter": "List, show, retry and discard dead letters.",
     "rebuild": "Make the read model anew, while the old one serves.",
     "verify": "Compare the read model with the write model.",
+    "doctor": "Look for what will hurt, and say what mends it.",
 }
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""
 

@@ -106,6 +106,18 @@ def line(text: Text | str) -> None:
     sys.stdout.flush()
 
 
+def styled(*parts: tuple[str, str]) -> Text:
+    """Text of parts, each with its style, for `line`."""
+    from rich.text import Text
+
+    return Text("").join(_text(*part) for part in parts)
+
+
+def width() -> int:
+    """How many characters a line has on stdout; where that is no terminal, more than any text."""
+    return console(sys.stdout).width
+
+
 def step(title: str, command: str) -> None:
     """Announce a step of several: what it is for, and the command."""
     line(_text(f"\n{title}", "bold"))

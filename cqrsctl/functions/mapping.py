@@ -101,7 +101,9 @@ class Mapping:
     """A mapping as Lambda describes it. `settings` are named as in the API."""
 
     uuid: str
+    function: str
     stream_arn: str
+    starting_position: str
     state: str
     reason: str
     last_result: str
@@ -121,7 +123,9 @@ class Mapping:
         )
         return cls(
             uuid=described["UUID"],
+            function=described.get("FunctionArn", "").partition(":function:")[2],
             stream_arn=described.get("EventSourceArn", ""),
+            starting_position=described.get("StartingPosition", ""),
             state=described.get("State", ""),
             reason=described.get("StateTransitionReason") or "",
             last_result=described.get("LastProcessingResult") or "",
@@ -147,8 +151,16 @@ class Mapping:
 
 def of_function(client: Any, function: str) -> list[Mapping]:
     """The function's mappings; those that are being deleted count no more."""
+    return _listed(client, {"FunctionName": function})
+
+
+def of_stream(client: Any, stream_arn: str) -> list[Mapping]:
+    """The mappings of a stream, to whatever functions; those that are being deleted count no more."""
+    return _listed(client, {"EventSourceArn": stream_arn})
+
+
+def _listed(client: Any, asked: dict[str, Any]) -> list[Mapping]:
     found: list[Mapping] = []
-    asked: dict[str, Any] = {"FunctionName": function}
     while True:
         page = ApiCall("lambda", "ListEventSourceMappings", asked).make(client)
         found += [Mapping.of(described) for described in page["EventSourceMappings"]]

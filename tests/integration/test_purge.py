@@ -37,16 +37,32 @@ PAIR = Projection(
         Column(name, ColumnType.parse(kind), name, key=True) for name, kind in (("A", "bigint"), ("B", "varchar(20)"))
     ),
 )
+NEWER = 10**60
+"""A version that comes after every change's of the tests."""
 OLD = "NOW(6) - INTERVAL 3 DAY"
 
 
 @pytest.fixture
-def filled(wiring: Wiring) -> Wiring:
-    """A pipeline whose three products were projected."""
+def table(wiring: Wiring) -> str:
     name = wiring.environment.table
     TableSpec(name, point_in_time_recovery=False, deletion_protection=False).create_call().make(wiring.dynamodb)
+    return name
+
+
+@pytest.fixture
+def filled(wiring: Wiring, table: str) -> Wiring:
+    """A pipeline with three products in the read model, which came from no stream."""
+    prepare(wiring.database, [PRODUCT])
+    rows = ", ".join(f"({number}, 'Lamp', 1, FALSE, {NEWER}, FALSE, NOW(6), NOW(6))" for number in (1, 2, 3))
+    execute(wiring, f"INSERT INTO product_v1 VALUES {rows}")
+    return wiring
+
+
+@pytest.fixture
+def projected(wiring: Wiring, table: str) -> Wiring:
+    """A pipeline whose three products were projected."""
     for entry in products(3):
-        Put(name, entry).make(wiring.dynamodb)
+        Put(table, entry).make(wiring.dynamodb)
     run = project.Run(wiring, (PRODUCT,), SystemClock(), lambda _: None, lambda _: None)
     project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
     return wiring
@@ -160,34 +176,34 @@ def test_nothing_is_removed_while_a_rebuild_is_under_way_or_once_one_has_begun(f
     assert keys(filled) == [1, 2, 3]
 
 
-def test_nothing_is_removed_where_changes_were_lost(filled: Wiring) -> None:
-    bury(filled, 1)
-    execute(filled, "UPDATE cqrs_checkpoint SET state = 'gap'")
+def test_nothing_is_removed_where_changes_were_lost(projected: Wiring) -> None:
+    bury(projected, 1)
+    execute(projected, "UPDATE cqrs_checkpoint SET state = 'gap'")
 
     with pytest.raises(StreamGap):
-        purged(filled)
+        purged(projected)
 
 
-def test_nothing_is_removed_where_older_changes_are_unread(filled: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
-    bury(filled, 1)
-    Put(filled.environment.table, next(iter(products(1)))).make(filled.dynamodb)
+def test_nothing_is_removed_where_older_changes_are_unread(projected: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    bury(projected, 1)
+    Put(projected.environment.table, next(iter(products(1)))).make(projected.dynamodb)
     # The change that is unread is of just now, so the tombstones are taken for younger than it.
     real = purge.plan
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     monkeypatch.setattr(purge, "plan", lambda *given: replace(real(*given), before=tomorrow))
-    execute(filled, f"UPDATE cqrs_checkpoint SET record_time = {OLD}")
+    execute(projected, f"UPDATE cqrs_checkpoint SET record_time = {OLD}")
 
     with pytest.raises(CqrsctlError, match="has not read changes of shard") as refused:
-        purging.plan(filled, timedelta(hours=48))
+        purging.plan(projected, timedelta(hours=48))
 
     assert refused.value.code == "unread_changes"
 
 
-def test_an_idle_shard_read_to_its_end_is_no_reason_to_keep_tombstones(filled: Wiring) -> None:
-    bury(filled, 1)
-    execute(filled, f"UPDATE cqrs_checkpoint SET record_time = {OLD}, updated_at = {OLD}")
+def test_an_idle_shard_read_to_its_end_is_no_reason_to_keep_tombstones(projected: Wiring) -> None:
+    bury(projected, 1)
+    execute(projected, f"UPDATE cqrs_checkpoint SET record_time = {OLD}, updated_at = {OLD}")
 
-    assert purged(filled) == 1
+    assert purged(projected) == 1
 
 
 def test_the_command_counts_then_removes(filled: Wiring, cqrsctl: Cqrsctl) -> None:

@@ -1,0 +1,100 @@
+"""`cqrsctl doctor`: what will hurt, and what mends it."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from cqrsctl.cli import render
+from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.render import Output
+from cqrsctl.operations.doctor.checks import examine
+from cqrsctl.operations.doctor.findings import Severity
+from cqrsctl.operations.doctor.look import Look
+
+if TYPE_CHECKING:
+    from cqrsctl.operations.doctor.findings import Diagnosis, Found
+
+app = group("Look for what will hurt, and say what mends it.")
+
+_COLUMNS = ("severity", "code", "part", "finding", "why", "mend")
+_COLOURS = {Severity.CRITICAL: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold"}
+
+
+@app.command()
+def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+    """Look for what will hurt, and say what mends it.
+
+    Looks at the table, its stream, the function's mapping, the cluster, the database and the read model as they are
+    now, and at what this identity may do. Nothing is changed. Exit 1 where something is wrong; notes alone are not.
+
+    \b
+    Examples:
+      cqrsctl doctor
+      cqrsctl -e prod doctor -o jsonl
+    """
+    invocation = of(ctx)
+    look = Look(invocation.wiring, datetime.now(UTC))
+    try:
+        with render.live() as show:
+            diagnosis = examine(look, lambda check: show(f"looking at the {check.part}"))
+    finally:
+        look.close()
+    if output is Output.TABLE:
+        _show(diagnosis)
+    else:
+        render.rows(output, _COLUMNS, map(_record, diagnosis.found))
+    if not diagnosis.well:
+        raise typer.Exit(1)
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    for found in diagnosis.found:
+        _show_one(found)
+    if not diagnosis.found:
+        render.line(f"Nothing found: {diagnosis.checks} checks.")
+        return
+    counted = [_counted(diagnosis.count(severity), severity) for severity in Severity if diagnosis.count(severity)]
+    render.line(f"{', '.join(counted)}; {diagnosis.checks} checks.")
+
+
+def _show_one(found: Found) -> None:
+    finding = found.finding
+    head = (finding.severity.value, _COLOURS[finding.severity]), (f"  {found.part}  {found.code}", "")
+    render.line(render.styled(*head))
+    for name, text in (("", finding.what), ("why", finding.why), ("mend", finding.mend)):
+        render.line(_indented(name, text))
+    render.line("")
+
+
+def _indented(name: str, text: str) -> str:
+    """Text below a finding's head; wrapped where stdout is a terminal."""
+    head = f"  {name:<6}" if name else "  "
+    return textwrap.fill(
+        text,
+        render.width(),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _counted(count: int, severity: Severity) -> str:
+    plural = "s" if count != 1 and severity is not Severity.CRITICAL else ""
+    return f"{count} {severity.value}{plural}"
+
+
+def _record(found: Found) -> dict[str, str]:
+    finding = found.finding
+    return {
+        "severity": finding.severity.value,
+        "code": found.code,
+        "part": found.part,
+        "finding": finding.what,
+        "why": finding.why,
+        "mend": finding.mend,
+    }

@@ -1,0 +1,373 @@
+"""Each thing that the doctor looks for, planted once and found, and a pipeline where nothing is wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from cqrsctl.aurora.autoscaling import Autoscaling
+from cqrsctl.aurora.cluster import CapacityRange, Cluster, Instance
+from cqrsctl.config import Flags, load
+from cqrsctl.errors import AwsError, TransientDatabaseError
+from cqrsctl.functions.mapping import Mapping
+from cqrsctl.functions.queue import Queue
+from cqrsctl.operations.doctor.checks import CHECKS, NOT_LOOKED, examine
+from cqrsctl.operations.doctor.findings import Severity
+from cqrsctl.operations.doctor.look import Look
+from cqrsctl.operations.doctor.needs import ACTIONS
+from cqrsctl.operations.doctor.survey import ReadModel, Server
+from cqrsctl.operations.unread import Unread
+from cqrsctl.read_model.grants import parse
+from cqrsctl.read_model.schema import ProjectionStatus
+from cqrsctl.stream.lineage import Shard
+from cqrsctl.stream.shards import Stream
+from cqrsctl.wiring import Wiring
+from cqrsctl.write_model.table import Table
+
+if TYPE_CHECKING:
+    from cqrsctl.operations.doctor.findings import Diagnosis
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SETTINGS = """
+[environments.prod]
+region = "eu-west-1"
+[environments.prod.database]
+cluster = "products"
+ca_bundle = "global-bundle.pem"
+"""
+WITHOUT_BUNDLE = SETTINGS.replace("ca_bundle", "# ca_bundle")
+TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/Products"
+STREAM_ARN = f"{TABLE_ARN}/stream/2026-11-20T10:00:00.000"
+OLDER_ARN = f"{TABLE_ARN}/stream/2026-10-01T10:00:00.000"
+QUEUE = "arn:aws:sqs:eu-west-1:123456789012:ProductHandlerFunction-failures"
+
+TABLE = Table(
+    "Products", TABLE_ARN, "ACTIVE", (("ProductId", "N"),), 9, 900, True, 0, 0, True, None, STREAM_ARN,
+    "NEW_AND_OLD_IMAGES",
+)  # fmt: skip
+SHARDS = {f"shard-{n}": Shard(f"shard-{n}", None, n, None) for n in range(60)}
+STREAM = Stream(STREAM_ARN, "ENABLED", "NEW_AND_OLD_IMAGES", None, ("ProductId",), SHARDS)
+MAPPED = {
+    "UUID": "u-1",
+    "FunctionArn": "arn:aws:lambda:eu-west-1:123456789012:function:ProductHandlerFunction",
+    "EventSourceArn": STREAM_ARN,
+    "StartingPosition": "TRIM_HORIZON",
+    "State": "Enabled",
+    "ParallelizationFactor": 1,
+    "BisectBatchOnFunctionError": True,
+    "MaximumRecordAgeInSeconds": 21_600,
+    "MaximumRetryAttempts": 1_000,
+    "DestinationConfig": {"OnFailure": {"Destination": QUEUE}},
+}
+CLUSTER = Cluster(
+    "products", "available", "aurora-mysql", "8.0.mysql_aurora.3.08.0", "w.example", "r.example", 3306,
+    CapacityRange(0.5, 16), "aurora", True, "", True, False, 7, "", (), None,
+    tuple(
+        Instance(name, name == "w", "available", "db.serverless", zone, 1)
+        for name, zone in (("w", "a"), ("r1", "b"), ("r2", "c"))
+    ),
+)  # fmt: skip
+OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
+SERVER = Server("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, 1_000)
+PRODUCT = ProjectionStatus("product", "Product", "product_v1", 100, 20, ())
+CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": "shard-1", "state": "open"}
+READ_MODEL = ReadModel((PRODUCT,), (), (CHECKPOINT,), {"product": 0}, {"product": 0}, "me@host, process 7", False)
+CLEAN: dict[str, Any] = {
+    "table": TABLE,
+    "recovery": True,
+    "stream": STREAM,
+    "mappings": [Mapping.of(MAPPED)],
+    "readers_of_stream": [Mapping.of(MAPPED)],
+    "destinations": {QUEUE: Queue("failures", "https://sqs", {"ApproximateNumberOfMessages": "0"}, {})},
+    "iterator_age_seconds": 2.0,
+    "cluster": CLUSTER,
+    "autoscaling": Autoscaling("products", 1, 5),
+    "server": SERVER,
+    "read_model": READ_MODEL,
+    "positions": {},
+    "unread": {"product": []},
+}
+
+
+def mapped(**differently: Any) -> list[Mapping]:
+    return [Mapping.of({**MAPPED, **differently})]
+
+
+def rights(*lines: str) -> Server:
+    return replace(SERVER, grants=parse(lines))
+
+
+def made(**differently: Any) -> ReadModel:
+    return replace(READ_MODEL, **differently)
+
+
+def members(*members: tuple[str, bool, str]) -> Cluster:
+    instances = tuple(Instance(name, writer, "available", "db.r6g.large", zone, 1) for name, writer, zone in members)
+    return replace(CLUSTER, members=instances)
+
+
+ALONE = members(("w", True, "a"))
+AUTOSCALED = members(("w", True, "a"), ("application-autoscaling-1", False, "b"))
+CRITICAL, WARNING, NOTE = Severity
+PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
+    ("table_missing", CRITICAL, {"table": None}, "no table 'Products'"),
+    ("table_key", CRITICAL, {"table": replace(TABLE, key=(("Sku", "S"),))}, "the key Sku"),
+    ("table_recovery", NOTE, {"recovery": False}, "Point-in-time"),
+    ("table_protection", NOTE, {"table": replace(TABLE, deletion_protection=False)}, "deletion protection"),
+    ("stream_off", CRITICAL, {"table": replace(TABLE, stream_arn=None, view_type=None)}, "is off"),
+    ("stream_view_type", CRITICAL, {"table": replace(TABLE, view_type="KEYS_ONLY")}, "no new images"),
+    ("stream_view_type", CRITICAL, {"table": replace(TABLE, view_type="OLD_IMAGE")}, "no new images"),
+    ("stream_view_type", WARNING, {"table": replace(TABLE, view_type="NEW_IMAGE")}, "no old images"),
+    ("stream_readers", WARNING, {"readers_of_stream": mapped() * 2}, "3 read the stream: ProductHandlerFunction; "),
+    ("stream_gap", CRITICAL, {"read_model": made(checkpoints=({**CHECKPOINT, "state": "gap"},))}, "shard-1"),
+    ("stream_changed", CRITICAL,
+     {"read_model": made(checkpoints=({**CHECKPOINT, "stream": OLDER_ARN},))}, "another stream (2026-10-01"),
+    ("stream_trimming", WARNING, {"unread": {"product": [Unread("s", NOW - timedelta(hours=19))]}}, "for 19 h"),
+    ("stream_trimming", CRITICAL, {"unread": {"product": [Unread("s", NOW - timedelta(hours=22))]}}, "for 22 h"),
+    ("stream_trimming", CRITICAL, {"unread": {"product": [Unread("s", None)]}}, "lost changes of shard s"),
+    ("stream_iterator_age", WARNING, {"iterator_age_seconds": 18 * 3600.0}, "18 h old"),
+    ("stream_iterator_age", CRITICAL, {"iterator_age_seconds": 22 * 3600.0}, "22 h old"),
+    ("mapping_missing", WARNING, {"mappings": []}, "No stream is mapped"),
+    ("mapping_stream", CRITICAL, {"mappings": mapped(EventSourceArn=OLDER_ARN)}, "2026-10-01"),
+    ("mapping_latest", WARNING, {"mappings": mapped(StartingPosition="LATEST")}, "LATEST"),
+    ("mapping_destination", WARNING, {"mappings": mapped(DestinationConfig={})}, "no destination"),
+    ("mapping_failures", WARNING, {"destinations": {QUEUE: None}}, "is not there"),
+    ("mapping_failures", WARNING,
+     {"destinations": {QUEUE: Queue("failures", "u", {"ApproximateNumberOfMessages": "3"}, {})}}, "3 failed batches"),
+    ("mapping_retries", WARNING,
+     {"mappings": mapped(MaximumRecordAgeInSeconds=-1, MaximumRetryAttempts=-1)}, "without end"),
+    ("mapping_bisect", WARNING, {"mappings": mapped(BisectBatchOnFunctionError=False)}, "does not halve"),
+    ("mapping_parallelization", WARNING, {"mappings": mapped(ParallelizationFactor=10)}, "600 connections"),
+    ("mapping_paused", NOTE, {"mappings": mapped(State="Disabled")}, "paused"),
+    ("cluster_missing", CRITICAL, {"cluster": None}, "no cluster 'products'"),
+    ("cluster_readers", WARNING, {"cluster": ALONE}, "no readers"),
+    ("cluster_zones", WARNING,
+     {"cluster": members(("w", True, "a"), ("r1", False, "b"), ("r2", False, "b"))}, "one zone, b"),
+    ("cluster_autoscaling", WARNING,
+     {"cluster": AUTOSCALED, "autoscaling": Autoscaling("products", 0, 5)}, "no reader but its own"),
+    ("cluster_autoscaling", NOTE, {"autoscaling": Autoscaling("products", 0, 5)}, "minimum 0"),
+    ("cluster_backups", NOTE, {"cluster": replace(CLUSTER, backup_days=1)}, "1 day"),
+    ("cluster_protection", WARNING, {"cluster": replace(CLUSTER, deletion_protection=False)}, "deletion protection"),
+    ("cluster_pause", NOTE, {"cluster": replace(CLUSTER, capacity=CapacityRange(0, 8))}, "pauses"),
+    ("database_secure_transport", NOTE, {"server": replace(SERVER, demands_tls=False)}, "without TLS"),
+    ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT FILE, SUPER ON *.* TO `u`@`%`")},
+     "FILE, SUPER on *.*"),
+    ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT SELECT ON `mysql`.* TO `u`@`%`")}, "`mysql`.*"),
+    ("database_rights", WARNING, {"server": rights("GRANT ALL PRIVILEGES ON `cqrs%`.* TO `u`@`%`")}, "`cqrs%`.*"),
+    ("database_rights", WARNING, {"server": rights(OWN_RIGHTS + " WITH GRANT OPTION")}, "give its rights on"),
+    ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT `rds_superuser_role`@`%` TO `u`@`%`")},
+     "nearly everything"),
+    ("database_rights", NOTE, {"server": rights(OWN_RIGHTS, "GRANT `reporting` TO `u`@`%`")}, "role reporting"),
+    ("database_rights_missing", WARNING, {"server": rights("GRANT SELECT ON `cqrs`.* TO `u`@`%`")}, "lacks INSERT"),
+    ("read_model_missing", NOTE, {"read_model": None}, "no read model yet of product"),
+    ("read_model_schema", CRITICAL,
+     {"read_model": made(projections=(replace(PRODUCT, differences=("column Name is new",)),))}, "Name is new"),
+    ("read_model_rebuild", NOTE, {"read_model": made(rebuilding=("product",))}, "under way, or was left"),
+    ("dead_letters", WARNING, {"read_model": made(dead_letters={"product": 2})}, "2 dead letters"),
+    ("tombstones", NOTE, {"read_model": made(old_tombstones={"product": 5})}, "5 tombstones"),
+    ("tombstones", WARNING, {"read_model": made(old_tombstones={"product": 101})}, "101 tombstones"),
+]  # fmt: skip
+
+
+@dataclass
+class FakeAws:
+    """Answers every operation, but for those that it does not allow or know, in every service."""
+
+    denied: tuple[str, ...] = ()
+    simulated_denied: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    identity: str = "arn:aws:iam::123456789012:user/ops"
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**parameters: Any) -> Any:
+            if operation in self.denied:
+                raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, operation)
+            if operation in self.unknown:
+                metadata = {"HTTPStatusCode": 501}
+                raise ClientError({"Error": {"Code": "X"}, "ResponseMetadata": metadata}, operation)
+            if operation in self.broken:
+                raise EndpointConnectionError(endpoint_url="https://example")
+            return self.answer(operation, parameters)
+
+        return call
+
+    def answer(self, operation: str, parameters: dict[str, Any]) -> Any:
+        if operation == "simulate_principal_policy":
+            decisions = [
+                {"EvalActionName": name, "EvalDecision": "implicitDeny" if name in self.simulated_denied else "allowed"}
+                for name in parameters["ActionNames"]
+            ]
+            return {"EvaluationResults": decisions, "IsTruncated": False}
+        role = {"Arn": "arn:aws:iam::123456789012:role/team/ops"}
+        return {"Arn": self.identity, "Role": role, "ShardIterator": "i"}
+
+
+class FakeWiring(Wiring):
+    """An environment whose clients are a fake."""
+
+    aws = FakeAws()
+
+    def client(self, service: str, region_name: str | None = None, *, attempts: int = 1) -> Any:
+        return self.aws
+
+
+def look(tmp_path: Path, settings: str = SETTINGS, aws: FakeAws | None = None, **planted: Any) -> Look:
+    (tmp_path / "cqrsctl.toml").write_text(settings)
+    wiring = FakeWiring(load(Flags(env="prod"), {}, tmp_path))
+    wiring.aws = aws or FakeAws()
+    return Look(wiring, NOW, {**CLEAN, **planted})
+
+
+def diagnose(look: Look) -> Diagnosis:
+    return examine(look, lambda _: None)
+
+
+def test_a_clean_pipeline_gives_none(tmp_path: Path) -> None:
+    assert diagnose(look(tmp_path)) == replace(diagnose(look(tmp_path)), found=(), checks=len(CHECKS))
+
+
+@pytest.mark.parametrize(("code", "severity", "planted", "words"), PLANTED)
+def test_what_is_planted_is_found(
+    tmp_path: Path, code: str, severity: Severity, planted: dict[str, Any], words: str
+) -> None:
+    found = [each for each in diagnose(look(tmp_path, **planted)).found if each.code == code]
+
+    assert [(each.finding.severity, words in each.finding.what) for each in found] == [(severity, True)]
+    assert found[0].finding.why.endswith(".")
+    assert found[0].finding.mend
+
+
+def test_every_check_is_planted_here_and_stands_in_the_readme() -> None:
+    codes = [check.code for check in CHECKS]
+    section = README.split("## Doctor")[1].split("\n## ")[0]
+
+    assert len(set(codes)) == len(codes)
+    assert {code for code, *_ in PLANTED} == {*codes} - {"database_tls", "permissions_tried", "permissions_simulated"}
+    assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == {*codes, NOT_LOOKED}
+
+
+def test_a_database_that_cannot_be_verified_is_critical(tmp_path: Path) -> None:
+    (found,) = diagnose(look(tmp_path, WITHOUT_BUNDLE)).found
+
+    assert (found.code, found.finding.severity) == ("database_tls", Severity.CRITICAL)
+
+
+@pytest.mark.parametrize(
+    "settings", [WITHOUT_BUNDLE.replace('cluster = "products"', 'host = "127.0.0.1"'), SETTINGS + "\n"]
+)
+def test_a_loopback_database_needs_no_bundle_and_a_remote_one_has_it(tmp_path: Path, settings: str) -> None:
+    assert diagnose(look(tmp_path, settings)).found == ()
+
+
+def test_leftovers_of_an_earlier_stream_are_no_matter_once_this_one_is_followed(tmp_path: Path) -> None:
+    older = {**CHECKPOINT, "stream": OLDER_ARN, "state": "gap"}
+
+    assert diagnose(look(tmp_path, read_model=made(checkpoints=(CHECKPOINT, older)))).found == ()
+
+
+def test_one_bound_on_retries_is_enough(tmp_path: Path) -> None:
+    for name in ("MaximumRecordAgeInSeconds", "MaximumRetryAttempts"):
+        assert diagnose(look(tmp_path, mappings=mapped(**{name: -1}))).found == ()
+
+
+def test_the_worst_comes_first_and_notes_alone_are_well(tmp_path: Path) -> None:
+    noted = diagnose(look(tmp_path, recovery=False))
+    worse = diagnose(look(tmp_path, recovery=False, mappings=mapped(StartingPosition="LATEST"), cluster=None))
+
+    assert noted.well
+    assert not worse.well
+    assert [each.finding.severity for each in worse.found] == [Severity.CRITICAL, Severity.WARNING, Severity.NOTE]
+
+
+def test_what_cannot_be_looked_at_is_told_once_and_takes_nothing_along(tmp_path: Path) -> None:
+    down = TransientDatabaseError("db.example does not answer", hint="Check that it runs.")
+
+    found = diagnose(look(tmp_path, read_model=down, server=down, recovery=False)).found
+
+    assert [(each.code, each.finding.severity) for each in found] == [
+        (NOT_LOOKED, Severity.WARNING),
+        ("table_recovery", Severity.NOTE),
+    ]
+    assert re.search(r"read model \(\d+ checks\)", found[0].finding.what)
+    assert (found[0].finding.why, found[0].finding.mend) == ("db.example does not answer", "Check that it runs.")
+
+
+def test_an_endpoint_that_does_not_know_an_operation_is_a_note(tmp_path: Path) -> None:
+    unknown = AwsError("dynamodb DescribeContinuousBackups: what?")
+    unknown.__cause__ = ClientError({"Error": {"Code": "UnknownOperationException"}}, "DescribeContinuousBackups")
+
+    (found,) = diagnose(look(tmp_path, recovery=unknown)).found
+
+    assert (found.code, found.finding.severity) == (NOT_LOOKED, Severity.NOTE)
+    assert found.finding.what == "Could not look at table_recovery."
+
+
+@pytest.mark.parametrize(
+    ("aws", "code", "severity", "words"),
+    [
+        (FakeAws(denied=("get_records", "scan")), "permissions_tried", WARNING, "dynamodb:GetRecords, dynamodb:Scan."),
+        (FakeAws(denied=("describe_scalable_targets",)), "permissions_tried", NOTE, "application-autoscaling:Desc"),
+        (FakeAws(denied=("filter_log_events",)), "permissions_tried", NOTE, "logs:FilterLogEvents"),
+        (FakeAws(simulated_denied=("dynamodb:PutItem",)), "permissions_simulated", WARNING, "dynamodb:PutItem"),
+        (FakeAws(simulated_denied=("rds:CreateDBInstance",)), "permissions_simulated", NOTE, "rds:CreateDBInstance"),
+        (FakeAws(denied=("simulate_principal_policy",)), "permissions_simulated", NOTE, "is not known"),
+        (FakeAws(unknown=("simulate_principal_policy",)), NOT_LOOKED, NOTE, "permissions_simulated"),
+        (FakeAws(broken=("describe_db_clusters",)), NOT_LOOKED, WARNING, "permissions_tried"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_missing_permission_is_found(tmp_path: Path, aws: FakeAws, code: str, severity: Severity, words: str) -> None:
+    (found,) = diagnose(look(tmp_path, aws=aws)).found
+
+    assert (found.code, found.finding.severity, words in found.finding.what) == (code, severity, True)
+
+
+@pytest.mark.parametrize(
+    ("identity", "asked"),
+    [
+        ("arn:aws:sts::123456789012:assumed-role/ops/me", "arn:aws:iam::123456789012:role/team/ops"),
+        ("arn:aws:iam::123456789012:user/team/me", "arn:aws:iam::123456789012:user/team/me"),
+        ("arn:aws:iam::123456789012:root", None),
+        ("arn:aws:sts::123456789012:federated-user/me", None),
+    ],
+)
+def test_iam_is_asked_about_the_role_behind_a_session(tmp_path: Path, identity: str, asked: str | None) -> None:
+    aws = FakeAws(identity=identity)
+    asked_about: set[str] = set()
+    answer = aws.answer
+
+    def remember(operation: str, parameters: dict[str, Any]) -> Any:
+        asked_about.update({parameters["PolicySourceArn"]} if "PolicySourceArn" in parameters else set())
+        return answer(operation, parameters)
+
+    aws.answer = remember  # type: ignore[method-assign]
+
+    assert diagnose(look(tmp_path, aws=aws)).found == ()
+    assert asked_about == ({asked} if asked else set())
+
+
+def test_functions_that_are_not_deployed_and_a_cluster_that_is_not_named_need_no_permissions(tmp_path: Path) -> None:
+    others = tuple(action.name for action in ACTIONS if not action.name.startswith("dynamodb:"))
+    settings = WITHOUT_BUNDLE.replace('cluster = "products"', 'host = "127.0.0.1"')
+    aws = FakeAws(denied=("describe_db_clusters", "get_function"), simulated_denied=others)
+
+    assert diagnose(look(tmp_path, settings, aws, mappings=None, cluster=None)).found == ()
+
+
+def test_the_permissions_are_those_of_the_readme() -> None:
+    listed: set[str] = set()
+    for paragraph in re.findall(r"^The identity needs,.*?\n\n", README, re.MULTILINE | re.DOTALL):
+        service = ""
+        for prefix, name in re.findall(r"`(?:([a-z0-9-]+):)?([A-Z]\w+)`", paragraph):
+            service = prefix or service
+            listed.add(f"{service}:{name}")
+
+    assert listed == {action.name for action in ACTIONS}
