@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import Position, ShardState
-from cqrsctl.stream.shard_reader import ShardLost, ShardReader
+from cqrsctl.stream.shard_reader import ShardLost
+from cqrsctl.stream.unread import oldest_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
     from cqrsctl.change import Checkpoints
     from cqrsctl.stream.shards import Stream, StreamsClient
-
-_EMPTY_PAGES = 5
-"""DynamoDB may answer with empty pages before the next record; so many in a row mean there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +34,10 @@ def unread_before(client: StreamsClient, stream: Stream, positions: Checkpoints,
         position = positions.get(shard_id) or Position(shard_id, shard.parent_id)
         if position.state is not ShardState.OPEN or (position.record_time and position.record_time >= moment):
             continue
-        found = _oldest(ShardReader(client, stream.arn, position))
-        if found and (found.since is None or found.since < moment):
-            yield found
-
-
-def _oldest(reader: ShardReader) -> Unread | None:
-    shard_id, empty = reader.position.shard_id, 0
-    try:
-        while empty < _EMPTY_PAGES:
-            read = reader.read()
-            if read.page.changes:
-                return Unread(shard_id, read.page.changes[0].created_at)
-            if read.page.position.state is ShardState.FINISHED:
-                break
-            empty = 0 if read.records else empty + 1
-    except ShardLost:
-        return Unread(shard_id, None)
-    return None
+        try:
+            change = oldest_unread(client, stream.arn, position)
+        except ShardLost:
+            yield Unread(shard_id, None)
+            continue
+        if change and change.created_at < moment:
+            yield Unread(shard_id, change.created_at)

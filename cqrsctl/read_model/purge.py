@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import Busy, TransactionConflict, UsageError
-from cqrsctl.read_model import checkpoints, dead_letters, schema
-from cqrsctl.read_model.connection import ReadModelMissing
+from cqrsctl.read_model import checkpoints, dead_letters, schema, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.tables import Table
     from cqrsctl.read_model.connection import Connection
 
 RETENTION = timedelta(hours=24)
@@ -37,15 +37,18 @@ class Purge:
     `kept` counts those that are old enough, but that a dead letter may be older than.
     """
 
-    projection: Projection
-    version: int
+    active: Table
     before: datetime
     removable: int
     kept: int
 
     @property
+    def projection(self) -> Projection:
+        return self.active.projection
+
+    @property
     def table(self) -> str:
-        return schema.physical_table(self.projection.name, self.version)
+        return self.active.name
 
 
 def require_age(older_than: timedelta) -> None:
@@ -61,17 +64,17 @@ def require_age(older_than: timedelta) -> None:
 def plan(connection: Connection, projection: Projection, older_than: timedelta) -> Purge:
     """What is to be removed, by the database's clock. Raises UsageError, Busy while a rebuild is under way."""
     require_age(older_than)
-    version = _active_version(connection, projection)
+    active = _active(connection, projection)
     asked = now(connection) - older_than
     before = asked
     if (oldest := _oldest_letter(connection, projection.name)) is not None:
         before = min(before, oldest - _MARGIN)
-    removable = count(connection, schema.physical_table(projection.name, version), before)
+    removable = count(connection, active.name, before)
     kept = 0
     if before < asked:
-        kept = count(connection, schema.physical_table(projection.name, version), asked) - removable
+        kept = count(connection, active.name, asked) - removable
     connection.commit()
-    return Purge(projection, version, before, removable, kept)
+    return Purge(active, before, removable, kept)
 
 
 def now(connection: Connection) -> datetime:
@@ -115,7 +118,7 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
     """
     try:
         # As in the sink, the shared lock keeps a rebuild from changing the tables until this transaction has ended.
-        if _active_version(connection, purge.projection, locked=True) != purge.version:
+        if _active(connection, purge.projection, locked=True) != purge.active:
             raise _rebuilt(purge.projection)
         removed = connection.execute(
             f"DELETE FROM {schema.quoted(purge.table)}"
@@ -130,19 +133,12 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
     return removed
 
 
-def _active_version(connection: Connection, projection: Projection, *, locked: bool = False) -> int:
-    lock = " LOCK IN SHARE MODE" if locked else ""
-    rows = connection.query(
-        f"SELECT active_version, building_version FROM cqrs_projection WHERE name = %s{lock}", (projection.name,)
-    )
-    if not rows:
-        raise ReadModelMissing(
-            f"Projection {projection.name} has no tables yet.", hint="Make them with: cqrsctl read-model init"
-        )
-    if rows[0]["building_version"] is not None:
+def _active(connection: Connection, projection: Projection, *, locked: bool = False) -> Table:
+    """The table behind the view. Raises Busy while another one is being built."""
+    found = tables.read(connection, [projection], locked=locked)
+    if found.building:
         raise _rebuilt(projection)
-    version: int = rows[0]["active_version"]
-    return version
+    return found.active[0]
 
 
 def _rebuilt(projection: Projection) -> Busy:

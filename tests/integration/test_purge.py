@@ -15,7 +15,7 @@ from cqrsctl.operations import dead_letters, project, purging
 from cqrsctl.projection.batch import DeadLetter
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import dead_letters as letters
-from cqrsctl.read_model import purge
+from cqrsctl.read_model import purge, rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.stream.reader import Beginning
@@ -163,14 +163,16 @@ def test_tombstones_stay_that_a_dead_letter_may_be_older_than(filled: Wiring) ->
 def test_nothing_is_removed_while_a_rebuild_is_under_way_or_once_one_has_begun(filled: Wiring) -> None:
     bury(filled, 1)
     planned = purging.plan(filled, timedelta(hours=48))
-    execute(filled, "UPDATE cqrs_projection SET building_version = 2")
+    with connect(filled.database) as connection:
+        begun = rebuilds.begin(connection, PRODUCT, "arn", 1)
 
     with pytest.raises(Busy, match="is being rebuilt"):
         purged(filled)
     with pytest.raises(Busy, match="is being rebuilt"):
         purging.run(filled, planned, lambda _: None)
 
-    execute(filled, "UPDATE cqrs_projection SET building_version = NULL, active_version = 2")
+    with connect(filled.database) as connection:
+        rebuilds.cut_over(connection, begun)
     with pytest.raises(Busy, match="is being rebuilt"):
         purging.run(filled, planned, lambda _: None)
     assert keys(filled) == [1, 2, 3]
