@@ -24,6 +24,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
@@ -109,6 +110,11 @@ def aws_errors(what: str) -> Iterator[None]:
         raise TransientAwsError(
             f"{what}: {error}",
             hint="Check the region, the endpoint URL and the network; `cqrsctl local status` for the local stack.",
+        ) from error
+    except ResponseParserError as error:
+        raise TransientAwsError(
+            f"{what}: what answers is not AWS, or not now: its answer cannot be read.",
+            hint="Check the endpoint URL; not every emulator knows every call.",
         ) from error
     except BotoCoreError as error:
         raise AwsError(f"{what}: {error}") from error

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 
 from cqrsctl.aws import ApiCall, aws_errors, error_code
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
@@ -44,6 +45,7 @@ def refused(code: str, status: int = 400, message: str = "because") -> ClientErr
         (UnauthorizedSSOTokenError(), ConfigurationError, "configuration"),
         (EndpointConnectionError(endpoint_url="http://x"), TransientAwsError, "aws_unavailable"),
         (ReadTimeoutError(endpoint_url="http://x"), TransientAwsError, "aws_unavailable"),
+        (ResponseParserError("<!doctype html>"), TransientAwsError, "aws_unavailable"),
         (ParamValidationError(report="x"), AwsError, "aws"),
     ],
 )

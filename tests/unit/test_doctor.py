@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.parsers import ResponseParserError
 
 from cqrsctl.aurora.autoscaling import Autoscaling
 from cqrsctl.aurora.cluster import CapacityRange, Cluster, Instance
@@ -183,6 +184,7 @@ class FakeAws:
     denied: tuple[str, ...] = ()
     simulated_denied: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    garbled: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     identity: str = "arn:aws:iam::123456789012:user/ops"
 
@@ -193,6 +195,8 @@ class FakeAws:
             if operation in self.unknown:
                 metadata = {"HTTPStatusCode": 501}
                 raise ClientError({"Error": {"Code": "X"}, "ResponseMetadata": metadata}, operation)
+            if operation in self.garbled:
+                raise ResponseParserError("<!doctype html>")
             if operation in self.broken:
                 raise EndpointConnectionError(endpoint_url="https://example")
             return self.answer(operation, parameters)
@@ -319,7 +323,6 @@ def test_an_endpoint_that_does_not_know_an_operation_is_a_note(tmp_path: Path) -
         (FakeAws(simulated_denied=("dynamodb:PutItem",)), "permissions_simulated", WARNING, "dynamodb:PutItem"),
         (FakeAws(simulated_denied=("rds:CreateDBInstance",)), "permissions_simulated", NOTE, "rds:CreateDBInstance"),
         (FakeAws(denied=("simulate_principal_policy",)), "permissions_simulated", NOTE, "is not known"),
-        (FakeAws(unknown=("simulate_principal_policy",)), NOT_LOOKED, NOTE, "permissions_simulated"),
         (FakeAws(broken=("describe_db_clusters",)), NOT_LOOKED, WARNING, "permissions_tried"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -328,6 +331,12 @@ def test_a_missing_permission_is_found(tmp_path: Path, aws: FakeAws, code: str, 
     (found,) = diagnose(look(tmp_path, aws=aws)).found
 
     assert (found.code, found.finding.severity, words in found.finding.what) == (code, severity, True)
+
+
+def test_an_emulator_that_knows_no_simulation_and_not_every_call_allows_them(tmp_path: Path) -> None:
+    for unknown in ("simulate_principal_policy", "describe_scaling_policies", "get_caller_identity"):
+        assert diagnose(look(tmp_path, aws=FakeAws(unknown=(unknown,)))).found == ()
+        assert diagnose(look(tmp_path, aws=FakeAws(garbled=(unknown,)))).found == ()
 
 
 @pytest.mark.parametrize(
@@ -371,3 +380,13 @@ def test_the_permissions_are_those_of_the_readme() -> None:
             listed.add(f"{service}:{name}")
 
     assert listed == {action.name for action in ACTIONS}
+
+
+def test_what_mends_the_rights_is_sql_that_can_be_run(tmp_path: Path) -> None:
+    wide = rights("GRANT ALL PRIVILEGES ON `cqrs%`.* TO `u`@`%`", "GRANT FILE ON *.* TO `u`@`%`")
+    needed = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, CREATE VIEW, SHOW VIEW"
+
+    assert [each.finding.mend for each in diagnose(look(tmp_path, server=wide)).found] == [
+        f"REVOKE ALL PRIVILEGES ON `cqrs%`.* FROM 'cqrsctl'@'%'; GRANT {needed} ON `cqrs`.* TO 'cqrsctl'@'%'",
+        f"REVOKE FILE ON *.* FROM 'cqrsctl'@'%'; GRANT {needed} ON `cqrs`.* TO 'cqrsctl'@'%'",
+    ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.operations.doctor import cluster, database, function, permissions, read_model, stream, table
 from cqrsctl.operations.doctor.findings import Diagnosis, Found, Severity, note, warning
+from cqrsctl.operations.doctor.refusals import alike, unknown_operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,23 +27,21 @@ CHECKS: tuple[Check, ...] = (
 NOT_LOOKED = "not_looked"
 """The code of a finding that says what could not be looked at."""
 _FEW = 3
-_UNKNOWN = {"UnknownOperationException", "UnknownOperation", "InvalidAction", "NotImplemented"}
 
 
 def examine(look: Look, progress: Callable[[Check], None], checks: Sequence[Check] = CHECKS) -> Diagnosis:
     """Run the checks; what they found, the worst first."""
     found: list[Found] = []
-    refusals: dict[tuple[str, str], list[Check]] = {}
+    refused: dict[tuple[str, str], list[Check]] = {}
     errors: dict[tuple[str, str], CqrsctlError] = {}
     for check in checks:
         progress(check)
         try:
             found += [Found(check.code, check.part, finding) for finding in check.run(look)]
         except CqrsctlError as error:
-            alike = (error.code, error.message)
-            errors[alike] = error
-            refusals.setdefault(alike, []).append(check)
-    found += [_not_looked(error, refusals[alike]) for alike, error in errors.items()]
+            errors.setdefault(alike(error), error)
+            refused.setdefault(alike(error), []).append(check)
+    found += [_not_looked(error, refused[key]) for key, error in errors.items()]
     order = list(Severity)
     return Diagnosis(tuple(sorted(found, key=lambda each: order.index(each.finding.severity))), len(checks))
 
@@ -54,15 +51,6 @@ def _not_looked(error: CqrsctlError, checks: Sequence[Check]) -> Found:
     parts = list(dict.fromkeys(check.part for check in checks))
     codes = [check.code for check in checks]
     what = ", ".join(codes) if len(codes) <= _FEW else f"{', '.join(parts)} ({len(codes)} checks)"
-    say = note if _unknown_operation(error) else warning
+    say = note if unknown_operation(error) else warning
     finding = say(f"Could not look at {what}.", error.message, error.hint or "cqrsctl -vv doctor tells more")
     return Found(NOT_LOOKED, parts[0] if len(parts) == 1 else "several", finding)
-
-
-def _unknown_operation(error: CqrsctlError) -> bool:
-    """Whether an endpoint, an emulator's, does not know what it was asked."""
-    cause = error.__cause__
-    if not isinstance(cause, ClientError):
-        return False
-    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status == 501 or cause.response["Error"].get("Code") in _UNKNOWN

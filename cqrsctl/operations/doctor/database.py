@@ -46,16 +46,21 @@ def too_many_rights(look: Look) -> Iterator[Finding]:
 
 def rights_beyond(server: Server, database: str, *, embedded: bool) -> Iterator[Finding]:
     """What the user may do beyond the read model's own database."""
+    user = _quoted(server.user)
     for grant in server.grants.grants:
         rights = ", ".join(sorted(grant.privileges))
         # The embedded server is private, and may hold several read models, whose names begin alike.
         if rights and not grant.within(database) and not (embedded and grant.covers(database) and not grant.everywhere):
-            yield _beyond(server, f"may {rights} on {grant.place}", database)
+            revoke = f"REVOKE {rights} ON {grant.place} FROM {user}"
+            instead = f"; {_grant(server.user, database, NEEDED)}" if grant.covers(database) else ""
+            yield _beyond(server, f"has {rights} on {grant.place}", database, revoke + instead)
         if grant.grantable:
-            yield _beyond(server, f"may give its rights on {grant.place} to others", database)
+            revoke = f"REVOKE GRANT OPTION ON {grant.place} FROM {user}"
+            yield _beyond(server, f"may give its rights on {grant.place} to others", database, revoke)
     for role in server.grants.roles:
         if role in _SUPERUSER_ROLES:
-            yield _beyond(server, f"has the role {role}, which may do nearly everything", database)
+            instead = f"a user of its own: {_grant('…', database, NEEDED)}"
+            yield _beyond(server, f"has the role {role}, which may do nearly everything", database, instead)
         else:
             yield note(
                 f"The user {server.user} has rights by the role {role}, which are not looked at.",
@@ -75,16 +80,22 @@ def too_few_rights(look: Look) -> Iterator[Finding]:
         )
 
 
-def _beyond(server: Server, what: str, database: str) -> Finding:
+def _beyond(server: Server, what: str, database: str, mend: str) -> Finding:
     return warning(
         f"The user {server.user} {what}.",
         f"It needs rights on the database {database} only; who gets its password can do all the rest too.",
-        f"for a user of its own: {_grant('…', database, NEEDED)}",
+        mend,
     )
 
 
 def _grant(user: str, database: str, privileges: tuple[str, ...]) -> str:
-    return f"GRANT {', '.join(privileges)} ON `{database}`.* TO {user}"
+    return f"GRANT {', '.join(privileges)} ON `{database}`.* TO {_quoted(user)}"
+
+
+def _quoted(user: str) -> str:
+    """CURRENT_USER() says user@host."""
+    name, at, host = user.rpartition("@")
+    return f"'{name}'@'{host}'" if at else user
 
 
 CHECKS = (

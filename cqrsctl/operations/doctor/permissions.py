@@ -11,6 +11,7 @@ from cqrsctl.errors import AwsError, TransientAwsError
 from cqrsctl.functions.parts import Place
 from cqrsctl.operations.doctor.findings import Check, Finding, Severity, note
 from cqrsctl.operations.doctor.needs import ACTIONS, Purpose, Target
+from cqrsctl.operations.doctor.refusals import unknown_operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +42,7 @@ def tried(look: Look) -> Iterator[Finding]:
         except AwsError as error:
             if error.code == "access_denied":
                 denied.append(action)
-            elif isinstance(error, TransientAwsError) and not isinstance(error.__cause__, ClientError):
+            elif isinstance(error, TransientAwsError) and not _answered(error):
                 unreachable = error
     yield from _findings(denied)
     if unreachable is not None:
@@ -58,6 +59,8 @@ def simulated(look: Look) -> Iterator[Finding]:
             return
         denied = _denied(look, identity, target)
     except AwsError as error:
+        if unknown_operation(error):
+            return  # an emulator, which allows everything
         if error.code != "access_denied":
             raise
         yield note(
@@ -148,6 +151,11 @@ def _iterator(look: Look, stream_arn: str | None, shard: str) -> str:
     call = ApiCall("dynamodbstreams", "GetShardIterator", asked)
     iterator: str = call.make(look.client("dynamodbstreams"))["ShardIterator"]
     return iterator
+
+
+def _answered(error: AwsError) -> bool:
+    """Whether it is an answer, if only of an emulator that does not know the call: so it was not refused."""
+    return isinstance(error.__cause__, ClientError) or unknown_operation(error)
 
 
 def _if_allowed(ask: Callable[[], _Answer]) -> _Answer | None:
