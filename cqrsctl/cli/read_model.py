@@ -104,8 +104,8 @@ def purge(
     removable = sum(each.removable for each in plans)
     records = [
         {
-            "projection": each.projection.name,
-            "table": each.table,
+            "projection": each.table.projection.name,
+            "table": each.table.name,
             "before": each.before,
             "tombstones": each.removable,
             "kept_for_letters": each.kept,

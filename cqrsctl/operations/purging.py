@@ -55,7 +55,7 @@ def run(wiring: Wiring, plans: Sequence[Purge], progress: Callable[[int], None])
 
 
 def _require_read(wiring: Wiring, connection: Connection, stream: Stream, planned: Purge) -> None:
-    projection = planned.projection
+    projection = planned.table.projection
     positions = checkpoints.read(connection, [projection], stream.arn)
     _require_no_gap(projection, [shard for shard, at in positions.items() if at.state is ShardState.GAP])
     unread = next(unread_before(wiring.streams, stream, positions, planned.before), None) if positions else None

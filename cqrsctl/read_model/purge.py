@@ -32,23 +32,15 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """What is to be removed of a projection's active table: tombstones of changes before `before`.
+    """What is to be removed of the table behind a projection's view: tombstones of changes before `before`.
 
     `kept` counts those that are old enough, but that a dead letter may be older than.
     """
 
-    active: Table
+    table: Table
     before: datetime
     removable: int
     kept: int
-
-    @property
-    def projection(self) -> Projection:
-        return self.active.projection
-
-    @property
-    def table(self) -> str:
-        return self.active.name
 
 
 def require_age(older_than: timedelta) -> None:
@@ -64,17 +56,15 @@ def require_age(older_than: timedelta) -> None:
 def plan(connection: Connection, projection: Projection, older_than: timedelta) -> Purge:
     """What is to be removed, by the database's clock. Raises UsageError, Busy while a rebuild is under way."""
     require_age(older_than)
-    active = _active(connection, projection)
+    table = _active(connection, projection)
     asked = now(connection) - older_than
     before = asked
     if (oldest := _oldest_letter(connection, projection.name)) is not None:
         before = min(before, oldest - _MARGIN)
-    removable = count(connection, active.name, before)
-    kept = 0
-    if before < asked:
-        kept = count(connection, active.name, asked) - removable
+    removable = count(connection, table.name, before)
+    kept = count(connection, table.name, asked) - removable if before < asked else 0
     connection.commit()
-    return Purge(active, before, removable, kept)
+    return Purge(table, before, removable, kept)
 
 
 def now(connection: Connection) -> datetime:
@@ -118,11 +108,11 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
     """
     try:
         # As in the sink, the shared lock keeps a rebuild from changing the tables until this transaction has ended.
-        if _active(connection, purge.projection, locked=True) != purge.active:
-            raise _rebuilt(purge.projection)
+        if _active(connection, purge.table.projection, locked=True) != purge.table:
+            raise _rebuilt(purge.table.projection)
         removed = connection.execute(
-            f"DELETE FROM {schema.quoted(purge.table)}"
-            f" WHERE ({_key_list(purge.projection)}) IN ({', '.join([_marks(purge.projection)] * len(keys))})"
+            f"DELETE FROM {schema.quoted(purge.table.name)}"
+            f" WHERE ({_key_list(purge.table)}) IN ({', '.join([_marks(purge.table)] * len(keys))})"
             " AND _deleted = TRUE AND _changed_at < %s",
             [*(part for key in keys for part in key), checkpoints.naive(purge.before)],
         )
@@ -134,7 +124,7 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
 
 
 def _active(connection: Connection, projection: Projection, *, locked: bool = False) -> Table:
-    """The table behind the view. Raises Busy while another one is being built."""
+    """The table behind the view. Raises Busy where another one is being built, ReadModelMissing."""
     found = tables.read(connection, [projection], locked=locked)
     if found.building:
         raise _rebuilt(projection)
@@ -144,7 +134,7 @@ def _active(connection: Connection, projection: Projection, *, locked: bool = Fa
 def _rebuilt(projection: Projection) -> Busy:
     return Busy(
         f"Projection {projection.name} is being rebuilt: its tables are about to change.",
-        hint="Let the rebuild end, or give it up, and purge then: cqrsctl rebuild",
+        hint="Let the rebuild end, or give it up with `cqrsctl rebuild --discard`, and purge then.",
     )
 
 
@@ -160,14 +150,14 @@ def _oldest_letter(connection: Connection, projection: str) -> datetime | None:
 
 def _old_keys(connection: Connection, purge: Purge, after: Key | None) -> list[Key]:
     """The keys of old tombstones among the next rows."""
-    names = _key_list(purge.projection)
-    where, parameters = _after(purge.projection, after)
+    names = _key_list(purge.table)
+    where, parameters = _after(purge.table, after)
     rows = connection.query(
         f"""
         SELECT {names}
         FROM (
             SELECT {names}, _deleted, _changed_at
-            FROM {schema.quoted(purge.table)}{where}
+            FROM {schema.quoted(purge.table.name)}{where}
             ORDER BY {names}
             LIMIT {_ROWS_A_LOOK}
         ) AS next_rows
@@ -180,24 +170,25 @@ def _old_keys(connection: Connection, purge: Purge, after: Key | None) -> list[K
 
 def _key_after(connection: Connection, purge: Purge, after: Key | None) -> Key | None:
     """The key of the last of the next rows; None where there are fewer rows left than are looked at together."""
-    names = _key_list(purge.projection)
-    where, parameters = _after(purge.projection, after)
+    names = _key_list(purge.table)
+    where, parameters = _after(purge.table, after)
     rows = connection.query(
-        f"SELECT {names} FROM {schema.quoted(purge.table)}{where} ORDER BY {names} LIMIT 1 OFFSET {_ROWS_A_LOOK - 1}",
+        f"SELECT {names} FROM {schema.quoted(purge.table.name)}{where}"
+        f" ORDER BY {names} LIMIT 1 OFFSET {_ROWS_A_LOOK - 1}",
         parameters,
     )
     return tuple(rows[0].values()) if rows else None
 
 
-def _after(projection: Projection, after: Key | None) -> tuple[str, list[Any]]:
+def _after(table: Table, after: Key | None) -> tuple[str, list[Any]]:
     if after is None:
         return "", []
-    return f" WHERE ({_key_list(projection)}) > {_marks(projection)}", list(after)
+    return f" WHERE ({_key_list(table)}) > {_marks(table)}", list(after)
 
 
-def _key_list(projection: Projection) -> str:
-    return ", ".join(schema.quoted(column.name) for column in projection.keys)
+def _key_list(table: Table) -> str:
+    return ", ".join(schema.quoted(column.name) for column in table.projection.keys)
 
 
-def _marks(projection: Projection) -> str:
-    return f"({', '.join(['%s'] * len(projection.keys))})"
+def _marks(table: Table) -> str:
+    return f"({', '.join(['%s'] * len(table.projection.keys))})"

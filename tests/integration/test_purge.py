@@ -164,7 +164,7 @@ def test_nothing_is_removed_while_a_rebuild_is_under_way_or_once_one_has_begun(f
     bury(filled, 1)
     planned = purging.plan(filled, timedelta(hours=48))
     with connect(filled.database) as connection:
-        begun = rebuilds.begin(connection, PRODUCT, "arn", 1)
+        rebuilds.begin(connection, PRODUCT, ARN, segments=1)
 
     with pytest.raises(Busy, match="is being rebuilt"):
         purged(filled)

@@ -79,7 +79,7 @@ OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
 SERVER = Server("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, 1_000)
 PRODUCT = ProjectionStatus("product", "Product", "product_v1", 100, 20, ())
 CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": "shard-1", "state": "open"}
-READ_MODEL = ReadModel((PRODUCT,), (), (CHECKPOINT,), {"product": 0}, {"product": 0}, "me@host, process 7", False)
+READ_MODEL = ReadModel((PRODUCT,), {}, (CHECKPOINT,), {"product": 0}, {"product": 0}, "me@host, process 7", False)
 CLEAN: dict[str, Any] = {
     "table": TABLE,
     "recovery": True,
@@ -170,7 +170,8 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("read_model_missing", NOTE, {"read_model": None}, "no read model yet of product"),
     ("read_model_schema", CRITICAL,
      {"read_model": made(projections=(replace(PRODUCT, differences=("column Name is new",)),))}, "Name is new"),
-    ("read_model_rebuild", NOTE, {"read_model": made(rebuilding=("product",))}, "under way, or was left"),
+    ("read_model_rebuild", NOTE, {"read_model": made(rebuilding={"product": True})}, "is being rebuilt"),
+    ("read_model_rebuild", NOTE, {"read_model": made(rebuilding={"product": False})}, "was left"),
     ("dead_letters", WARNING, {"read_model": made(dead_letters={"product": 2})}, "2 dead letters"),
     ("tombstones", NOTE, {"read_model": made(old_tombstones={"product": 5})}, "5 tombstones"),
     ("tombstones", WARNING, {"read_model": made(old_tombstones={"product": 101})}, "101 tombstones"),

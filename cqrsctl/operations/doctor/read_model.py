@@ -37,12 +37,15 @@ def schema(look: Look) -> Iterator[Finding]:
 
 def unfinished_rebuild(look: Look) -> Iterator[Finding]:
     made = look.read_model()
-    for name in made.rebuilding if made else ():
-        yield note(
-            f"A rebuild of projection {name} is under way, or was left.",
-            "Every change is written twice until it ends.",
-            "cqrsctl rebuild resumes it, cqrsctl rebuild --discard gives it up",
-        )
+    for name, at_work in made.rebuilding.items() if made else ():
+        if at_work:
+            yield note(f"Projection {name} is being rebuilt.", "Every change is written twice until that ends.", "wait")
+        else:
+            yield note(
+                f"A rebuild of projection {name} was left before its end.",
+                "Every change is written twice, and tombstones cannot be purged.",
+                "cqrsctl rebuild goes on with it, cqrsctl rebuild --discard gives it up",
+            )
 
 
 def dead_letters(look: Look) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.read_model import checkpoints, dead_letters, grants, heartbeat, purge, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.rebuilds import rebuild_lock_name
 from cqrsctl.read_model.sink import lock_name
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ class Server:
 class ReadModel:
     """What was made of the declared projections, and what stands beside their rows.
 
-    `rebuilding` names those whose next table is there; letters and tombstones are counted by projection. `held_by` is
-    the projector that is at work, `by_function` whether the Lambda function was the last.
+    `rebuilding` names those whose next table is there, and tells whether somebody is at it; letters and tombstones are
+    counted by projection. `held_by` is the projector that is at work, `by_function`: the Lambda function was the last.
     """
 
     projections: tuple[ProjectionStatus, ...]
-    rebuilding: tuple[str, ...]
+    rebuilding: dict[str, bool]
     checkpoints: tuple[dict[str, Any], ...]
     dead_letters: dict[str, int]
     old_tombstones: dict[str, int]
@@ -81,7 +82,11 @@ def read_model(connection: Connection, database: str, projections: Sequence[Proj
     building = connection.query("SELECT name FROM cqrs_projection WHERE building_version IS NOT NULL ORDER BY name")
     found = ReadModel(
         projections=tuple(made),
-        rebuilding=tuple(row["name"] for row in building if row["name"] in names),
+        rebuilding={
+            row["name"]: _is_held(connection, rebuild_lock_name(database, row["name"]))
+            for row in building
+            if row["name"] in names
+        },
         checkpoints=tuple(row for row in checkpoints.listing(connection) if row["projection"] in names),
         dead_letters={name: dead_letters.count(connection, name) for name in names},
         old_tombstones={
@@ -107,7 +112,11 @@ def positions(connection: Connection, projections: Sequence[Projection], stream_
 def _holder(connection: Connection, database: str, projections: Sequence[str]) -> str | None:
     """Who holds the lock of a projection; None where no projector is at work."""
     for name in projections:
-        if connection.query("SELECT IS_USED_LOCK(%s) AS holder", (lock_name(database, name),))[0]["holder"] is not None:
+        if _is_held(connection, lock_name(database, name)):
             beats = connection.query("SELECT holder FROM cqrs_heartbeat WHERE id = 1")
             return str(beats[0]["holder"]) if beats else "a projector"
     return None
+
+
+def _is_held(connection: Connection, lock: str) -> bool:
+    return connection.query("SELECT IS_USED_LOCK(%s) AS holder", (lock,))[0]["holder"] is not None
