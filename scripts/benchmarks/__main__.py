@@ -7,8 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -18,15 +16,14 @@ import drain
 import latency
 import startup
 import typer
+from own_stack import own_stack
 from rich.console import Console
 from rich.table import Table
 
-from cqrsctl.local import stack
 from cqrsctl.local.mariadb import server_program
-from cqrsctl.local.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 _err = Console(stderr=True, highlight=False)
 
@@ -59,7 +56,7 @@ def main(
         Benchmark.STARTUP: lambda _: startup.measure(),
     }
     found: dict[str, Any] = {"machine": machine()}
-    with _own_stack() as state:
+    with own_stack() as state:
         for name, measure in measures.items():
             if benchmark not in {name, Benchmark.ALL}:
                 continue
@@ -93,17 +90,6 @@ def _processor() -> str:
 
 def _server_version() -> str:
     return subprocess.run([server_program(), "--version"], check=True, capture_output=True, text=True).stdout.split()[2]
-
-
-@contextmanager
-def _own_stack() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="cqrsctl-bench-") as folder:
-        state = State(Path(folder) / "local")
-        stack.up(state, lambda _: None)
-        try:
-            yield Path(folder)
-        finally:
-            stack.down(state, wipe=True)
 
 
 def _numbers(text: str) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def measure(state: Path, rates: list[int], seconds: int) -> Iterator[dict[str, A
     create(wiring.dynamodb, TableSpec(wiring.environment.table), lambda _: None)
     with _following(variables, state):
         _put(wiring, 0)
-        _first_seen(wiring, range(1))  # the projector is up
+        _first_seen(wiring, range(1), threading.Event())  # the projector is up
         first = 1
         for rate in rates:
             count = rate * seconds
@@ -59,6 +60,7 @@ def measure(state: Path, rates: list[int], seconds: int) -> Iterator[dict[str, A
 def _at_rate(wiring: Wiring, ids: range, rate: int) -> list[float]:
     """Put one product after the other at a steady rate, in threads; seconds until each was seen."""
     begun = time.perf_counter()
+    ended = threading.Event()
 
     def put(number: int) -> tuple[int, float]:
         due = begun + (number - ids.start) / rate
@@ -66,9 +68,12 @@ def _at_rate(wiring: Wiring, ids: range, rate: int) -> list[float]:
         return _put(wiring, number)
 
     with ThreadPoolExecutor(1) as looker, ThreadPoolExecutor(8) as writers:
-        looking = looker.submit(_first_seen, wiring, ids)
-        moments = dict(writers.map(put, ids))
-        seen = looking.result()
+        looking = looker.submit(_first_seen, wiring, ids, ended)
+        try:
+            moments = dict(writers.map(put, ids))
+            seen = looking.result()
+        finally:
+            ended.set()  # or a run that is broken off would look on for products that nobody puts any more
     return [seen[number] - moments[number] for number in ids]
 
 
@@ -81,12 +86,12 @@ def _put(wiring: Wiring, number: int) -> tuple[int, float]:
     return number, begun
 
 
-def _first_seen(wiring: Wiring, ids: range) -> dict[int, float]:
-    """When each product was first seen in the view."""
+def _first_seen(wiring: Wiring, ids: range, ended: threading.Event) -> dict[int, float]:
+    """When each product was first seen in the view; of fewer where it was ended."""
     seen: dict[int, float] = {}
     with connect(wiring.database) as connection:
         deadline = time.perf_counter() + LONGEST_SECONDS
-        while len(seen) < len(ids):
+        while len(seen) < len(ids) and not ended.is_set():
             if time.perf_counter() > deadline:
                 raise TimeoutError(f"{len(ids) - len(seen)} products were not seen within {LONGEST_SECONDS:.0f} s")
             rows = connection.query(
