@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import drain
 import latency
+import rebuild
 import startup
 import typer
 from own_stack import own_stack
@@ -35,6 +36,8 @@ class Benchmark(StrEnum):
     SCALE = "scale"
     LATENCY = "latency"
     STARTUP = "startup"
+    REBUILD = "rebuild"
+    VERIFY = "verify"
     ALL = "all"
 
 
@@ -47,13 +50,17 @@ def main(
     scale_rounds: Annotated[int, typer.Option(min=1, help="scale: rounds of each.")] = 1,
     rates: Annotated[str, typer.Option(help="latency: puts a second.")] = "1,10,100",
     seconds: Annotated[int, typer.Option(min=2, help="latency: for how long at each rate.")] = 30,
+    items: Annotated[int, typer.Option(min=1, help="rebuild, verify: items of the table.")] = 1_000_000,
+    item_rounds: Annotated[int, typer.Option(min=1, help="rebuild, verify: rounds, of which the median is shown.")] = 1,
 ) -> None:
-    """Measure how fast cqrsctl drains a backlog, scales, follows and starts."""
+    """Measure how fast cqrsctl drains a backlog, scales, follows, starts, rebuilds and verifies."""
     measures: dict[Benchmark, Callable[[Path], Iterable[dict[str, Any]]]] = {
         Benchmark.DRAIN: lambda state: [drain.compare(state, rounds)],
         Benchmark.SCALE: lambda state: drain.scale(state, _numbers(shards), _numbers(records), scale_rounds),
         Benchmark.LATENCY: lambda state: latency.measure(state, _numbers(rates), seconds),
         Benchmark.STARTUP: lambda _: startup.measure(),
+        Benchmark.REBUILD: lambda state: [rebuild.rebuild(state, items, item_rounds)],
+        Benchmark.VERIFY: lambda state: [rebuild.verify(state, items, item_rounds)],
     }
     found: dict[str, Any] = {"machine": machine()}
     with own_stack() as state:

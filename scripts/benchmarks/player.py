@@ -1,7 +1,7 @@
 """A stand-in for DynamoDB Streams that plays records rendered beforehand, as fast as they can be asked for.
 
-It is a process of its own, so that what it costs is not the projector's. Each shard is closed: its last page has no
-next iterator. A third of the records change a product that was inserted before.
+Each shard is closed: its last page has no next iterator. A third of the records change a product that was inserted
+before.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+import server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,58 +144,13 @@ def _shard_id(shard: int) -> str:
     return f"shardId-{shard:020d}-{shard:08d}"
 
 
-class _Connection(asyncio.Protocol):
-    """HTTP/1.1, as far as botocore speaks it."""
-
-    def __init__(self, player: Player) -> None:
-        self._player = player
-        self._received = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            headers = dict(
-                line.split(": ", 1) for line in self._received[:end].decode().lower().split("\r\n")[1:] if ": " in line
-            )
-            size = int(headers.get("content-length", 0))
-            if len(self._received) < end + 4 + size:
-                return
-            operation = self._received[:end].decode().partition("X-Amz-Target: ")[2].split("\r\n")[0].rpartition(".")[2]
-            status, body = "404 Not Found", b"{}"  # other services: there are no functions here
-            if operation:
-                status = "200 OK"
-                body = self._player.answer(operation, json.loads(self._received[end + 4 : end + 4 + size]))
-            del self._received[: end + 4 + size]
-            head = (
-                f"HTTP/1.1 {status}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
-            self._transport.write(head.encode() + body)
-
-
-async def _serve(shards: int, records: int) -> None:
-    with tempfile.TemporaryFile() as file:
-        player = Player(shards, records, file)
-        server = await asyncio.get_running_loop().create_server(lambda: _Connection(player), "127.0.0.1", 0)
-        sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
-        sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.read)  # until whoever started this ends
-
-
 @contextmanager
 def playing(shards: int, records: int) -> Iterator[str]:
     """A player's endpoint URL, once all its pages are rendered."""
-    command = [sys.executable, __file__, str(shards), str(records)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
+    with server.playing(__file__, shards, records) as url:
+        yield url
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    with tempfile.TemporaryFile() as recorded:
+        asyncio.run(server.serve(Player(int(sys.argv[1]), int(sys.argv[2]), recorded)))
