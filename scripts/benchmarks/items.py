@@ -65,7 +65,8 @@ class ItemsPlayer:
                     "Name": {"S": name},
                     "Price": {"N": str(price)},
                     "OutOfStock": {"BOOL": out_of_stock},
-                }
+                },
+                ensure_ascii=False,
             ).encode()
             file.write(text + _SEPARATOR)
             self._place[product_id] = place
