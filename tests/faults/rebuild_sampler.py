@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.wiring import Wiring
 
-_PAUSE_SECONDS = 0.005
+_PAUSE_SECONDS = 0.01
 _MOST_COMPLAINTS = 20
 
 
