@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 300
 _LONGEST_WAIT_SECONDS = 10
 _FIRST_PAGE_ITEMS = 100
+_MOST_PAGE_ITEMS = 8_000
+"""A page of 1 MB can hold tens of thousands of small items, which take twenty times that room once decoded."""
 
 
 def scan(client: Any, table: str) -> Iterator[list[Item]]:
@@ -41,13 +43,13 @@ class Pace:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
-    def page_items(self) -> int | None:
-        """How many items a page may have, so that no single one takes more than a second's units."""
+    def page_items(self) -> int:
+        """How many items a page may have, so that no single one takes much memory, or more than a second's units."""
         if self.units_a_second is None:
-            return None
+            return _MOST_PAGE_ITEMS
         if self._units_an_item is None:
             return _FIRST_PAGE_ITEMS
-        return max(1, int(self.units_a_second / self._units_an_item))
+        return max(1, min(_MOST_PAGE_ITEMS, int(self.units_a_second / self._units_an_item)))
 
     def used(self, units: float, items: int) -> None:
         """Wait until so many units are allowed."""
@@ -87,8 +89,8 @@ def _pages(client: Any, parameters: dict[str, Any], pace: Pace | None = None) ->
         reraise=True,
     )
     while True:
-        if pace and (limit := pace.page_items):
-            parameters["Limit"] = limit
+        if pace:
+            parameters["Limit"] = pace.page_items
         page = scan_page(retrying(ApiCall("dynamodb", "Scan", parameters).make, client))
         if pace and page.units is not None:
             pace.used(page.units, len(page.items))

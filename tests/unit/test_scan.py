@@ -68,6 +68,15 @@ def test_a_scan_without_a_pace_waits_for_nothing() -> None:
     assert clock.time == 100
 
 
+def test_a_page_takes_no_more_items_than_memory_allows_however_small_they_are() -> None:
+    table = Table(page(*range(100), units=1), page(100, last=True, units=0.5))
+    list(scan_segment(table, "Products", 0, 1, None, paced(100_000)[0]))
+    assert [asked["Limit"] for asked in table.asked] == [100, 8_000]
+    unlimited = Table(page(1, last=True))
+    list(scan_segment(unlimited, "Products", 0, 1, None, paced(None)[0]))
+    assert unlimited.asked[0]["Limit"] == 8_000
+
+
 def test_all_segments_together_keep_to_the_rate() -> None:
     pace, clock = paced(50)
     for segment in range(2):
