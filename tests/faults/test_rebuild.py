@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.rebuilds import rebuild_lock_name
+from cqrsctl.read_model.sink import lock_name
 from tests.conftest import Cqrsctl
 from tests.faults.load import assert_nothing_lost, wait_until_caught_up
 from tests.faults.projector import projecting
@@ -135,6 +137,38 @@ def test_a_projector_that_is_killed_meanwhile_is_replaced_by_the_rebuild(
         assert viewed_table(looking) == "product_v2"
 
     assert_nothing_lost(cqrsctl, wiring, writer)
+
+
+def test_connections_that_are_lost_meanwhile_are_opened_anew(
+    cqrsctl: Cqrsctl, wiring: Wiring, writer: NotingWriter
+) -> None:
+    database = wiring.environment.database.name
+    locks = [rebuild_lock_name(database, "product"), lock_name(database, "product")]
+    with connect(wiring.database) as looking, Sampler(wiring, writer.history) as sampler, writer:
+        with rebuilding(cqrsctl, *SLOWLY) as rebuild:
+            wait_until_loading(looking, rebuild)
+            for lock in locks:
+                told = rebuild.remarks().count("Trying again.")
+                wait_for(lambda lock=lock: _kill_holder(looking, lock), f"somebody holds {lock}")  # type: ignore[misc]
+                wait_for(lambda told=told: rebuild.remarks().count("Trying again.") > told, "it notices")  # type: ignore[misc]
+            report = rebuild.report()
+        sampler.look_on()
+        writer.stop()
+        cqrsctl.ok("project", "--once")
+        sampler.look_on()
+        sampler.assert_nothing_went_back()
+        assert report["table"] == viewed_table(looking) == "product_v2"
+
+    assert_nothing_lost(cqrsctl, wiring, writer)
+
+
+def _kill_holder(looking: Connection, lock: str) -> bool:
+    """Kill the connection that holds a lock; whether there was one."""
+    (found,) = looking.query("SELECT IS_USED_LOCK(%s) AS connection", (lock,))
+    if found["connection"] is None:
+        return False
+    looking.execute(f"KILL CONNECTION {found['connection']}")
+    return True
 
 
 def test_the_cutover_waits_for_a_projector_that_is_behind_the_snapshot(
