@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ SEGMENTS = 8
 _SCANNERS = 4
 _PAGES_AHEAD = 4
 _LOOK_SECONDS = 0.5
+_TURN_SECONDS = 0.000_5
 _NAMED = 5
 
 
@@ -86,7 +88,7 @@ class Snapshot:
             if not segment.finished:
                 to_do.put(segment)
         again = rerunning(self.clock.sleep, self._stop.is_set)
-        with self._scanning(loader, to_do):
+        with _short_turns(), self._scanning(loader, to_do):
             for page in self._pages():
                 again(self._load, loader, page)
                 self.loaded(page.items, page.unfit)
@@ -177,6 +179,17 @@ class Snapshot:
             except Full:
                 continue
         return None
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Sending a page takes dozens of short turns of the interpreter, each of which waits for a long one of decoding."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _key(projection: Projection, item: Item) -> str:
