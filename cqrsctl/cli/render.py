@@ -132,7 +132,8 @@ def live() -> Iterator[Callable[[str], None]]:
         return
     from rich.live import Live
 
-    with Live(console=console(sys.stderr), transient=True, refresh_per_second=8) as shown:
+    # Rich would send what is written to stdout meanwhile to stderr, too.
+    with Live(console=console(sys.stderr), transient=True, refresh_per_second=8, redirect_stdout=False) as shown:
         yield lambda text: shown.update(_text(text, "cyan"))
 
 

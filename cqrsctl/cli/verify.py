@@ -2,68 +2,174 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer  # noqa: TC002 -- Typer reads annotations at run time
+import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.invocation import OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import Drift
-from cqrsctl.operations.verify import Verification
+from cqrsctl.operations.verify import Sample, Verification
+from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
-    from cqrsctl.operations.verify import Verified
+    from collections.abc import Callable, Iterator
+
+    from cqrsctl.operations.verify import DriftRow, Verified
 
 app = group("Compare the read model with the write model.")
 
 _COLUMNS = ("projection", "kind", "key", "columns")
+_SHOWN = 20
 
 
 @app.command()
-def verify(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
+def verify(
+    ctx: typer.Context,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Look at so many random products and rows only.", show_default=False),
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Write the items over the rows that differ.")] = False,
+    patience: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long a row may stay different before it is drift.")
+    ] = "5s",
+    yes: YesOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Compare the read model with the write model.
 
-    Every item of the table is compared with its row, and rows without an item are looked for. What differs only
-    because its change is still under way is waited for. Exit 7 where something stays different.
+    Every item of the table is compared with its row on the writer, and rows without an item are looked for. What
+    differs only because its change is still under way is waited for. Exit 7 where something stays different, and was
+    not mended.
 
     \b
-    Example:
+    Examples:
       cqrsctl verify
+      cqrsctl verify --sample 1000
+      cqrsctl verify --repair
     """
     invocation = of(ctx)
-    results: list[Verified] = []
-    with render.live() as show:
-        for projection in invocation.environment.projections:
-            verification = Verification(
-                invocation.wiring,
-                projection,
-                time.sleep,
-                lambda r: show(f"compared {r.items} items, {r.rows} rows; drift {len(r.drift)}"),
+    seconds = parse_duration(patience).total_seconds()
+    if repair:
+        invocation.confirm(
+            f"Write the items of table {invocation.environment.table!r} over the rows that differ from them.",
+            yes=yes,
+            needed=not invocation.environment.embedded,
+        )
+    chance = random.SystemRandom()
+    with _live(output) as show:
+        verifications = [
+            Verification(
+                wiring=invocation.wiring,
+                projection=projection,
+                clock=SystemClock(),
+                progress=_shown_by(show),
+                sample=Sample(sample, chance) if sample else None,
+                repair=repair,
+                patience_seconds=seconds,
             )
-            results.append(verification.run())
-    drift = [row for result in results for row in result.drift]
-    records = [
-        {
-            "projection": row.projection,
-            "kind": row.kind.value,
-            "key": ", ".join(map(str, row.key)),
-            "columns": ", ".join(row.columns),
-        }
-        for row in drift
-    ]
-    if drift or output is not Output.TABLE:
-        render.rows(output, _COLUMNS, records)
+            for projection in invocation.environment.projections
+        ]
+        results = [each.result for each in verifications]
+        drift = (_record(row, repair=repair) for each in verifications for row in each.run())
+        try:
+            first = _printed(output, (*_COLUMNS, "mended") if repair else _COLUMNS, drift)
+        except KeyboardInterrupt:
+            invocation.note("Stopped. " + " ".join(f"{each.projection}: {_summary(each, sample)}." for each in results))
+            raise
+    if first:
+        _table(first, results, repair=repair)
     for result in results:
-        summary = f"write model: {result.items} products · read model: {result.rows} products"
-        summary += f" · drift: {len(result.drift)}" + (f" · in flight: {result.in_flight}" if result.in_flight else "")
+        summary = _summary(result, sample)
         if output is Output.TABLE:
             render.line(summary)
         else:
             invocation.note(summary)
-    if drift:
-        raise Drift(
-            f"{len(drift)} rows of the read model differ from their items.",
-            hint="If no projector runs, run `cqrsctl project --once` and verify again.",
+    _require_equal(results, repair=repair)
+
+
+@contextmanager
+def _live(output: Output) -> Iterator[Callable[[str], None]]:
+    """The progress line, unless rows are written to the same terminal as they are found."""
+    if output is not Output.TABLE and sys.stdout.isatty():
+        yield lambda _: None
+        return
+    with render.live() as show:
+        yield show
+
+
+def _printed(output: Output, columns: tuple[str, ...], drift: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print drift as it is found. A table waits for its end, so the first rows are returned for it."""
+    if output is not Output.TABLE:
+        render.rows(output, columns, drift)
+        return []
+    first = list(islice(drift, _SHOWN))
+    deque(drift, maxlen=0)
+    return first
+
+
+def _table(first: list[dict[str, Any]], results: list[Verified], *, repair: bool) -> None:
+    render.rows(Output.TABLE, (*_COLUMNS, "mended") if repair else _COLUMNS, first)
+    more = sum(result.drift.total() for result in results) - len(first)
+    if more:
+        render.line(f"{more} more: -o jsonl prints all")
+
+
+def _record(row: DriftRow, *, repair: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "projection": row.projection,
+        "kind": row.kind.value,
+        "key": ", ".join(map(str, row.key)),
+        "columns": ", ".join(row.columns),
+    }
+    return {**record, "mended": row.mended} if repair else record
+
+
+def _shown_by(show: Callable[[str], None]) -> Callable[[Verified], None]:
+    begun = time.monotonic()
+
+    def shown(result: Verified) -> None:
+        rate = (result.items + result.rows) / max(time.monotonic() - begun, 1e-9)
+        show(
+            f"{result.projection}: compared {result.items} of about {result.about} items, {result.rows} rows, "
+            f"{rate:.0f}/s; drift {result.drift.total()}"
         )
+
+    return shown
+
+
+def _summary(result: Verified, sample: int | None) -> str:
+    if sample is None:
+        compared = f"write model: {result.items} products · read model: {result.rows} products"
+    else:
+        compared = f"sampled: {result.items} of about {result.about} products, {result.rows} rows"
+    kinds = ", ".join(f"{count} {kind.value}" for kind, count in sorted(result.drift.items()))
+    drift = f" · drift: {result.drift.total()}" + (f" ({kinds})" if kinds else "")
+    in_flight = f" · in flight: {result.in_flight}" if result.in_flight else ""
+    mended = f" · mended: {result.mended}" if result.mended else ""
+    return compared + drift + in_flight + mended
+
+
+def _require_equal(results: list[Verified], *, repair: bool) -> None:
+    left = sum(result.left for result in results)
+    if not left:
+        return
+    if repair:
+        raise Drift(
+            f"{left} rows of the read model differ from their items still.",
+            hint="What does not fit its columns cannot be mended: mend the item, or declare columns that hold it, and "
+            "`cqrsctl rebuild`. Verify again for all else.",
+        )
+    raise Drift(
+        f"{left} rows of the read model differ from their items.",
+        hint="If no projector runs, run `cqrsctl project --once` and verify again; if it is behind, with a longer "
+        "--patience. `cqrsctl verify --repair` mends what differs then.",
+    )

@@ -1,185 +1,254 @@
 """Verification: is the read model what the write model says?
 
-The table is scanned page by page, and each page compared with the same keys of the view; then the view's keys are
-walked, to find rows that have no item. What differs is looked at again, with consistent reads, until it is equal
-(it was in flight) or has stayed different for a while (it is drift). Memory grows with the drift, not the table.
+The table is scanned page by page, and each page compared with the same keys of the writer's view. Rows that have no
+item are then found by sums: for each of many groups of keys, one over the items that were scanned and one over the
+view's rows; only where they differ the group's items are read. What differs is looked at again, with consistent
+reads, until it is told whether it is in flight or drift. Memory grows with neither the table nor the drift.
 """
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cqrsctl.codec import decode_item, encode_key
-from cqrsctl.projection.definition import Kind, Misfit
+from cqrsctl.operations import sampling
+from cqrsctl.operations.comparison import DriftKind, difference, key_of, misfitting
+from cqrsctl.operations.mending import Mender, Outcome
+from cqrsctl.operations.sides import LOOKED_AT_ONCE, READERS, ROWS_A_QUERY, Items, Sides, chunks, require_declared
+from cqrsctl.operations.suspects import PATIENCE_SECONDS, Suspects
+from cqrsctl.projection.definition import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
-from cqrsctl.write_model import products, table
+from cqrsctl.write_model import table
 from cqrsctl.write_model.scan import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import random
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from cqrsctl.change import Item
+    from cqrsctl.operations.comparison import Key
+    from cqrsctl.operations.suspects import Drift
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
-    from cqrsctl.wiring import Wiring
+    from cqrsctl.wiring import SystemClock, Wiring
 
-Key = tuple[Any, ...]
-CHECKED_AT_ONCE = 100
-"""Also the most keys of a BatchGetItem."""
-MOST_SUSPECTS = 5_000
-"""So many keys that differ are waited for together."""
-
-
-class DriftKind(StrEnum):
-    """How a row differs from its item."""
-
-    MISSING = "missing"
-    STALE = "stale"
-    ORPHAN = "orphan"
-    MISFIT = "misfit"
+_GROUPS = 65_536
+_SUM_BITS = (1 << 64) - 1
+_KEYS_A_QUERY = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class DriftRow:
-    """One difference: the key, and for a stale row the columns that differ."""
+    """One difference: the key, and for a stale row the columns that differ. `mended`: whether it is mended now."""
 
     projection: str
     kind: DriftKind
     key: Key
     columns: tuple[str, ...] = ()
+    mended: bool = False
 
 
 @dataclass(slots=True)
 class Verified:
-    """What a verification counted. `in_flight` differed at first and became equal."""
+    """What a verification counted so far. `in_flight` differed at first sight only; `about`: how many items the table
+    has, as AWS last counted."""
 
+    projection: str
+    about: int = 0
     items: int = 0
     rows: int = 0
     in_flight: int = 0
-    drift: list[DriftRow] = field(default_factory=list)
+    mended: int = 0
+    drift: Counter[DriftKind] = field(default_factory=Counter)
+
+    @property
+    def left(self) -> int:
+        """How many rows differ still."""
+        return self.drift.total() - self.mended
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """So many products, and as many rows, are looked at only."""
+
+    count: int
+    rng: random.Random
 
 
 @dataclass(slots=True)
 class Verification:
-    """Compares one projection's view with the table."""
+    """Compares one projection's view with the table; with `repair` what differs is mended."""
 
     wiring: Wiring
     projection: Projection
-    sleep: Callable[[float], None]
+    clock: SystemClock
     progress: Callable[[Verified], None]
-    patience_seconds: float = 5.0
-    result: Verified = field(default_factory=Verified)
+    sample: Sample | None = None
+    repair: bool = False
+    patience_seconds: float = PATIENCE_SECONDS
+    result: Verified = field(init=False)
+    _suspects: Suspects = field(init=False)
+    _mender: Mender | None = field(default=None, init=False)
+    _equal: int = field(default=0, init=False)
+    """So many were told to be drift, and became equal before they were mended."""
 
-    def run(self) -> Verified:
-        """Compare everything. Raises AwsError, DatabaseError."""
+    def __post_init__(self) -> None:
+        self.result = Verified(self.projection.name)
+
+    def run(self) -> Iterator[DriftRow]:
+        """Compare; each row of drift as it is found.
+
+        Raises DatabaseError where the declaration is not that of the view's table (`schema_differs`), Busy where
+        drift is to be mended while a rebuild is under way, AwsError.
+        """
         environment = self.wiring.environment
-        table.describe(self.wiring.dynamodb, environment.table)
-        suspects: list[Key] = []
-        with connect(self.wiring.database) as connection:
-            for items in scan(self.wiring.dynamodb, environment.table):
-                suspects += self._differing(connection, items)
-                self.result.items += len(items)
-                self.progress(self.result)
-                suspects = self._settle(connection, suspects, at_least=MOST_SUSPECTS)
-            for keys in self._rows(connection):
-                there = self._items(keys)
-                suspects += [key for key in keys if key not in there]
-                self.result.rows += len(keys)
-                self.progress(self.result)
-                suspects = self._settle(connection, suspects, at_least=MOST_SUSPECTS)
-            self._settle(connection, suspects, at_least=1)
-        return self.result
+        self.result.about = table.describe(self.wiring.dynamodb, environment.table).items
+        with (
+            connect(self.wiring.database) as connection,
+            ThreadPoolExecutor(READERS, thread_name_prefix="verify") as executor,
+        ):
+            require_declared(connection, self.projection)
+            items = Items(self.wiring, self.projection, executor, self.clock.sleep)
+            sides = Sides(connection, self.projection, items)
+            self._suspects = Suspects(sides, self.clock, self.patience_seconds)
+            if self.repair:
+                self._mender = Mender(sides, self.clock.sleep)
+                self._mender.table()
+            for drift in self._sampled(sides, executor) if self.sample else self._all(sides, executor):
+                yield from self._told(drift)
+            for drift in self._suspects.settle():
+                yield from self._told(drift)
+            self._report()
+
+    def _all(self, sides: Sides, executor: Executor) -> Iterator[Drift]:
+        sums = _Sums()
+        pages = scan(self.wiring.dynamodb, self.wiring.environment.table)
+        for page in _ahead(pages, executor):
+            for items in chunks(page, ROWS_A_QUERY):
+                keyed, unfit = self._keyed(items)
+                sums.add(key for key, item in keyed.items() if self.projection.includes(item))
+                yield from self._compared(sides.connection, keyed, unfit)
+        for keys in self._rows(sides.connection):
+            sums.subtract(keys)
+            self.result.rows += len(keys)
+            self._report()
+        if not sums.are_zero:
+            suspicious: list[Key] = []
+            for keys in self._rows(sides.connection):
+                suspicious += filter(sums.differ_for, keys)
+                if len(suspicious) >= LOOKED_AT_ONCE:
+                    yield from self._without_item(sides, suspicious)
+                    suspicious = []
+            yield from self._without_item(sides, suspicious)
+
+    def _sampled(self, sides: Sides, executor: Executor) -> Iterator[Drift]:
+        sample, about = self.sample, self.result.about
+        if sample is None:
+            raise AssertionError("a sample is asked for")
+        starts: list[Key] = []
+        for page in sampling.products(self.wiring, self.clock, executor, sample.rng, sample.count, about):
+            for items in chunks(page, ROWS_A_QUERY):
+                keyed, unfit = self._keyed(items)
+                starts += keyed
+                yield from self._compared(sides.connection, keyed, unfit)
+        for keys in sampling.keys(sides.connection, self.projection, sample.rng, starts, sample.count):
+            yield from self._without_item(sides, keys)
+            self.result.rows += len(keys)
+            self._report()
 
     def _rows(self, connection: Connection) -> Iterator[list[Key]]:
+        """The view's keys in order."""
         after: Key | None = None
-        while keys := query.keys_after(connection, self.projection, after, CHECKED_AT_ONCE):
+        while keys := query.keys_after(connection, self.projection, after, _KEYS_A_QUERY):
             connection.commit()
             yield keys
             after = keys[-1]
 
-    def _settle(self, connection: Connection, suspects: list[Key], *, at_least: int) -> list[Key]:
-        """Once so many differ, look at them again until they are equal, or the patience is at its end."""
-        if len(suspects) < at_least:
-            return suspects
-        begun = len(suspects)
-        waited, pause = 0.0, 0.1
-        while True:
-            found = self._still_differing(connection, suspects)
-            suspects = [row.key for row in found]
-            if not found or waited >= self.patience_seconds:
-                break
-            self.sleep(pause)
-            waited += pause
-            pause = min(pause * 2, 1.0)
-        self.result.drift += found
-        self.result.in_flight += begun - len(found)
-        return []
-
-    def _still_differing(self, connection: Connection, keys: list[Key]) -> list[DriftRow]:
-        """What differs now, by consistent reads."""
-        return [row for some in _chunks(keys) for row in self._drift(connection, some, self._items(some))]
-
-    def _differing(self, connection: Connection, page: list[Item]) -> list[Key]:
-        """The keys of a page of the table that do not look right at first sight."""
-        items: dict[Key, Item] = {}
-        for item in page:
+    def _keyed(self, items: Sequence[Item]) -> tuple[dict[Key, Item], Drift]:
+        """Items by the keys of their rows; and the drift of those whose key is none that a row could have."""
+        keyed: dict[Key, Item] = {}
+        unfit: Drift = []
+        for item in items:
             try:
-                items[self._key(item)] = item
+                keyed[key_of(self.projection, item)] = item
             except Misfit as misfit:
-                key = tuple(item.get(column.attribute) for column in self.projection.keys)
-                self.result.drift.append(
-                    DriftRow(self.projection.name, DriftKind.MISFIT, key, (str(misfit).partition(":")[0],))
-                )
-        return [row.key for some in _chunks(list(items)) for row in self._drift(connection, some, items)]
+                if self.projection.includes(item):
+                    key = tuple(item.get(column.attribute) for column in self.projection.keys)
+                    unfit.append((key, misfitting(misfit)))
+        return keyed, unfit
 
-    def _drift(self, connection: Connection, keys: list[Key], items: dict[Key, Item]) -> Iterator[DriftRow]:
-        rows = query.rows_by_key(connection, self.projection, keys)
+    def _compared(self, connection: Connection, keyed: dict[Key, Item], unfit: Drift) -> Iterator[Drift]:
+        """Compare items with their rows at first sight; the drift that became clear meanwhile."""
+        rows = query.rows_by_key(connection, self.projection, list(keyed))
         connection.commit()
+        if unfit:
+            yield unfit
+        yield from self._suspects.add(
+            key for key, item in keyed.items() if difference(self.projection, item, rows.get(key))
+        )
+        self.result.items += len(keyed) + len(unfit)
+        self._report()
+
+    def _without_item(self, sides: Sides, keys: Sequence[Key]) -> Iterator[Drift]:
+        """Look for the items of rows; the drift that became clear meanwhile."""
+        there = sides.items(keys)
+        return self._suspects.add(key for key in keys if key not in there)
+
+    def _told(self, drift: Drift) -> Iterator[DriftRow]:
+        """Count drift and mend it, if that is asked for; what became equal meanwhile was in flight after all."""
+        keys = [key for key, found in drift if found.kind is not DriftKind.MISFIT]
+        outcomes = self._mender.mend(keys) if self._mender else {}
+        for key, found in drift:
+            outcome = outcomes.get(key, Outcome.LEFT)
+            if outcome is Outcome.EQUAL:
+                self._equal += 1
+                continue
+            mended = outcome is Outcome.MENDED
+            self.result.drift[found.kind] += 1
+            self.result.mended += mended
+            self._report()
+            yield DriftRow(self.projection.name, found.kind, key, found.columns, mended)
+
+    def _report(self) -> None:
+        self.result.in_flight = self._suspects.in_flight + self._equal
+        self.progress(self.result)
+
+
+class _Sums:
+    """A sum of hashes for each of many groups of keys: the same keys added and subtracted give zero."""
+
+    def __init__(self) -> None:
+        self._sums = array("Q", bytes(8 * _GROUPS))
+
+    def add(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            kind, columns = self._difference(items.get(key), rows.get(key))
-            if kind is not None:
-                yield DriftRow(self.projection.name, kind, key, columns)
+            number = hash(key)
+            group = number % _GROUPS
+            self._sums[group] = (self._sums[group] + number) & _SUM_BITS
 
-    def _difference(self, item: Item | None, row: dict[str, Any] | None) -> tuple[DriftKind | None, tuple[str, ...]]:
-        if item is None:
-            return (None if row is None else DriftKind.ORPHAN), ()
-        try:
-            asked = {column.name: column.of(item) for column in self.projection.columns}
-        except Misfit as misfit:
-            return DriftKind.MISFIT, (str(misfit).partition(":")[0],)
-        if row is None:
-            return DriftKind.MISSING, ()
-        asked = query.typed(self.projection, asked)
-        different = tuple(name for name, value in asked.items() if value != row[name])
-        return (DriftKind.STALE if different else None), different
+    def subtract(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            number = hash(key)
+            group = number % _GROUPS
+            self._sums[group] = (self._sums[group] - number) & _SUM_BITS
 
-    def _items(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """The keys' items as they are now, by consistent reads."""
-        wanted = [
-            encode_key(
-                {
-                    column.attribute: _attribute(column.type.kind, part)
-                    for column, part in zip(self.projection.keys, key, strict=True)
-                }
-            )
-            for key in keys
-        ]
-        found = products.get_many(self.wiring.dynamodb, self.wiring.environment.table, wanted)
-        return {self._key(item): item for item in map(decode_item, found)}
+    @property
+    def are_zero(self) -> bool:
+        return not any(self._sums)
 
-    def _key(self, item: Item) -> Key:
-        return tuple(column.of(item) for column in self.projection.keys)
+    def differ_for(self, key: Key) -> bool:
+        """Whether a key is in a group whose sum is not zero."""
+        return self._sums[hash(key) % _GROUPS] != 0
 
 
-def _chunks(keys: list[Key]) -> Iterator[list[Key]]:
-    for begin in range(0, len(keys), CHECKED_AT_ONCE):
-        yield keys[begin : begin + CHECKED_AT_ONCE]
-
-
-def _attribute(kind: Kind, part: Any) -> Any:
-    """A key's column value as the attribute it came from."""
-    return Decimal(part) if kind is Kind.BIGINT else part
+def _ahead(pages: Iterator[list[Item]], executor: Executor) -> Iterator[list[Item]]:
+    """Pages, each read while the one before it is compared."""
+    coming = executor.submit(next, pages, None)
+    while (page := coming.result()) is not None:
+        coming = executor.submit(next, pages, None)
+        yield page

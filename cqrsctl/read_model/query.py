@@ -144,10 +144,8 @@ def keys_after(
 ) -> list[tuple[Any, ...]]:
     """The view's keys in order, after one of them, at most `limit`."""
     names = ", ".join(quoted(key.name) for key in projection.keys)
-    where, parameters = "", []
-    if after is not None:
-        where = f" WHERE ({names}) > ({', '.join(['%s'] * len(after))})"
-        parameters = list(after)
+    condition, parameters = ("", []) if after is None else _beyond(projection.keys, after)
+    where = f" WHERE {condition}" if condition else ""
     rows = connection.query(
         f"SELECT {names} FROM {quoted(projection.view)}{where} ORDER BY {names} LIMIT %s", [*parameters, limit]
     )
@@ -229,6 +227,15 @@ def _after(
         return f"(({name} IS NULL AND {later_key}){beyond})", key_values
     beyond = f"{name} < %s OR {name} IS NULL" if descending else f"{name} > %s"
     return f"({beyond} OR ({name} = %s AND {later_key}))", [sort_value, sort_value, *key_values]
+
+
+def _beyond(keys: Sequence[Column], after: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The condition of later keys in a form that MySQL answers from the index, as it does not for (a, b) > (x, y)."""
+    name, value = quoted(keys[0].name), after[0]
+    if len(keys) == 1:
+        return f"{name} > %s", [value]
+    rest, parameters = _beyond(keys[1:], after[1:])
+    return f"{name} >= %s AND ({name} > %s OR ({rest}))", [value, value, *parameters]
 
 
 def _like(text: str) -> str:

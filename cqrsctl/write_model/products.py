@@ -11,12 +11,7 @@ from cqrsctl.errors import AwsError, CqrsctlError
 from cqrsctl.write_model.table import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from cqrsctl.write_model.product import Product
-
-MOST_GETS = 100
-"""BatchGetItem takes at most 100 keys (DynamoDB API reference)."""
 
 
 class Existence(StrEnum):
@@ -94,15 +89,6 @@ def delete(client: Any, table: str, product_id: int) -> bool:
         return "Attributes" in delete_call(table, product_id).make(client)
     except AwsError as error:
         raise _without_table(error, table) from error
-
-
-def get_many(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The items of at most 100 keys that exist now (consistent reads), in any order."""
-    request: dict[str, Any] = {table: {"Keys": list(keys), "ConsistentRead": True}}
-    while request:
-        answer = ApiCall("dynamodb", "BatchGetItem", {"RequestItems": request}).make(client)
-        yield from answer["Responses"].get(table, [])
-        request = answer.get("UnprocessedKeys") or {}
 
 
 def _key(product_id: int) -> dict[str, dict[str, str]]:

@@ -1,0 +1,114 @@
+"""Mending drift: rows are made what their items are, unless a change comes first.
+
+A mended row keeps its version, so the projector's next change of it wins as ever. Where changes of the row wait in the
+stream that are older than its item is now, they are applied to it later all the same, and it shows these states once
+more on the way to the newest: let a projector that is behind catch up first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import Busy, TransactionConflict, ValueRejected
+from cqrsctl.operations.comparison import DriftKind, difference
+from cqrsctl.projection.projector import rerunning
+from cqrsctl.read_model import repair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cqrsctl.operations.comparison import Key
+    from cqrsctl.operations.sides import Seen, Sides
+    from cqrsctl.projection.tables import Table
+
+_ROUNDS = 5
+
+
+class Outcome(Enum):
+    """What became of a row that differed."""
+
+    MENDED = auto()
+    EQUAL = auto()
+    """It became equal before it was written here."""
+    LEFT = auto()
+    """It cannot be mended: the item does not fit, the database refuses it, or it goes on changing."""
+
+
+@dataclass(slots=True)
+class Mender:
+    """Mends rows of one projection."""
+
+    sides: Sides
+    sleep: Callable[[float], None]
+    _written: set[Key] = field(default_factory=set, init=False)
+    _refused: set[Key] = field(default_factory=set, init=False)
+
+    def table(self) -> Table:
+        """The table behind the view. Raises Busy while a rebuild fills another one."""
+        return self._only_active(locked=False)
+
+    def mend(self, keys: Sequence[Key]) -> dict[Key, Outcome]:
+        """Write the current items over rows that differ, and look at them again; at most some hundred at once.
+
+        Raises Busy while a rebuild is under way, AwsError, DatabaseError.
+        """
+        self._written.clear()
+        self._refused.clear()
+        outcomes: dict[Key, Outcome] = {}
+        again = rerunning(self.sleep, lambda: False)
+        for _ in range(_ROUNDS):
+            table = self.table()
+            differing = self._differing([key for key in keys if key not in outcomes], table, outcomes)
+            if not differing:
+                return outcomes
+            again(self._write, differing, table)
+        self._differing([key for key in keys if key not in outcomes], self.table(), outcomes)
+        return {key: outcomes.get(key, Outcome.LEFT) for key in keys}
+
+    def _differing(self, keys: Sequence[Key], table: Table, outcomes: dict[Key, Outcome]) -> dict[Key, Seen]:
+        """What is still to be written; what became of the others is noted in `outcomes`."""
+        differing = {}
+        for key, seen in self.sides.look(keys, table).items():
+            found = difference(self.sides.projection, seen.item, seen.row)
+            if found is None:
+                outcomes[key] = Outcome.MENDED if key in self._written else Outcome.EQUAL
+            elif found.kind is DriftKind.MISFIT or key in self._refused:
+                outcomes[key] = Outcome.LEFT
+            else:
+                differing[key] = seen
+        return differing
+
+    def _write(self, differing: dict[Key, Seen], table: Table) -> None:
+        """Write rows in a transaction of their own; in key order, as projectors do."""
+        written = set()
+        connection, projection = self.sides.connection, self.sides.projection
+        try:
+            if self._only_active(locked=True) == table:
+                for key in sorted(differing):
+                    seen = differing[key]
+                    shown = seen.item is not None and projection.includes(seen.item)
+                    values = [column.of(seen.item) for column in projection.values] if shown and seen.item else None
+                    try:
+                        if repair.mend(connection, table, key, values, seen.stored):
+                            written.add(key)
+                    except ValueRejected:
+                        self._refused.add(key)
+            connection.commit()
+        except (TransactionConflict, Busy):
+            connection.rollback()
+            raise
+        self._written |= written
+
+    def _only_active(self, *, locked: bool) -> Table:
+        found = self.sides.active(locked=locked)
+        if not locked:
+            self.sides.connection.commit()
+        if found.building:
+            raise Busy(
+                f"A rebuild of projection {self.sides.projection.name} is under way; nothing is mended meanwhile.",
+                hint="It mends drift, too. Let it come to its end, or go on with it: `cqrsctl rebuild`.",
+            )
+        (table,) = found.active
+        return table
