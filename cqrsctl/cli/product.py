@@ -13,23 +13,25 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.cli.wait_option import TimeoutOption, WaitCommand, WaitOption, timeout_seconds, wait_for
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.write_model import products, rows, table
 from cqrsctl.write_model import sample as samples
 from cqrsctl.write_model.importing import Importer, Progress
-from cqrsctl.write_model.product import FIELDS, Product, product, product_id
+from cqrsctl.write_model.product import FIELDS, product, product_id
 from cqrsctl.write_model.rows import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cqrsctl.aws import ApiCall
 app = group("Put, get, delete and import products.")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The ProductId: 0 to 2⁶³-1.", show_default=False)]
 
 
-@app.command()
+@app.command(cls=WaitCommand)
 def put(
     ctx: typer.Context,
     id: IdArgument,
@@ -41,42 +43,48 @@ def put(
     via_function: Annotated[
         bool, typer.Option("--via-function", help="Send it through the deployed ProductCommandFunction.")
     ] = False,
+    wait: WaitOption = None,
+    timeout: TimeoutOption = None,
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Put one product into the table, whole.
 
+    With --wait (alone: on the writer) it ends once the read model shows the product as it is. Exit 8 where that takes
+    too long; the product is put all the same.
+
     \b
-    Example:
+    Examples:
       cqrsctl product put 42 --name "Oak Desk Lamp" --price 19.90
+      cqrsctl product put 42 --name "Oak Desk Lamp" --price 19.90 --wait readers
     """
+    seconds = timeout_seconds(wait, timeout)
     if if_absent and if_exists:
         raise UsageError("--if-absent and --if-exists exclude each other.")
     entry = product({"ProductId": id, "Name": name, "Price": price, "OutOfStock": out_of_stock})
     existence = products.Existence.ANY
     if if_absent or if_exists:
         existence = products.Existence.ABSENT if if_absent else products.Existence.EXISTS
-    if via_function:
-        return _put_via_function(ctx, entry, existence, dry_run=dry_run, output=output)
     command = products.Put(of(ctx).environment.table, entry, existence)
     if dry_run:
-        return render.planned(output, [command.call()])
-    outcome = command.make(of(ctx).wiring.dynamodb)
-    of(ctx).note(f"Product {entry.product_id} is {outcome}.")
-    return render.one(output, _shown(entry.fields()))
+        return render.planned(output, [_function_call(command) if via_function else command.call()])
+    outcome = _put_via_function(ctx, command) if via_function else f"{command.make(of(ctx).wiring.dynamodb)}."
+    of(ctx).note(f"Product {entry.product_id} is {outcome}")
+    render.one(output, _shown(entry.fields()))
+    return wait_for(ctx, entry.product_id, wait, seconds)
 
 
-def _put_via_function(
-    ctx: typer.Context, entry: Product, existence: products.Existence, *, dry_run: bool, output: Output
-) -> None:
+def _function_call(command: products.Put) -> ApiCall:
     from cqrsctl.operations import functions
 
-    call = functions.put_call(entry, existence)
-    if dry_run:
-        return render.planned(output, [call])
-    answer = functions.put_via_function(of(ctx).wiring, call)
-    of(ctx).note(f"Product {entry.product_id} is {answer.get('outcome')}, by the function.")
-    return render.one(output, _shown(entry.fields()))
+    return functions.put_call(command.product, command.existence)
+
+
+def _put_via_function(ctx: typer.Context, command: products.Put) -> str:
+    from cqrsctl.operations import functions
+
+    answer = functions.put_via_function(of(ctx).wiring, _function_call(command))
+    return f"{answer.get('outcome')}, by the function."
 
 
 @app.command()
@@ -94,23 +102,33 @@ def get(ctx: typer.Context, id: IdArgument, output: OutputOption = Output.TABLE)
     render.one(output, _shown(decode_item(item)))
 
 
-@app.command()
+@app.command(cls=WaitCommand)
 def delete(
-    ctx: typer.Context, id: IdArgument, dry_run: DryRunOption = False, output: OutputOption = Output.TABLE
+    ctx: typer.Context,
+    id: IdArgument,
+    wait: WaitOption = None,
+    timeout: TimeoutOption = None,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Delete one product. It does not ask.
 
+    With --wait it ends once the read model shows the product no more; exit 8 where that takes too long.
+
     \b
-    Example:
+    Examples:
       cqrsctl product delete 42
+      cqrsctl product delete 42 --wait readers --timeout 10s
     """
+    seconds = timeout_seconds(wait, timeout)
     number = product_id(id)
     name = of(ctx).environment.table
     if dry_run:
         return render.planned(output, [products.delete_call(name, number)])
     existed = products.delete(of(ctx).wiring.dynamodb, name, number)
     of(ctx).note(f"Product {number} is deleted." if existed else f"There was no product {number}.")
-    return render.one(output, {"ProductId": number, "deleted": existed})
+    render.one(output, {"ProductId": number, "deleted": existed})
+    return wait_for(ctx, number, wait, seconds)
 
 
 @app.command("import")

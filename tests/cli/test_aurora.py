@@ -99,6 +99,7 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
         fresh.ok("product", "sample", "--count", str(PRODUCTS), "-o", "csv").out
     )
     with projecting(fresh) as projector:
+        assert_that_writes_are_waited_for(fresh)
         importing = fresh.start("product", "import", "products.csv")
         outcome = fresh.ok("aurora", "failover", "--to", "r2", "--yes", "-o", "json").json()
         importing.communicate(timeout=100)
@@ -113,6 +114,29 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
     assert members(fresh) == {"r2": "writer", "mariadb": "reader", "r1": "reader"}
     assert "drift: 0" in fresh.ok("verify").out + fresh.ok("verify").err
     assert_answered_by(fresh, {"mariadb", "r1"}, "count", "--max-staleness", "30s")
+
+
+def assert_that_writes_are_waited_for(cqrsctl: Cqrsctl) -> None:
+    """On every reader: while one of them stands still, a write is not shown."""
+    tray = ("product", "put", "2", "--name", "Tray", "--wait", "readers", "--price")
+
+    assert "readers show it after " in cqrsctl.ok(*tray, "9").err
+    for reader in ("r1", "r2"):
+        assert rows_on(cqrsctl, reader, "Price = 9") == 1
+    administer(cqrsctl, "r1", "STOP SLAVE")
+    late = cqrsctl(*tray, "10", "--timeout", "1s")
+    assert late.code == 8
+    assert "r1 does not show product 2; the writer does" in late.err
+    administer(cqrsctl, "r1", "START SLAVE")
+    cqrsctl.ok("product", "delete", "2", "--wait", "readers")
+    assert rows_on(cqrsctl, "r1", "ProductId = 2") == 0
+
+
+def rows_on(cqrsctl: Cqrsctl, server: str, condition: str) -> int:
+    """How many rows a server's view has."""
+    state = State(cqrsctl.directory / "state" / "local")
+    found = client.run(roster.load(state).instance(state, server), f"SELECT * FROM cqrs.Product WHERE {condition}")
+    return len(found)
 
 
 def status(cqrsctl: Cqrsctl) -> Any:
