@@ -1,0 +1,182 @@
+"""What is left to read of a stream, asked of the simulator: nothing is missed, and nothing is made up."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cqrsctl.change import Position, SequenceNumber, ShardState
+from cqrsctl.stream.shard_reader import ShardLost, ShardReader
+from cqrsctl.stream.unread import oldest_unread, unread_shards
+from tests.simulation.stream import Faults, Product, SimulatedStream, written
+from tests.simulation.world import VirtualClock
+
+if TYPE_CHECKING:
+    from cqrsctl.change import ChangeRecord, Checkpoints
+    from tests.simulation.stream import SimulatedShard
+
+KEYS = range(200)
+
+
+def stream_of(clock: VirtualClock, shards: int = 1, **how: object) -> SimulatedStream:
+    return SimulatedStream(random.Random(7), clock, shards=shards, **how)  # type: ignore[arg-type]
+
+
+def fill(stream: SimulatedStream, clock: VirtualClock, price: int = 1) -> None:
+    """A change of each key, a second apart."""
+    for key in KEYS:
+        clock.sleep(1)
+        stream.put(key, Product(f"Lamp {key}", Decimal(price)))
+
+
+def read_to(shard: SimulatedShard, records: int) -> Position:
+    """The position after so many records of a shard."""
+    number = SequenceNumber(written(shard.numbers[records - 1]))
+    return Position(shard.shard_id, shard.parent_id, number, record_time=shard.written_at[records - 1])
+
+
+def unread(stream: SimulatedStream, positions: Checkpoints) -> dict[str, ChangeRecord | None]:
+    with ThreadPoolExecutor(1) as executor:
+        return unread_shards(stream, stream.arn, positions, executor)
+
+
+@pytest.mark.parametrize("empty_page", [0.0, 1.0])
+def test_of_each_of_many_shards_the_first_change_after_its_position_is_found(empty_page: float) -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, shards=30, listed_a_page=7, faults=Faults(empty_page=empty_page))
+    fill(stream, clock)
+    read = {shard.shard_id: index % 3 for index, shard in enumerate(stream.open_shards)}
+    positions = {
+        shard.shard_id: read_to(shard, count) for shard in stream.open_shards if (count := read[shard.shard_id])
+    }
+
+    found = unread(stream, positions)
+
+    assert {shard_id: change and int(change.sequence_number) for shard_id, change in found.items()} == {
+        shard.shard_id: shard.numbers[read[shard.shard_id]] for shard in stream.open_shards
+    }
+
+
+def test_a_shard_that_was_read_to_its_tip_has_nothing_unread() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    fill(stream, clock)
+    (shard,) = stream.open_shards
+
+    assert unread(stream, {shard.shard_id: read_to(shard, len(KEYS))}) == {shard.shard_id: None}
+    assert stream.calls["GetRecords"] == 5
+
+
+def test_a_closed_shard_is_read_to_its_end_however_many_pages_are_empty() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, faults=Faults(empty_page=1.0))
+    fill(stream, clock)
+    (parent,) = stream.open_shards
+    stream.split(parent)
+
+    found = unread(stream, {parent.shard_id: read_to(parent, len(KEYS) - 1)})
+
+    change = found[parent.shard_id]
+    assert change is not None
+    assert int(change.sequence_number) == parent.numbers[-1]
+    assert stream.calls["GetRecords"] > 10
+
+
+def test_children_of_a_finished_shard_count_from_their_start_and_it_is_not_asked() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    fill(stream, clock)
+    (parent,) = stream.open_shards
+    stream.split(parent)
+    fill(stream, clock, price=2)
+    finished = replace(read_to(parent, len(KEYS)), state=ShardState.FINISHED)
+
+    found = unread(stream, {parent.shard_id: finished})
+
+    assert {shard_id: change and int(change.sequence_number) for shard_id, change in found.items()} == {
+        child.shard_id: child.numbers[0] for child in stream.open_shards
+    }
+
+
+def test_changes_from_before_a_position_begins_are_passed_over_page_by_page() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, records_a_page=10, rounded_to_seconds=1)
+    fill(stream, clock)
+    (shard,) = stream.open_shards
+    since = shard.written_at[150]
+
+    change = oldest_unread(stream, stream.arn, Position(shard.shard_id, None, since=since))
+
+    assert change is not None
+    assert change.created_at == since
+
+
+def test_what_was_trimmed_after_a_position_is_lost() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    fill(stream, clock)
+    (shard,) = stream.open_shards
+    position = read_to(shard, 10)
+    clock.sleep(timedelta(hours=25).total_seconds())
+
+    with pytest.raises(ShardLost, match="left the stream before they were read") as lost:
+        unread(stream, {shard.shard_id: position})
+
+    assert lost.value.position is not None
+    assert lost.value.position.shard_id == shard.shard_id
+
+
+def test_a_checkpoint_that_is_a_gap_stays_one() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    (shard,) = stream.open_shards
+
+    with pytest.raises(ShardLost):
+        unread(stream, {shard.shard_id: Position(shard.shard_id, None, state=ShardState.GAP)})
+
+
+def test_a_shard_that_vanished_unread_is_lost_and_without_checkpoints_nothing_was_promised() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    fill(stream, clock)
+    (parent,) = stream.open_shards
+    position = read_to(parent, 10)
+    stream.split(parent)
+    stream.vanish(parent.shard_id)
+
+    with pytest.raises(ShardLost):
+        unread(stream, {parent.shard_id: position})
+    assert set(unread(stream, {})) == set(stream.shard_ids)
+
+
+def test_a_shard_that_is_listed_late_is_asked_all_the_same() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    fill(stream, clock)
+    (shard,) = stream.open_shards
+    shard.listed_from = clock.monotonic() + 5
+
+    found = unread(stream, {shard.shard_id: read_to(shard, 3)})
+
+    change = found[shard.shard_id]
+    assert change is not None
+    assert int(change.sequence_number) == shard.numbers[3]
+
+
+def test_asking_does_not_move_whoever_reads_the_shard() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, records_a_page=10)
+    fill(stream, clock)
+    (shard,) = stream.open_shards
+    reader = ShardReader(stream, stream.arn, Position(shard.shard_id, None))
+    reader.read()
+
+    oldest_unread(stream, stream.arn, reader.position)
+
+    assert [int(change.sequence_number) for change in reader.read().page.changes] == shard.numbers[10:20]
