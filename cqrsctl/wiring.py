@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,8 @@ class Wiring:
     """Clients and connections of one environment, made at their first use."""
 
     environment: Environment
+    _making: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
+    """A boto3 session makes clients for one thread at a time."""
 
     @cached_property
     def dynamodb(self) -> Any:
@@ -75,7 +77,7 @@ class Wiring:
 
         from cqrsctl.aws import aws_errors  # noqa: PLC0415
 
-        with aws_errors(service):
+        with aws_errors(service), self._making:
             return self._session.client(
                 service,
                 region_name=region_name,

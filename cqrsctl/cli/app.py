@@ -34,6 +34,7 @@ COMMANDS = {
     "rebuild": "Make the read model anew, while the old one serves.",
     "verify": "Compare the read model with the write model.",
     "doctor": "Look for what will hurt, and say what mends it.",
+    "lag": "Tell how far the read model is behind.",
 }
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""
 

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
     from cqrsctl.aws import ApiCall
     from cqrsctl.errors import CqrsctlError
 
 _UNBOUNDED_WIDTH = 10_000
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Output(StrEnum):
@@ -137,6 +139,30 @@ def live() -> Iterator[Callable[[str], None]]:
         yield lambda text: shown.update(_text(text, "cyan"))
 
 
+@contextmanager
+def screen() -> Iterator[Callable[[RenderableType], None]]:
+    """A place on stdout, a terminal, whose content is replaced at each call; the last one stays."""
+    from rich.live import Live
+
+    with Live(console=console(sys.stdout), auto_refresh=False) as shown:
+        yield lambda content: shown.update(content, refresh=True)
+
+
+def show(*contents: RenderableType) -> None:
+    """Print what is drawn, on stdout."""
+    console(sys.stdout).print(*contents, sep="\n")
+
+
+def sparkline(values: Sequence[float | None], width: int = 30) -> str:
+    """The last values as blocks, each as high as its part of the highest; what is not known is a gap."""
+    last = list(values)[-width:]
+    highest = max((value for value in last if value is not None), default=0.0)
+    steps = len(_BLOCKS) - 1
+    return "".join(
+        " " if value is None else _BLOCKS[round(value / highest * steps) if highest else 0] for value in last
+    )
+
+
 def to_json(record: Any) -> str:
     """One line of JSON."""
     return json.dumps(record, default=_plain, ensure_ascii=False)
@@ -166,6 +192,13 @@ def duration(value: timedelta) -> str:
     return f"{seconds} s"
 
 
+def age(seconds: float | None) -> str:
+    """How long something is ago, or behind: below 10 s with a decimal."""
+    if seconds is None:
+        return "unknown"
+    return f"{seconds:.1f} s" if 0 < seconds < 10 else duration(timedelta(seconds=seconds))
+
+
 def printable(text: str) -> str:
     """Text without control characters that would act on the terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
@@ -180,6 +213,11 @@ def console(stream: TextIO) -> Console:
 
 
 def _table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    console(sys.stdout).print(table(columns, records))
+
+
+def table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> Table:
+    """Records as a table, to be drawn. A cell that is a Text keeps its style."""
     grid = _grid()
     for column in columns:
         heading = column.upper().replace("_", " ") if column.islower() else column
@@ -188,17 +226,23 @@ def _table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None
     numeric = set(columns)
     cells = []
     for record in records:
-        cells.append([cell(record.get(column)) for column in columns])
+        cells.append([record.get(column) for column in columns])
         numeric -= {c for c in columns if not isinstance(record.get(c), (int, Decimal, type(None)))}
     for index, column in enumerate(columns):
         if column in numeric and cells:
             grid.columns[index].justify = "right"
     for row in cells:
-        grid.add_row(*map(_text, row))
-    console(sys.stdout).print(grid)
+        grid.add_row(*map(_cell, row))
+    return grid
 
 
-def _grid() -> Any:
+def _cell(value: Any) -> Text:
+    from rich.text import Text
+
+    return value if isinstance(value, Text) else _text(cell(value))
+
+
+def _grid() -> Table:
     from rich.table import Table
 
     return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

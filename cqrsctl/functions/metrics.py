@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.aws import ApiCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
 _PERIOD = timedelta(hours=1)
+_RECENTLY = timedelta(minutes=15)
 _POINT_SECONDS = 60
 
 
@@ -33,6 +34,7 @@ _METRICS = (
     _Metric("duration_p99_ms", "Duration", "p99", max),
     _Metric("iterator_age_ms", "IteratorAge", "Maximum", max),
 )
+_ITERATOR_AGE = _METRICS[-1]
 NAMES = tuple(metric.name for metric in _METRICS)
 
 
@@ -41,7 +43,32 @@ def last_hour(client: Any, function: str, now: datetime) -> dict[str, float | No
 
     Errors are those of the code, time-outs among them. The duration is the 99th percentile of the slowest minute.
     """
-    asked = {
+    asked = _question(_METRICS, function, now - _PERIOD, now)
+    values: dict[str, list[float]] = {name: [] for name in NAMES}
+    while True:
+        page = ApiCall("cloudwatch", "GetMetricData", asked).make(client)
+        for result in page["MetricDataResults"]:
+            values[result["Id"]] += result["Values"]
+        if not page.get("NextToken"):
+            break
+        asked["NextToken"] = page["NextToken"]
+    return {metric.name: metric.combined(values[metric.name]) if values[metric.name] else None for metric in _METRICS}
+
+
+def iterator_age_seconds(client: Any, function: str, now: datetime) -> float | None:
+    """How old the last record of a batch was when the function was given it, at most, in the newest minute that has
+    a number; None where none of the last 15 has, as where nothing was invoked.
+
+    Source: "Using CloudWatch metrics with Lambda", Lambda Developer Guide.
+    """
+    asked = _question([_ITERATOR_AGE], function, now - _RECENTLY, now)
+    (result,) = ApiCall("cloudwatch", "GetMetricData", asked).make(client)["MetricDataResults"]
+    points = list(zip(result["Timestamps"], result["Values"], strict=True))
+    return max(points)[1] / 1_000 if points else None
+
+
+def _question(metrics: Sequence[_Metric], function: str, begin: datetime, end: datetime) -> dict[str, Any]:
+    return {
         "MetricDataQueries": [
             {
                 "Id": metric.name,
@@ -55,17 +82,8 @@ def last_hour(client: Any, function: str, now: datetime) -> dict[str, float | No
                     "Stat": metric.statistic,
                 },
             }
-            for metric in _METRICS
+            for metric in metrics
         ],
-        "StartTime": now - _PERIOD,
-        "EndTime": now,
+        "StartTime": begin,
+        "EndTime": end,
     }
-    values: dict[str, list[float]] = {name: [] for name in NAMES}
-    while True:
-        page = ApiCall("cloudwatch", "GetMetricData", asked).make(client)
-        for result in page["MetricDataResults"]:
-            values[result["Id"]] += result["Values"]
-        if not page.get("NextToken"):
-            break
-        asked["NextToken"] = page["NextToken"]
-    return {metric.name: metric.combined(values[metric.name]) if values[metric.name] else None for metric in _METRICS}

@@ -93,6 +93,10 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
     lags = {member["name"]: member["lag_seconds"] for member in status(fresh)["members"]}
     assert lags["r1"] > 1
     assert lags["r2"] <= 1
+    behind = fresh("lag", "--max", "1s")
+    assert behind.code == 8
+    assert "Reader r1 is behind" in behind.err
+    assert "r2 is behind" not in behind.err
     administer(fresh, "r1", "START SLAVE")
 
     (fresh.directory / "products.csv").write_text(

@@ -1,0 +1,81 @@
+"""What of the stream is not applied yet: the stream, asked at each shard's checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import AwsError, ConfigurationError
+from cqrsctl.functions import metrics
+from cqrsctl.functions.parts import PROJECTOR
+from cqrsctl.read_model import checkpoints, heartbeat
+from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.stream import shards
+from cqrsctl.stream.unread import unread_shards
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from cqrsctl.change import Checkpoints
+    from cqrsctl.stream.lineage import Shard
+    from cqrsctl.wiring import Wiring
+
+_log = logging.getLogger(__name__)
+
+_MOST_PROBES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is not applied yet: the time of each shard's oldest such change, None where there is none.
+
+    `unread` itself is None where that is not known: the Lambda function projects, and AWS keeps its position.
+    """
+
+    listed: Mapping[str, Shard]
+    unread: Mapping[str, datetime | None] | None
+
+    @property
+    def oldest(self) -> datetime | None:
+        """The time of the oldest change that is known not to be applied."""
+        return min((moment for moment in (self.unread or {}).values() if moment is not None), default=None)
+
+
+def backlog(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Backlog:
+    """What is not applied yet. `mapped`: the stream is mapped to the Lambda function.
+
+    Raises StreamGap where changes were lost, AwsError, DatabaseError, ConfigurationError.
+    """
+    positions = _positions(wiring, stream_arn, mapped=mapped)
+    listed = shards.describe(wiring.streams, stream_arn).shards
+    with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
+        changes = unread_shards(wiring.streams, stream_arn, positions or {}, executor, listed)
+    unread = {shard_id: change.created_at if change else None for shard_id, change in changes.items()}
+    if positions is None and any(unread.values()):
+        return Backlog(listed, None)
+    return Backlog(listed, unread)  # where the stream holds nothing at all, nothing is unread, whoever projects
+
+
+def _positions(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Checkpoints | None:
+    """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects."""
+    try:
+        with connect(wiring.database) as connection:
+            by_function = heartbeat.by_function(connection)
+            if by_function and mapped:
+                return None
+            found = checkpoints.read(connection, wiring.environment.projections, stream_arn)
+    except ReadModelMissing:
+        return {}
+    return found or (None if by_function else {})
+
+
+def iterator_age(wiring: Wiring, now: datetime) -> float | None:
+    """The projector function's iterator age in seconds; None where CloudWatch does not tell, or is not there."""
+    try:
+        return metrics.iterator_age_seconds(wiring.client("cloudwatch", attempts=1), PROJECTOR, now)
+    except (AwsError, ConfigurationError) as error:
+        _log.info("the iterator age is not known: %s", error.message)
+        return None

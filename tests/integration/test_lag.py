@@ -1,0 +1,332 @@
+"""How far the read model is behind: at the projector, at each reader, and where the Lambda function projects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cqrsctl.errors import StreamGap, TransientDatabaseError
+from cqrsctl.functions import metrics
+from cqrsctl.functions.parts import PROJECTOR
+from cqrsctl.local.ports import free_port
+from cqrsctl.operations import functions, project
+from cqrsctl.operations import lag as lags
+from cqrsctl.operations.lag import Lag, ReaderLag, ShardLag, Source
+from cqrsctl.projection.definition import default_product
+from cqrsctl.read_model import heartbeat
+from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.endpoints import Servers, Topology
+from cqrsctl.read_model.sink import prepare
+from cqrsctl.stream.reader import Beginning
+from cqrsctl.wiring import SystemClock
+from cqrsctl.write_model.products import Put
+from cqrsctl.write_model.sample import products
+from cqrsctl.write_model.table import TableSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cqrsctl.wiring import Wiring
+    from tests.conftest import Cqrsctl
+
+PRODUCT = default_product()
+LIMIT = timedelta(seconds=1)
+
+
+class Clock:
+    """The real time, moved on, and by every sleep moved on further."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.ahead = seconds
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead)
+
+    def monotonic(self) -> float:
+        return self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
+@pytest.fixture
+def table(wiring: Wiring) -> str:
+    name = wiring.environment.table
+    TableSpec(name, point_in_time_recovery=False, deletion_protection=False).create_call().make(wiring.dynamodb)
+    return name
+
+
+def put(wiring: Wiring, count: int = 3, seed: int = 1) -> None:
+    for entry in products(count, seed):
+        Put(wiring.environment.table, entry).make(wiring.dynamodb)
+
+
+def projected(wiring: Wiring) -> None:
+    run = project.Run(wiring, (PRODUCT,), SystemClock(), lambda _: None, lambda _: None)
+    project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
+
+
+def checked(wiring: Wiring, clock: Clock, limit: timedelta = LIMIT) -> str | None:
+    """What the check says; None where it passes."""
+    _, too_slow = lags.check(lambda: lags.measure(wiring, clock), limit, clock)
+    return too_slow.message if too_slow else None
+
+
+def execute(wiring: Wiring, sql: str) -> None:
+    with connect(wiring.database) as connection:
+        connection.execute(sql)
+        connection.commit()
+
+
+@pytest.mark.usefixtures("table")
+def test_without_a_read_model_what_is_in_the_stream_is_unread(wiring: Wiring) -> None:
+    assert lags.measure(wiring, Clock()).lag_seconds == 0
+    put(wiring)
+
+    found = lags.measure(wiring, Clock(3600))
+
+    assert found.lag_seconds == pytest.approx(3600, abs=10)
+    assert found.hours_left == 23.0
+    (shard,) = found.shards
+    assert (shard.state, shard.lag_seconds, shard.hours_left) == ("open", found.lag_seconds, 23.0)
+
+
+@pytest.mark.usefixtures("table")
+def test_with_the_projector_stopped_the_lag_grows_and_after_it_has_caught_up_it_is_0(wiring: Wiring) -> None:
+    put(wiring)
+    projected(wiring)
+    assert lags.measure(wiring, Clock(500)) == Lag(0.0, shards=(ShardLag(idle(wiring), "open", 0.0, None),))
+    put(wiring, seed=2)
+
+    behind = checked(wiring, Clock(60))
+    projected(wiring)
+
+    assert behind is not None
+    assert behind.startswith("The projector is behind: the oldest change that is not applied is 6")
+    assert checked(wiring, Clock(60)) is None
+
+
+def idle(wiring: Wiring) -> str:
+    """The only shard's id."""
+    with connect(wiring.database) as connection:
+        (row,) = connection.query("SELECT shard FROM cqrs_checkpoint")
+    shard: str = row["shard"]
+    return shard
+
+
+@pytest.mark.usefixtures("table")
+def test_a_gap_is_no_lag(wiring: Wiring) -> None:
+    put(wiring)
+    projected(wiring)
+    execute(wiring, "UPDATE cqrs_checkpoint SET state = 'gap'")
+
+    with pytest.raises(StreamGap):
+        lags.measure(wiring, Clock())
+
+
+def looked(*seconds: float) -> tuple[Callable[[], Lag], Iterator[float]]:
+    """Looks at a lag that is so much each time."""
+    rest = iter(seconds)
+    return lambda: Lag(next(rest)), rest
+
+
+def test_a_lag_that_rounding_could_explain_is_looked_at_again_until_it_is_certain() -> None:
+    applied, rest = looked(1.5, 0.0, 99.0)
+    assert lags.check(applied, LIMIT, Clock())[1] is None
+    assert list(rest) == [99.0]
+
+    stuck, rest = looked(1.5, 1.75, 2.0, 2.25, 99.0)
+    found, too_slow = lags.check(stuck, LIMIT, Clock())
+    assert (found.lag_seconds, list(rest)) == (2.25, [99.0])
+    assert too_slow is not None
+    assert too_slow.exit_code == 8
+
+
+def test_a_lag_that_stays_in_doubt_is_not_over_the_limit() -> None:
+    clock = Clock()
+
+    assert lags.check(lambda: Lag(1.9), LIMIT, clock)[1] is None
+    assert clock.ahead == 2.0
+
+
+def test_a_lag_that_is_not_known_is_over_any_limit_and_says_why() -> None:
+    _, too_slow = lags.check(lambda: Lag(None, reason="nobody knows"), timedelta(days=1), Clock())
+
+    assert too_slow is not None
+    assert "How far the projector is behind is not known: nobody knows." in too_slow.message
+
+
+def with_readers(wiring: Wiring, **ports: int | None) -> None:
+    """Readers that never got anything from the writer: databases of their own, with heartbeats of a minute ago. One
+    with a port is nowhere, and one with 0 is the writer itself, and so always up to date."""
+    writer = wiring.database
+    prepare(writer, [PRODUCT])
+    readers = []
+    for name, port in ports.items():
+        reader = replace(writer, name=name)
+        if port is None:
+            reader = replace(reader, database=f"{writer.database}_{name}")
+            prepare(reader, [PRODUCT])
+            beat(reader, 60)
+        readers.append(replace(reader, port=port) if port else reader)
+    beat(writer, 30)
+    wiring.servers = Servers(lambda: Topology(writer, tuple(readers)))
+
+
+def beat(endpoint: Any, seconds_ago: float) -> None:
+    with connect(endpoint) as connection:
+        heartbeat.write(connection, "a test")
+        connection.execute("UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL %s SECOND", (seconds_ago,))
+        connection.commit()
+
+
+@pytest.mark.usefixtures("table")
+def test_a_reader_that_stopped_is_behind_alone(wiring: Wiring) -> None:
+    with_readers(wiring, good=0, stopped=None)
+
+    good, stopped = lags.measure(wiring, Clock()).readers
+
+    assert (good.reader, stopped.reader) == ("good", "stopped")
+    assert good.lag_seconds is not None
+    assert good.lag_seconds < 1
+    assert stopped.lag_seconds == pytest.approx(60, abs=10)
+    behind = checked(wiring, Clock())
+    assert behind is not None
+    assert behind.startswith("Reader stopped is behind: by up to 6")
+    assert "good" not in behind
+    assert "projector" not in behind
+
+
+@pytest.mark.usefixtures("table")
+def test_a_reader_that_does_not_answer_leaves_the_others(wiring: Wiring) -> None:
+    with_readers(wiring, good=0, gone=free_port())
+
+    good, gone = lags.measure(wiring, Clock()).readers
+
+    assert good.lag_seconds is not None
+    assert gone.lag_seconds is None
+    assert "does not answer" in (gone.reason or "")
+
+
+@pytest.mark.usefixtures("table")
+def test_readers_without_a_heartbeat_are_behind_an_unknown_time(wiring: Wiring) -> None:
+    endpoint = wiring.database
+    wiring.servers = Servers(lambda: Topology(endpoint, (replace(endpoint, name="r1"),)))
+    assert lags.measure(wiring, Clock()).readers == (ReaderLag("r1", None, "there is no read model yet"),)
+    prepare(endpoint, [PRODUCT])
+    assert lags.measure(wiring, Clock()).readers == (ReaderLag("r1", None, "nobody wrote a heartbeat yet"),)
+
+
+@pytest.fixture
+def by_function(wiring: Wiring, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipeline whose changes the Lambda function applies: it wrote the heartbeat, and no checkpoints."""
+    assert table
+    put(wiring)
+    prepare(wiring.database, [PRODUCT])
+    with connect(wiring.database) as connection:
+        heartbeat.write(connection, f"{heartbeat.FUNCTION} x")
+        connection.commit()
+    monkeypatch.setattr(functions, "mapping_state", lambda _: "Enabled")
+
+
+@pytest.mark.usefixtures("by_function")
+def test_where_the_function_projects_its_iterator_age_is_the_lag(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lags, "iterator_age", lambda *_: 42.5)
+
+    found = lags.measure(wiring, Clock())
+
+    assert (found.lag_seconds, found.iterator_age_seconds, found.source) == (42.5, 42.5, Source.ITERATOR_AGE)
+    assert [shard.lag_seconds for shard in found.shards] == [None]
+    assert checked(wiring, Clock(), timedelta(seconds=42)) is not None
+    assert checked(wiring, Clock(), timedelta(seconds=43)) is None
+
+
+@pytest.mark.usefixtures("by_function")
+def test_where_the_function_projects_and_nothing_tells_its_age_the_lag_is_not_known(wiring: Wiring) -> None:
+    found = lags.measure(wiring, Clock())
+
+    assert found.lag_seconds is None
+    assert "the Lambda function projects" in (found.reason or "")
+    assert "is not known" in (checked(wiring, Clock()) or "")
+
+
+@pytest.mark.usefixtures("by_function")
+def test_checkpoints_of_another_stream_do_not_matter_where_the_function_projects(wiring: Wiring) -> None:
+    execute(
+        wiring,
+        "INSERT INTO cqrs_checkpoint (projection, stream, shard, state, updated_at)"
+        " VALUES ('product', 'arn:aws:dynamodb:x:1:table/T/stream/2020-01-01T00:00:00.000', 's', 'open', NOW(6))",
+    )
+
+    assert lags.measure(wiring, Clock()).lag_seconds is None
+
+
+class CloudWatch:
+    """Answers with points, newest first as CloudWatch does, and remembers the question."""
+
+    def __init__(self, *points: tuple[int, float]) -> None:
+        self.points = points
+        self.asked: dict[str, Any] = {}
+
+    def get_metric_data(self, **asked: Any) -> Any:
+        self.asked = asked
+        return {
+            "MetricDataResults": [
+                {
+                    "Id": "iterator_age_ms",
+                    "Timestamps": [datetime(2026, 1, 1, 12, minute, tzinfo=UTC) for minute, _ in self.points],
+                    "Values": [value for _, value in self.points],
+                }
+            ]
+        }
+
+
+def test_the_iterator_age_is_that_of_the_newest_minute() -> None:
+    now = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
+    cloudwatch = CloudWatch((9, 1_500.0), (8, 99_000.0))
+
+    assert metrics.iterator_age_seconds(cloudwatch, PROJECTOR, now) == 1.5
+    assert cloudwatch.asked["StartTime"] == now - timedelta(minutes=15)
+    assert metrics.iterator_age_seconds(CloudWatch(), PROJECTOR, now) is None
+
+
+def test_a_view_goes_on_while_the_database_is_away(wiring: Wiring, table: str) -> None:
+    assert table
+    away = replace(wiring.database, port=free_port())
+    wiring.servers = Servers(lambda: Topology(away))
+
+    found = lags.measure_on(wiring, Clock())
+
+    assert found.lag_seconds is None
+    assert "the database does not answer" in (found.reason or "")
+    with pytest.raises(TransientDatabaseError):
+        lags.measure(wiring, Clock())
+
+
+@pytest.mark.usefixtures("table")
+def test_the_command_exits_8_with_changes_waiting_and_0_after_they_are_applied(
+    cqrsctl: Cqrsctl, wiring: Wiring
+) -> None:
+    put(wiring)
+    behind = cqrsctl("lag", "--max", "0s", "-o", "json")
+    projected(wiring)
+    level = cqrsctl("lag", "--max", "1s", "-o", "json")
+
+    assert behind.code == 8
+    assert behind.json()["lag_seconds"] > 0
+    assert behind.json()["hours_left"] == 24.0
+    assert '"code": "too_slow"' in behind.err
+    assert (level.code, level.json()["lag_seconds"], level.err) == (0, 0.0, "")
+
+
+def test_a_view_needs_a_terminal_or_lines_of_json(cqrsctl: Cqrsctl) -> None:
+    refused = cqrsctl("lag", "--watch")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "-o jsonl" in refused.err
+    assert cqrsctl("lag", "--watch", "--max", "1s", "-o", "jsonl").code == 2
