@@ -182,7 +182,10 @@ class Wiring:
             return self.environment.endpoint_url
         if not self.environment.embedded or self.environment.aws_endpoint(service):
             return None
-        return self._running().endpoint_url
+        from cqrsctl.local import stack  # noqa: PLC0415 -- as below
+        from cqrsctl.local.state import State  # noqa: PLC0415
+
+        return stack.endpoint_url(State(self.environment.state_dir))
 
     def _login(self, host: str, port: int, secret: str | None) -> Callable[[], Login]:
         settings = self.environment.database

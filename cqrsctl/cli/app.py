@@ -35,6 +35,7 @@ COMMANDS = {
     "verify": "Compare the read model with the write model.",
     "doctor": "Look for what will hurt, and say what mends it.",
     "lag": "Tell how far the read model is behind.",
+    "status": "Show the whole pipeline on one screen, and what is not well.",
 }
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""
 

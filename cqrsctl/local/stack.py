@@ -131,6 +131,14 @@ def running(state: State) -> Running:
     )
 
 
+def endpoint_url(state: State) -> str:
+    """The emulator's address, also where the writer has ended. Raises as `running` where the emulator does not run."""
+    endpoint = parts(state)[0]
+    if endpoint.state != "running" or endpoint.service is None:
+        return running(state).endpoint_url
+    return emulator.endpoint_url(endpoint.service)
+
+
 def _stop(state: State, names: list[str]) -> None:
     """End processes, all at once: each may take its time."""
     services = [service for name, service in state.services().items() if name in names]

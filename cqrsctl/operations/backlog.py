@@ -44,13 +44,14 @@ class Backlog:
         return min((moment for moment in (self.unread or {}).values() if moment is not None), default=None)
 
 
-def backlog(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Backlog:
-    """What is not applied yet. `mapped`: the stream is mapped to the Lambda function.
+def backlog(wiring: Wiring, stream_arn: str, *, mapped: bool, listed: Mapping[str, Shard] | None = None) -> Backlog:
+    """What is not applied yet. `mapped`: the stream is mapped to the Lambda function; `listed` saves listing shards.
 
     Raises StreamGap where changes were lost, AwsError, DatabaseError, ConfigurationError.
     """
     positions = _positions(wiring, stream_arn, mapped=mapped)
-    listed = shards.describe(wiring.streams, stream_arn).shards
+    if listed is None:
+        listed = shards.describe(wiring.streams, stream_arn).shards
     with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
         changes = unread_shards(wiring.streams, stream_arn, positions or {}, executor, listed)
     unread = {shard_id: change.created_at if change else None for shard_id, change in changes.items()}

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from cqrsctl.errors import CqrsctlError, TooSlow, TransientAwsError, TransientDatabaseError
+from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow, TransientDatabaseError
 from cqrsctl.operations import functions
 from cqrsctl.operations.backlog import backlog, iterator_age
 from cqrsctl.operations.streams import RETENTION
@@ -95,10 +95,12 @@ def measure(wiring: Wiring, clock: Clock, tolerated_seconds: float = TOLERATED_S
 
 
 def measure_on(wiring: Wiring, clock: Clock) -> Lag:
-    """As `measure`, but while AWS or the database do not answer the lag is not known. Raises what does not pass."""
+    """As `measure` for a view that goes on: what fails makes the lag unknown. Raises ConfigurationError."""
     try:
         return measure(wiring, clock)
-    except (TransientAwsError, TransientDatabaseError) as error:
+    except ConfigurationError:
+        raise
+    except CqrsctlError as error:
         return Lag(None, reason=error.message)
 
 

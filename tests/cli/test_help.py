@@ -76,6 +76,7 @@ def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> Non
         ["query", "sql", "SELECT 1 AS a, 2 AS a"],
         ["verify"],
         ["lag"],
+        ["status"],
         ["table", "disable-stream"],
         ["read-model", "drop"],
         ["table", "delete", "--yes"],

@@ -12,19 +12,14 @@ from cqrsctl.errors import StreamGap, TransientDatabaseError
 from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations import functions, project
+from cqrsctl.operations import functions
 from cqrsctl.operations import lag as lags
 from cqrsctl.operations.lag import Lag, ReaderLag, ShardLag, Source
-from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare
-from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
-from cqrsctl.write_model.products import Put
-from cqrsctl.write_model.sample import products
-from cqrsctl.write_model.table import TableSpec
+from tests.pipelines import PRODUCT, Clock, beat, execute, make_table, projected, put, with_readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,53 +27,19 @@ if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
     from tests.conftest import Cqrsctl
 
-PRODUCT = default_product()
 LIMIT = timedelta(seconds=1)
-
-
-class Clock:
-    """The real time, moved on, and by every sleep moved on further."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.ahead = seconds
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.ahead)
-
-    def monotonic(self) -> float:
-        return self.ahead
-
-    def sleep(self, seconds: float) -> None:
-        self.ahead += seconds
 
 
 @pytest.fixture
 def table(wiring: Wiring) -> str:
-    name = wiring.environment.table
-    TableSpec(name, point_in_time_recovery=False, deletion_protection=False).create_call().make(wiring.dynamodb)
-    return name
-
-
-def put(wiring: Wiring, count: int = 3, seed: int = 1) -> None:
-    for entry in products(count, seed):
-        Put(wiring.environment.table, entry).make(wiring.dynamodb)
-
-
-def projected(wiring: Wiring) -> None:
-    run = project.Run(wiring, (PRODUCT,), SystemClock(), lambda _: None, lambda _: None)
-    project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
+    make_table(wiring)
+    return wiring.environment.table
 
 
 def checked(wiring: Wiring, clock: Clock, limit: timedelta = LIMIT) -> str | None:
     """What the check says; None where it passes."""
     _, too_slow = lags.check(lambda: lags.measure(wiring, clock), limit, clock)
     return too_slow.message if too_slow else None
-
-
-def execute(wiring: Wiring, sql: str) -> None:
-    with connect(wiring.database) as connection:
-        connection.execute(sql)
-        connection.commit()
 
 
 @pytest.mark.usefixtures("table")
@@ -149,7 +110,7 @@ def test_a_lag_that_stays_in_doubt_is_not_over_the_limit() -> None:
     clock = Clock()
 
     assert lags.check(lambda: Lag(1.9), LIMIT, clock)[1] is None
-    assert clock.ahead == 2.0
+    assert clock.ahead_seconds == 2.0
 
 
 def test_a_lag_that_is_not_known_is_over_any_limit_and_says_why() -> None:
@@ -157,30 +118,6 @@ def test_a_lag_that_is_not_known_is_over_any_limit_and_says_why() -> None:
 
     assert too_slow is not None
     assert "How far the projector is behind is not known: nobody knows." in too_slow.message
-
-
-def with_readers(wiring: Wiring, **ports: int | None) -> None:
-    """Readers that never got anything from the writer: databases of their own, with heartbeats of a minute ago. One
-    with a port is nowhere, and one with 0 is the writer itself, and so always up to date."""
-    writer = wiring.database
-    prepare(writer, [PRODUCT])
-    readers = []
-    for name, port in ports.items():
-        reader = replace(writer, name=name)
-        if port is None:
-            reader = replace(reader, database=f"{writer.database}_{name}")
-            prepare(reader, [PRODUCT])
-            beat(reader, 60)
-        readers.append(replace(reader, port=port) if port else reader)
-    beat(writer, 30)
-    wiring.servers = Servers(lambda: Topology(writer, tuple(readers)))
-
-
-def beat(endpoint: Any, seconds_ago: float) -> None:
-    with connect(endpoint) as connection:
-        heartbeat.write(connection, "a test")
-        connection.execute("UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL %s SECOND", (seconds_ago,))
-        connection.commit()
 
 
 @pytest.mark.usefixtures("table")
@@ -226,9 +163,7 @@ def by_function(wiring: Wiring, table: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert table
     put(wiring)
     prepare(wiring.database, [PRODUCT])
-    with connect(wiring.database) as connection:
-        heartbeat.write(connection, f"{heartbeat.FUNCTION} x")
-        connection.commit()
+    beat(wiring.database, 0, f"{heartbeat.FUNCTION} x")
     monkeypatch.setattr(functions, "mapping_state", lambda _: "Enabled")
 
 

@@ -1,0 +1,138 @@
+"""`cqrsctl status`: the whole pipeline on one screen."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cqrsctl.cli import render, watch
+from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.render import Output
+from cqrsctl.operations.health import Health
+from cqrsctl.operations.status import Overview
+from cqrsctl.wiring import SystemClock
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from cqrsctl.operations.status import Status
+
+app = group("Show the whole pipeline on one screen, and what is not well.")
+
+_COLUMNS = ("part", "health", "summary", "reason")
+_COLOURS = {
+    Health.OK: "green",
+    Health.OFF: "dim",
+    Health.WARNING: "yellow",
+    Health.UNKNOWN: "magenta",
+    Health.FAILING: "bold red",
+}
+_PART_WIDTH = len("autoscaling")
+_HEALTH_WIDTH = len(Health.FAILING)
+_LOOKS_KEPT = 40
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    watched: Annotated[bool, typer.Option("--watch", help="Look every 2 s, until Ctrl-C.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the whole pipeline on one screen, and what is not well.
+
+    Each part is ok, off, warning, failing, or unknown, with the reason where it is not well. The projector is judged by
+    its progress: with changes waiting for 30 s while its checkpoints do not move, it is stuck, though it holds the lock
+    and its heart beats. Rows are the database's estimate. Exit 1 where a part is failing.
+
+    \b
+    Examples:
+      cqrsctl status
+      cqrsctl status --watch
+      cqrsctl status -o json
+    """
+    if watched:
+        watch.require_terminal(output)
+    overview = Overview(of(ctx).wiring, SystemClock())
+    if watched:
+        history: deque[Status] = deque(maxlen=_LOOKS_KEPT)
+        watch.watch(output, overview.look, lambda found: _watched(found, history), record)
+    found = overview.look()
+    if output is Output.TABLE:
+        render.show(_drawn(found))
+    elif output is Output.CSV:
+        render.rows(output, _COLUMNS, record(found)["parts"])
+    else:
+        render.one(output, record(found))
+    if found.health is Health.FAILING:
+        raise typer.Exit(1)
+
+
+def record(found: Status) -> dict[str, Any]:
+    """The status for machines; each part with the facts that it was judged by."""
+    return {
+        "environment": found.environment,
+        "at": found.at,
+        "health": found.health.value,
+        "lag_seconds": _rounded(found.lag_seconds),
+        "rows_per_second": _rounded(found.rows_per_second),
+        "parts": [
+            {
+                "part": part.name,
+                "health": part.health.value,
+                "summary": part.summary,
+                "reason": part.reason,
+                "facts": part.facts,
+            }
+            for part in found.parts
+        ],
+    }
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
+
+
+def _drawn(found: Status) -> RenderableType:
+    """A line a part, and where one is not well, the reason below in the health's colour."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True, min_width=_PART_WIDTH)
+    grid.add_column(no_wrap=True, min_width=_HEALTH_WIDTH)
+    grid.add_column(overflow="fold")
+    for part in found.parts:
+        colour = _COLOURS[part.health]
+        text = Text(render.printable(part.summary), style="dim" if part.health is Health.OFF else "")
+        if part.reason:
+            if part.summary:
+                text.append("\n")
+            text.append(render.printable(part.reason), style=f"not dim {colour}")
+        grid.add_row(part.name, Text(part.health, style=colour), text)
+    return grid
+
+
+def _watched(found: Status, history: deque[Status]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    history.append(found)
+    title = Text(found.environment, style="bold").append(f"  {found.at:%H:%M:%S} UTC  ", style="not bold dim")
+    title.append(found.health, style=f"not dim {_COLOURS[found.health]}")
+    rate = "" if found.rows_per_second is None else f"{found.rows_per_second:.0f} rows/s"
+    lines = [
+        _line("rate", [each.rows_per_second for each in history], rate),
+        _line("lag", [each.lag_seconds for each in history], render.age(found.lag_seconds)),
+    ]
+    return Group(title, "", _drawn(found), "", *lines)
+
+
+def _line(name: str, values: list[float | None], now: str) -> RenderableType:
+    from rich.text import Text
+
+    text = Text(f"{name:<{_PART_WIDTH + 2}}", style="bold")
+    return text.append(f"{render.sparkline(values, _LOOKS_KEPT):<{_LOOKS_KEPT}}  ", style="not bold cyan").append(
+        now, style="not bold"
+    )

@@ -1,0 +1,76 @@
+"""How well a part of the pipeline is, in a word and a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from cqrsctl.aws import error_code
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
+from cqrsctl.read_model.connection import ReadModelMissing
+
+_BESIDE = {"mapping", "cluster", "autoscaling"}
+"""Parts that go on when the API that tells of them does not answer."""
+
+
+class NotAsked(CqrsctlError):
+    """What was to be looked at first is not known."""
+
+    code = "not_asked"
+
+
+class Health(StrEnum):
+    """How well a part is, from best to worst. `off`: it is not there, or not on, and nothing waits for it."""
+
+    OFF = "off"
+    OK = "ok"
+    WARNING = "warning"
+    UNKNOWN = "unknown"
+    FAILING = "failing"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the pipeline: how well it is, what it is like, and what is wrong, with what mends it."""
+
+    name: str
+    health: Health
+    summary: str = ""
+    reason: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def broken(name: str, error: CqrsctlError) -> Part:
+    """A part that could not be looked at, or that says itself what is wrong.
+
+    What an identity may not see, or an emulator does not know, may be well: that is not known.
+    """
+    if isinstance(error, ReadModelMissing):
+        return Part(name, Health.OFF, "there is none yet: cqrsctl read-model init")
+    refused = isinstance(error, AwsError) and bool(error_code(error)) and not isinstance(error, TransientAwsError)
+    away = isinstance(error, TransientAwsError) and name in _BESIDE
+    unknown = refused or away or isinstance(error, (ConfigurationError, NotAsked))
+    told = f"{error.message} {error.hint or ''}".strip()
+    return Part(name, Health.UNKNOWN if unknown else Health.FAILING, reason=told)
+
+
+def span(seconds: float) -> str:
+    """A time in words of one unit, as it is said: 0.4 s, 41 s, 5 min, 3 h."""
+    if 0 < seconds < 10:
+        return f"{seconds:.1f} s"
+    for unit_seconds, unit in ((3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit_seconds:
+            return f"{timedelta(seconds=seconds) // timedelta(seconds=unit_seconds)} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes in words: 16 KB, 1.5 MB."""
+    number = float(count)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if number < 1_000:
+            return f"{number:.0f} {unit}" if number >= 10 or unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1_000
+    return f"{number:.1f} TB"

@@ -1,0 +1,370 @@
+"""Each state in which a part is not well has its word and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cqrsctl.aurora.autoscaling import Autoscaling, Policy
+from cqrsctl.aurora.cluster import Cluster, Instance
+from cqrsctl.errors import (
+    AwsError,
+    ConfigurationError,
+    CqrsctlError,
+    DatabaseError,
+    StreamGap,
+    TransientAwsError,
+    TransientDatabaseError,
+)
+from cqrsctl.functions.function import Function
+from cqrsctl.functions.mapping import Mapping
+from cqrsctl.operations import health_of_read_model as read_side
+from cqrsctl.operations import health_of_stream as stream_side
+from cqrsctl.operations.backlog import Backlog
+from cqrsctl.operations.health import Health, NotAsked, Part, broken, size, span
+from cqrsctl.operations.health_of_stream import Projecting
+from cqrsctl.operations.lag import ReaderLag
+from cqrsctl.read_model.connection import ReadModelMissing
+from cqrsctl.read_model.traces import Building, ProjectorTraces, StoredProjection
+from cqrsctl.stream.lineage import Shard
+from cqrsctl.stream.shards import Stream
+from cqrsctl.write_model.table import Table
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SHARDS = {"a": Shard("a", None, 1, 9), "b": Shard("b", "a", 10, None)}
+ARN = "arn:aws:dynamodb:eu-west-1:1:table/Products/stream/2026-03-01T00:00:00.000"
+STREAM = Stream(ARN, "ENABLED", "NEW_AND_OLD_IMAGES", NOW - timedelta(days=3), ("ProductId",), SHARDS)
+TABLE = Table("Products", "arn", "ACTIVE", (("ProductId", "N"),), 7, 700, True, 0, 0, True, None, ARN, "NEW_IMAGE")
+IDLE = Backlog(SHARDS, {"b": None})
+BY_FUNCTION = Backlog(SHARDS, None)
+HELD = ProjectorTraces(True, "me@here, process 7", False, NOW, 2.0, 100)
+STOPPED = replace(HELD, held=False, progress_seconds=400.0)
+STORED = StoredProjection("product_v2", 1_000, 123_456, None, 0, 0, declared_otherwise=False)
+
+
+def waiting(seconds: float) -> Backlog:
+    return Backlog(SHARDS, {"b": NOW - timedelta(seconds=seconds)})
+
+
+def told(part: Part) -> tuple[str, str | None]:
+    return part.health.value, part.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "health"),
+    [
+        (AwsError("No table 'Products'.", code="table_missing"), Health.FAILING),
+        (TransientAwsError("dynamodb DescribeTable: timed out"), Health.FAILING),
+        (TransientDatabaseError("the database does not answer"), Health.FAILING),
+        (DatabaseError("the login is refused"), Health.FAILING),
+        (CqrsctlError("the stack is broken", code="stack_down"), Health.FAILING),
+        (ConfigurationError("no credentials"), Health.UNKNOWN),
+        (NotAsked("it is not known without the table"), Health.UNKNOWN),
+    ],
+)
+def test_a_part_that_cannot_be_looked_at_says_why(error: CqrsctlError, health: Health) -> None:
+    error.hint = "Mend it."
+
+    part = broken("stream", error)
+
+    assert (part.health, part.reason) == (health, f"{error.message} Mend it.")
+
+
+def test_an_api_that_only_tells_of_a_part_and_does_not_answer_leaves_it_unknown() -> None:
+    assert broken("autoscaling", TransientAwsError("no answer")).health is Health.UNKNOWN
+
+
+def test_a_read_model_that_is_not_made_yet_is_off() -> None:
+    part = broken("read model", ReadModelMissing("no such table"))
+
+    assert (part.health, part.summary) == (Health.OFF, "there is none yet: cqrsctl read-model init")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("ACTIVE", ("ok", None)),
+        ("UPDATING", ("warning", "it is UPDATING")),
+        ("INACCESSIBLE_ENCRYPTION_CREDENTIALS", ("failing", "it is INACCESSIBLE_ENCRYPTION_CREDENTIALS")),
+    ],
+)
+def test_the_table_is_judged_by_its_state(status: str, expected: tuple[str, str | None]) -> None:
+    assert told(stream_side.of_table(replace(TABLE, status=status))) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("ENABLED", ("ok", None)),
+        ("ENABLING", ("warning", "it is ENABLING")),
+        ("DISABLED", ("failing", "it is DISABLED")),
+    ],
+)
+def test_the_stream_is_judged_by_its_state(status: str, expected: tuple[str, str | None]) -> None:
+    assert told(stream_side.of_stream(replace(STREAM, status=status))) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (IDLE, ("ok", None)),
+        (BY_FUNCTION, ("ok", None)),
+        (waiting(3_600), ("ok", None)),
+        (waiting(13 * 3_600), ("warning", "unread changes are trimmed in 11.0 h")),
+        (waiting(20 * 3_600), ("failing", "unread changes are trimmed in 4.0 h")),
+        (DatabaseError("away"), ("unknown", "how far they are read is not known without the database")),
+    ],
+)
+def test_shards_are_judged_by_how_long_unread_changes_are_kept(
+    found: Backlog | CqrsctlError, expected: tuple[str, str | None]
+) -> None:
+    part = stream_side.of_shards(STREAM, found, NOW)
+
+    assert told(part) == expected
+    assert part.summary.startswith("1 open, 1 closed")
+
+
+def test_a_gap_is_failing_and_names_the_rebuild() -> None:
+    part = stream_side.of_shards(STREAM, StreamGap("Changes were lost."), NOW)
+
+    assert part.health is Health.FAILING
+    assert "cqrsctl rebuild" in (part.reason or "")
+
+
+def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
+    return Mapping("uuid", ARN, state, "somebody asked", last_result, {})
+
+
+@pytest.mark.parametrize(
+    ("traces", "backlog", "mapped", "expected"),
+    [
+        (HELD, IDLE, None, ("ok", None)),
+        (HELD, waiting(29), None, ("ok", None)),
+        (HELD, waiting(300), None, ("warning", "behind: changes wait for 5 min, and it gets on")),
+        (
+            replace(HELD, progress_seconds=45.0),
+            waiting(300),
+            None,
+            ("failing", "stuck: changes wait for 5 min, but its checkpoints did not move for 45 s"),
+        ),
+        (
+            replace(HELD, progress_seconds=None),
+            waiting(31),
+            None,
+            ("failing", "stuck: changes wait for 31 s, but its checkpoints did not move ever"),
+        ),
+        (replace(HELD, progress_seconds=4_000.0), IDLE, None, ("ok", None)),
+        (HELD, StreamGap("lost"), None, ("unknown", "changes were lost: see shards")),
+        (HELD, NotAsked("no stream"), None, ("unknown", "what waits is not known: see shards")),
+        (STOPPED, IDLE, None, ("off", None)),
+        (
+            STOPPED,
+            waiting(5),
+            None,
+            ("warning", "stopped: changes wait for 5.0 s, and nobody projects. Start it: cqrsctl project"),
+        ),
+        (
+            STOPPED,
+            waiting(7_200),
+            None,
+            ("failing", "stopped: changes wait for 2 h, and nobody projects. Start it: cqrsctl project"),
+        ),
+        (STOPPED, waiting(7_200), mapping(), ("off", None)),
+        (
+            STOPPED,
+            BY_FUNCTION,
+            mapping("Disabled"),
+            (
+                "unknown",
+                "nobody projects, and what waits is not known: the Lambda function projected last, and AWS keeps its "
+                "position",
+            ),
+        ),
+    ],
+)
+def test_the_projector_is_judged_by_its_progress(
+    traces: ProjectorTraces,
+    backlog: Backlog | CqrsctlError,
+    mapped: Mapping | None,
+    expected: tuple[str, str | None],
+) -> None:
+    assert told(stream_side.of_projector(Projecting(traces, backlog, mapped, None, NOW))) == expected
+
+
+def test_the_projectors_line_names_who_holds_the_lock_and_how_quick_it_is() -> None:
+    part = stream_side.of_projector(Projecting(HELD, IDLE, None, 1234.5, NOW))
+
+    assert part.summary == "me@here, process 7; last progress 2.0 s ago, 1234 rows/s"
+
+
+def function(state: str = "Active") -> Function:
+    described = {
+        "FunctionName": "ProductHandlerFunction",
+        "FunctionArn": "arn",
+        "State": state,
+        "StateReason": "no key",
+    }
+    return Function.of({"Configuration": {**described, "Role": "r", "CodeSha256": "", "CodeSize": 1}})
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ((function(), mapping(), 0.4, 0.0), ("ok", None)),
+        ((function(), mapping(), None, None), ("ok", None)),
+        ((function(), mapping("Disabled"), None, None), ("off", "paused; it goes on with: cqrsctl function resume")),
+        ((function(), mapping("Enabling"), None, None), ("warning", "somebody asked")),
+        ((function("Failed"), mapping(), None, None), ("failing", "the function has failed: no key")),
+        ((function(), mapping(last_result="PROBLEM: denied"), 1.0, None), ("failing", "PROBLEM: denied")),
+        (
+            (function(), mapping(), 90.0, None),
+            ("warning", "changes wait for 90 s. See why: cqrsctl function logs projector"),
+        ),
+        (
+            (function(), mapping(), None, 90.0),
+            ("failing", "changes wait for 90 s. See why: cqrsctl function logs projector"),
+        ),
+    ],
+)
+def test_the_mapping_is_judged_by_its_state_and_its_age(found: Any, expected: tuple[str, str | None]) -> None:
+    assert told(stream_side.of_mapping(*found)) == expected
+
+
+BUILDING = Building("product_v3", "loading", 400, held=True)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (STORED, ("ok", None)),
+        (replace(STORED, building=BUILDING), ("ok", None)),
+        (
+            replace(STORED, building=replace(BUILDING, held=False)),
+            ("warning", "a rebuild was stopped with 400 items in product_v3: cqrsctl rebuild goes on"),
+        ),
+        (replace(STORED, dead_letters=3), ("warning", "3 dead letters: cqrsctl dead-letter list")),
+        (
+            replace(STORED, declared_otherwise=True),
+            ("failing", "its table was made from another declaration: cqrsctl rebuild"),
+        ),
+        (
+            replace(STORED, gaps=2, dead_letters=1),
+            (
+                "failing",
+                "1 dead letters: cqrsctl dead-letter list; "
+                "changes of 2 shards were trimmed before they were read: cqrsctl rebuild",
+            ),
+        ),
+        (replace(STORED, rows=None), ("failing", "its table is gone: cqrsctl rebuild makes it anew")),
+    ],
+)
+def test_the_read_model_is_judged_by_what_it_holds(stored: StoredProjection, expected: tuple[str, str | None]) -> None:
+    assert told(read_side.of_read_model("product", stored, 1_000)) == expected
+
+
+def test_a_rebuild_under_way_tells_how_far_it_is() -> None:
+    part = read_side.of_read_model("product", replace(STORED, building=BUILDING), 1_000)
+
+    assert part.summary == (
+        "product_v2: about 1000 rows, 123 KB; product_v3 is being built, 400 of about 1000 items loaded"
+    )
+
+
+def member(name: str, status: str = "available", *, writer: bool = False) -> Instance:
+    return Instance(name, writer, status, "db.r6g.large", "a", 1, "host")
+
+
+CLUSTER = Cluster(
+    name="products",
+    status="available",
+    engine="aurora-mysql",
+    version="8.0",
+    writer_host="w",
+    reader_host="r",
+    port=3306,
+    capacity=None,
+    storage_type="aurora",
+    encrypted=True,
+    kms_key="",
+    deletion_protection=True,
+    iam_auth=False,
+    backup_days=7,
+    subnet_group="",
+    security_groups=(),
+    secret_arn=None,
+    members=(member("w", writer=True), member("r1")),
+)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        (CLUSTER, ("ok", None)),
+        (replace(CLUSTER, status="backing-up"), ("warning", "cluster products is backing-up")),
+        (replace(CLUSTER, status="stopped"), ("failing", "cluster products is stopped")),
+        (
+            replace(CLUSTER, members=(member("w", writer=True), member("r1", "rebooting"))),
+            ("warning", "r1 is rebooting"),
+        ),
+        (replace(CLUSTER, members=(member("r1"),)), ("failing", "it has no writer")),
+    ],
+)
+def test_the_cluster_is_judged_by_its_members(cluster: Cluster, expected: tuple[str, str | None]) -> None:
+    assert told(read_side.of_cluster(cluster)) == expected
+
+
+@pytest.mark.parametrize(
+    ("readers", "expected"),
+    [
+        ([], ("off", None)),
+        ([ReaderLag("r1", 0.1), ReaderLag("r2", 9.0)], ("ok", None)),
+        ([ReaderLag("r1", 0.1), ReaderLag("r2", 11.0)], ("warning", "r2 is 11 s behind")),
+        ([ReaderLag("r1", 600.0), ReaderLag("r2", 11.0)], ("failing", "r1 is 10 min behind; r2 is 11 s behind")),
+        (
+            [ReaderLag("r1", None, "does not answer: refused"), ReaderLag("r2", 0.1)],
+            ("failing", "r1: does not answer: refused"),
+        ),
+        ([ReaderLag("r1", None, "nobody wrote a heartbeat yet")], ("unknown", "r1: nobody wrote a heartbeat yet")),
+    ],
+)
+def test_readers_are_judged_by_the_one_furthest_behind(
+    readers: list[ReaderLag], expected: tuple[str, str | None]
+) -> None:
+    assert told(read_side.of_readers(readers)) == expected
+
+
+SCALED = Autoscaling("products", 1, 5, policies=(Policy("p", "cpu", 60.0, 300, 300),))
+
+
+@pytest.mark.parametrize(
+    ("found", "activities", "expected"),
+    [
+        (Autoscaling("products"), [], ("off", None)),
+        (SCALED, [], ("ok", None)),
+        (replace(SCALED, suspended=True), [], ("warning", "it is suspended")),
+        (SCALED, [{"status": "Failed", "cause": "no capacity"}], ("warning", "its last act failed: no capacity")),
+        (SCALED, [{"status": "Successful"}, {"status": "Failed", "cause": "before"}], ("ok", None)),
+    ],
+)
+def test_autoscaling_is_judged_by_its_last_act(
+    found: Autoscaling, activities: list[dict[str, Any]], expected: tuple[str, str | None]
+) -> None:
+    assert told(read_side.of_autoscaling(found, activities)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (0.44, "0.4 s"), (90, "90 s"), (120, "2 min"), (7_199, "119 min"), (7_200, "2 h")],
+)
+def test_spans_are_said_in_one_unit(seconds: float, words: str) -> None:
+    assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 bytes"), (16_384, "16 KB"), (1_500_000, "1.5 MB"), (2 * 10**12, "2.0 TB")]
+)
+def test_sizes_are_said_in_words(count: int, words: str) -> None:
+    assert size(count) == words
