@@ -14,6 +14,7 @@ from cqrsctl.cli import status as command
 from cqrsctl.cli.render import to_json
 from cqrsctl.errors import TransientAwsError
 from cqrsctl.functions.mapping import Mapping
+from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
 from cqrsctl.operations import status as statuses
 from cqrsctl.operations.health import Health, Part
@@ -213,7 +214,7 @@ def test_where_the_function_projects_the_projector_is_off_and_the_lag_is_the_ite
 ) -> None:
     beat(filled.database, 0, "Lambda function x")
     arn = table.require_stream(table.describe(filled.dynamodb, filled.environment.table))
-    mapping = Mapping("uuid", arn, "Enabled", "", "OK", {})
+    mapping = Mapping("uuid", PROJECTOR, arn, "TRIM_HORIZON", "Enabled", "", "OK", {})
     monkeypatch.setattr(Overview, "_mapped", lambda _: statuses._Mapped(None, mapping, 2.5))
 
     found = Overview(filled, Clock()).look()

@@ -21,6 +21,7 @@ from cqrsctl.errors import (
 )
 from cqrsctl.functions.function import Function
 from cqrsctl.functions.mapping import Mapping
+from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.operations import health_of_read_model as read_side
 from cqrsctl.operations import health_of_stream as stream_side
 from cqrsctl.operations.backlog import Backlog
@@ -135,7 +136,7 @@ def test_a_gap_is_failing_and_names_the_rebuild() -> None:
 
 
 def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
-    return Mapping("uuid", ARN, state, "somebody asked", last_result, {})
+    return Mapping("uuid", PROJECTOR, ARN, "TRIM_HORIZON", state, "somebody asked", last_result, {})
 
 
 @pytest.mark.parametrize(
