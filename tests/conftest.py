@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from cqrsctl.config import Environment, Flags, load
 from cqrsctl.local import stack
 from cqrsctl.local.state import State
 from cqrsctl.wiring import Wiring
+from tests import forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,10 +58,20 @@ class Result:
 
 @dataclass
 class Cqrsctl:
-    """The installed command, with variables and a working folder of its own."""
+    """The installed command, with variables and a working folder of its own, in a process of its own.
+
+    A command that goes on is started as a shell does it; others are forked with their libraries loaded already, unless
+    `started` is called.
+    """
 
     directory: Path
     variables: dict[str, str] = field(default_factory=dict)
+    forked: bool = forked.IS_SAFE
+
+    @property
+    def started(self) -> Cqrsctl:
+        """The same, with every command started as a shell does it."""
+        return replace(self, forked=False)
 
     def __call__(
         self,
@@ -70,15 +81,19 @@ class Cqrsctl:
         variables: dict[str, str] | None = None,
     ) -> Result:
         content = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            input=content,
-            capture_output=True,
-            timeout=timeout,
-            env=self.environment(variables),
-            cwd=self.directory,
-            check=False,
-        )
+        environment = self.environment(variables)
+        if self.forked:
+            done = forked.run(COMMAND, arguments, content, timeout, environment, self.directory)
+        else:
+            done = subprocess.run(
+                [COMMAND, *arguments],
+                input=content,
+                capture_output=True,
+                timeout=timeout,
+                env=environment,
+                cwd=self.directory,
+                check=False,
+            )
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def ok(

@@ -39,7 +39,7 @@ def test_the_root_knows_each_groups_help_line_without_loading_it(name: str) -> N
 
 
 def test_help_lists_every_command(cqrsctl: Cqrsctl) -> None:
-    shown = cqrsctl.ok("--help").out
+    shown = cqrsctl.started.ok("--help").out
 
     assert [line.split()[0] for line in shown.split("Commands:\n")[1].splitlines()[: len(COMMANDS)]] == list(COMMANDS)
     assert "…" not in shown
@@ -48,14 +48,15 @@ def test_help_lists_every_command(cqrsctl: Cqrsctl) -> None:
 
 def test_help_and_version_load_neither_boto3_nor_pymysql_nor_rich(cqrsctl: Cqrsctl) -> None:
     for option in ("--help", "--version"):
-        imported = cqrsctl.ok(option, variables={"PYTHONPROFILEIMPORTTIME": "1"}).err
+        imported = cqrsctl.started.ok(option, variables={"PYTHONPROFILEIMPORTTIME": "1"}).err
         assert "typer" in imported
         for heavy in ("boto3", "botocore", "pymysql", "rich.console", "tenacity"):
             assert not re.search(rf"\| +{re.escape(heavy)}\b", imported), heavy
 
 
 def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> None:
-    cqrsctl.ok("table", "create", "-o", "json").json()
+    started = cqrsctl.started
+    started.ok("table", "create", "-o", "json").json()
     for command in (
         ["local", "up"],
         ["local", "status"],
@@ -65,6 +66,11 @@ def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> Non
         ["product", "get", "1"],
         ["product", "sample", "-n", "2"],
         ["product", "delete", "2"],
+        ["aurora", "status"],
+        ["aurora", "autoscale", "show"],
+        ["aurora", "cost"],
+        ["function", "package"],
+        ["function", "deploy", "--dry-run"],
         ["stream", "status"],
         ["stream", "tail", "--no-follow"],
         ["read-model", "init"],
@@ -77,12 +83,13 @@ def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> Non
         ["verify"],
         ["lag"],
         ["status"],
+        ["dead-letter", "list"],
         ["table", "disable-stream"],
         ["read-model", "drop"],
         ["table", "delete", "--yes"],
     ):
-        cqrsctl.ok(*command, "-o", "json").json()
-        for line in cqrsctl.ok(*command, "-o", "jsonl").out.splitlines() if command[0] == "query" else ():
+        started.ok(*command, "-o", "json").json()
+        for line in started.ok(*command, "-o", "jsonl").out.splitlines() if command[0] == "query" else ():
             assert line.startswith("{")
 
 

@@ -204,7 +204,7 @@ def test_dry_run_of_the_projector_writes_nothing(cqrsctl: Cqrsctl) -> None:
 @pytest.mark.timeout(120)
 def test_the_demo_ends_without_drift_and_leaves_nothing_behind(cqrsctl: Cqrsctl) -> None:
     home = cqrsctl.directory / "state"
-    shown = cqrsctl.ok("demo", "--products", "100", variables={"CQRSCTL_STATE_DIR": str(home)})
+    shown = cqrsctl.started.ok("demo", "--products", "100", variables={"CQRSCTL_STATE_DIR": str(home)})
 
     assert shown.out.splitlines()[-1] == "write model: 99 products · read model: 99 products · drift: 0"
     assert "$ cqrsctl -e demo table create" in shown.out
