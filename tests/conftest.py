@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.config import Environment, Flags, load
-from cqrsctl.local import stack
+from cqrsctl.local import mariadb, stack
 from cqrsctl.local.state import State
 from cqrsctl.wiring import Wiring
-from tests import forked
+from tests import data_folders, forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +127,15 @@ class Cqrsctl:
             if not name.startswith(("AWS_", "CQRSCTL_")) and name not in {"NO_COLOR", "FORCE_COLOR"}
         }
         return {**kept, "HOME": str(self.directory), **self.variables, **(more or {})}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_data_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers start from copies of one data folder, which the workers share."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    data_folders.put_on_path(shared, os.pathsep.join((os.environ.get("PATH", os.defpath), *mariadb._SERVER_FOLDERS)))
 
 
 @pytest.fixture(scope="session")
