@@ -167,7 +167,11 @@ class Rebuilding:
         again = rerunning(self.clock.sleep, lambda: False)
         name = self.projection.name
         found = rebuilds.under_way(connection, name)
-        if found is not None and found.undoing != undo and found.state is not State.CUTOVER:
+        if found is not None and found.state is State.CUTOVER and not self._is_asked_for(found, stream_arn, undo=undo):
+            self.notice(f"The cutover to table {found.table.name} was cut short: it is finished first.")
+            again(rebuilds.cut_over, connection, found)
+            found = None
+        if found is not None and found.undoing != undo:
             raise Busy(
                 f"{'An undo' if found.undoing else 'A rebuild'} of projection {name} is under way.",
                 hint=f"Finish it with `cqrsctl rebuild{' --undo' if found.undoing else ''}`, or give it up with "
@@ -186,6 +190,14 @@ class Rebuilding:
         self._done.items = self._done.resumed = 0
         schema.create_missing(connection, self.projection)
         return again(rebuilds.begin, connection, self.projection, stream_arn, SEGMENTS)
+
+    def _is_asked_for(self, found: Rebuild, stream_arn: str, *, undo: bool) -> bool:
+        """Whether a rebuild leads where this one is to lead."""
+        return (
+            found.undoing == undo
+            and found.stream_arn == stream_arn
+            and (undo or found.table.projection == self.projection)
+        )
 
     def _begun_undo(self, connection: Connection, stream_arn: str) -> Rebuild:
         """Nobody projects at that moment: a running projector would not notice that its checkpoints went back."""

@@ -202,6 +202,28 @@ def test_a_cutover_that_was_cut_short_can_only_be_finished(wiring: Wiring) -> No
         assert rebuilds.under_way(connection, "product") is None
 
 
+@pytest.mark.parametrize(
+    ("undo", "projection", "active"), [(True, PRODUCT, "product_v1"), (False, COLOURED, "product_v3")]
+)
+def test_a_cutover_that_was_cut_short_is_finished_before_something_else_is_done(
+    wiring: Wiring, undo: bool, projection: Projection, active: str
+) -> None:
+    put(wiring, 1)
+    projected(wiring)
+    with pytest.raises(Died):
+        run(wiring, progress=die_at(rebuilding.Phase.CUTOVER))
+    execute(wiring, "UPDATE cqrs_rebuild SET state = 'cutover'")
+
+    rebuilt, notices = run(wiring, projection, undo=undo)
+
+    assert notices[0] == "The cutover to table product_v2 was cut short: it is finished first."
+    assert (rebuilt.table, rebuilt.former) == (active, "product_v2")
+    with connect(wiring.database) as connection:
+        assert [(table.name, table.projection) for table in tables.read(connection, [PRODUCT]).active] == [
+            (active, projection)
+        ]
+
+
 def test_a_rebuild_that_is_given_up_leaves_the_old_table_and_nothing_else(wiring: Wiring) -> None:
     put(wiring, 1)
     projected(wiring)
