@@ -11,13 +11,13 @@ from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
-from cqrsctl.operations import lag as lags
+from cqrsctl.operations.overview import lag as lags
 from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cqrsctl.operations.lag import Lag
+    from cqrsctl.operations.overview.lag import Lag
 
 app = group("Tell how far the read model is behind.")
 

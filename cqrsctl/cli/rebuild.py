@@ -12,8 +12,8 @@ from cqrsctl.cli.invocation import OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import project
-from cqrsctl.operations import rebuild as rebuilding
-from cqrsctl.operations.rebuild import Phase, Unfit
+from cqrsctl.operations.rebuild import rebuilding
+from cqrsctl.operations.rebuild.progress import Phase, Unfit
 from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cqrsctl.cli.invocation import Invocation
-    from cqrsctl.operations.rebuild import Progress, Rebuilt
+    from cqrsctl.operations.rebuild.progress import Progress, Rebuilt
     from cqrsctl.projection.definition import Projection
 
 app = group("Make the read model anew, while the old one serves.")

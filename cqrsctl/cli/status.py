@@ -10,14 +10,14 @@ import typer
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.operations.health import Health
-from cqrsctl.operations.status import Overview
+from cqrsctl.operations.overview.health import Health
+from cqrsctl.operations.overview.status import Overview
 from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cqrsctl.operations.status import Status
+    from cqrsctl.operations.overview.status import Status
 
 app = group("Show the whole pipeline on one screen, and what is not well.")
 

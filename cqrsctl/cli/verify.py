@@ -16,13 +16,13 @@ from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import Drift
-from cqrsctl.operations.verify import Sample, Verification
+from cqrsctl.operations.verification.verify import Sample, Verification
 from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cqrsctl.operations.verify import DriftRow, Verified
+    from cqrsctl.operations.verification.verify import DriftRow, Verified
 
 app = group("Compare the read model with the write model.")
 

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperOption
 
 from cqrsctl.cli.invocation import of, parse_duration
 from cqrsctl.errors import UsageError
-from cqrsctl.operations.wait import Waiting, Where
+from cqrsctl.operations.verification.wait import Waiting, Where
 from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:

@@ -224,6 +224,11 @@ def segments(connection: Connection, name: str) -> list[Segment]:
     ]
 
 
+def items(connection: Connection, name: str) -> int:
+    """How many items of the scan are loaded."""
+    return sum(segment.items for segment in segments(connection, name))
+
+
 def write_segment(connection: Connection, name: str, segment: Segment) -> None:
     """Put how far a segment is into the running transaction."""
     connection.execute(

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.operations import project
-from cqrsctl.operations.rebuild import Rebuilding
+from cqrsctl.operations.rebuild.rebuilding import Rebuilding
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock, Wiring

@@ -13,8 +13,8 @@ from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
 from cqrsctl.operations import functions
-from cqrsctl.operations import lag as lags
-from cqrsctl.operations.lag import Lag, ReaderLag, ShardLag, Source
+from cqrsctl.operations.overview import lag as lags
+from cqrsctl.operations.overview.lag import Lag, ReaderLag, ShardLag, Source
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology

@@ -11,9 +11,10 @@ import pytest
 
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, DatabaseError, StreamGap
 from cqrsctl.operations import project
-from cqrsctl.operations import rebuild as rebuilding
-from cqrsctl.operations.rebuild import Progress, Rebuilding, Rebuilt, Unfit
-from cqrsctl.operations.snapshot import BadItems
+from cqrsctl.operations.rebuild import rebuilding
+from cqrsctl.operations.rebuild.progress import Phase, Progress, Rebuilt, Unfit
+from cqrsctl.operations.rebuild.rebuilding import Rebuilding
+from cqrsctl.operations.rebuild.snapshot import BadItems
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.projection.rows import Row
@@ -107,7 +108,7 @@ class Died(BaseException):
     """As if the process was killed."""
 
 
-def die_at(phase: rebuilding.Phase, items: int = 0) -> Callable[[Progress], None]:
+def die_at(phase: Phase, items: int = 0) -> Callable[[Progress], None]:
     def progress(done: Progress) -> None:
         if done.phase is phase and done.items >= items:
             raise Died
@@ -163,10 +164,8 @@ def test_what_the_stream_brought_wins_over_the_snapshot(wiring: Wiring) -> None:
     assert names(wiring) == {1: "Later", 3: "Lamp"}
 
 
-@pytest.mark.parametrize("phase", [rebuilding.Phase.LOADING, rebuilding.Phase.CATCHING_UP, rebuilding.Phase.CUTOVER])
-def test_a_rebuild_that_died_serves_the_old_table_and_goes_on_where_it_was(
-    wiring: Wiring, phase: rebuilding.Phase
-) -> None:
+@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.CATCHING_UP, Phase.CUTOVER])
+def test_a_rebuild_that_died_serves_the_old_table_and_goes_on_where_it_was(wiring: Wiring, phase: Phase) -> None:
     for number in range(1, 21):
         put(wiring, number)
     projected(wiring)
@@ -189,7 +188,7 @@ def test_a_rebuild_that_died_serves_the_old_table_and_goes_on_where_it_was(
 def test_a_cutover_that_was_cut_short_can_only_be_finished(wiring: Wiring) -> None:
     put(wiring, 1)
     with pytest.raises(Died):
-        run(wiring, progress=die_at(rebuilding.Phase.CUTOVER))
+        run(wiring, progress=die_at(Phase.CUTOVER))
     execute(wiring, "UPDATE cqrs_rebuild SET state = 'cutover'")
     with pytest.raises(CqrsctlError, match="can only be finished") as raised:
         rebuilding.discard(wiring, PRODUCT)
@@ -211,7 +210,7 @@ def test_a_cutover_that_was_cut_short_is_finished_before_something_else_is_done(
     put(wiring, 1)
     projected(wiring)
     with pytest.raises(Died):
-        run(wiring, progress=die_at(rebuilding.Phase.CUTOVER))
+        run(wiring, progress=die_at(Phase.CUTOVER))
     execute(wiring, "UPDATE cqrs_rebuild SET state = 'cutover'")
 
     rebuilt, notices = run(wiring, projection, undo=undo)
@@ -228,7 +227,7 @@ def test_a_rebuild_that_is_given_up_leaves_the_old_table_and_nothing_else(wiring
     put(wiring, 1)
     projected(wiring)
     with pytest.raises(Died):
-        run(wiring, progress=die_at(rebuilding.Phase.LOADING))
+        run(wiring, progress=die_at(Phase.LOADING))
 
     assert rebuilding.discard(wiring, PRODUCT) == "product_v2"
 
@@ -289,7 +288,7 @@ def test_a_gap_comes_back_with_the_old_table_where_the_rebuild_is_given_up(wirin
     put(wiring, 1)
     gap(wiring)
     with pytest.raises(Died):
-        run(wiring, progress=die_at(rebuilding.Phase.LOADING))
+        run(wiring, progress=die_at(Phase.LOADING))
     rebuilding.discard(wiring, PRODUCT)
     with pytest.raises(StreamGap):
         projected(wiring)
@@ -299,7 +298,7 @@ def test_a_rebuild_that_lost_changes_itself_begins_anew(wiring: Wiring) -> None:
     put(wiring, 1)
     projected(wiring)
     with pytest.raises(Died):
-        run(wiring, progress=die_at(rebuilding.Phase.CATCHING_UP))
+        run(wiring, progress=die_at(Phase.CATCHING_UP))
     gap(wiring)
 
     rebuilt, notices = run(wiring)
@@ -343,7 +342,7 @@ def test_a_projector_of_the_old_declaration_fills_the_new_table_too(wiring: Wiri
     try:
         wait_for(lambda: bool(query(wiring, "SELECT * FROM information_schema.processlist")), "it runs")
         with pytest.raises(Died):
-            run(wiring, COLOURED, progress=die_at(rebuilding.Phase.LOADING))
+            run(wiring, COLOURED, progress=die_at(Phase.LOADING))
         put(wiring, 2, Colour={"S": "red"})
         wait_for(lambda: set(names(wiring)) == {1, 2}, "the old table is written")
         assert query(wiring, "SELECT Colour FROM product_v2 WHERE ProductId = 2") == [{"Colour": "red"}]
@@ -382,7 +381,7 @@ def test_an_undo_that_is_given_up_leaves_the_new_table_and_can_be_tried_again(wi
     put(wiring, 1, "Changed")
     projected(wiring)
     with pytest.raises(Died):
-        run(wiring, undo=True, progress=die_at(rebuilding.Phase.CATCHING_UP))
+        run(wiring, undo=True, progress=die_at(Phase.CATCHING_UP))
     with pytest.raises(Busy, match="An undo of projection product is under way"):
         run(wiring)
     assert rebuilding.discard(wiring, PRODUCT) == "product_v1"
@@ -438,7 +437,7 @@ def test_a_change_that_only_the_new_columns_refuse_holds_the_cutover_up(wiring: 
         "product", "Product", (PRODUCT.columns[0], replace(PRODUCT.columns[1], type=ColumnType.parse("varchar(5)")))
     )
     with pytest.raises(Died):
-        run(wiring, narrow, progress=die_at(rebuilding.Phase.CATCHING_UP))
+        run(wiring, narrow, progress=die_at(Phase.CATCHING_UP))
     put(wiring, 1, "Chandelier")
     projected(wiring)
     assert names(wiring) == {1: "Chandelier"}
@@ -479,7 +478,7 @@ def test_a_renamed_view_takes_the_place_of_the_old_one(wiring: Wiring) -> None:
 def test_the_account_tells_how_far_a_rebuild_is(wiring: Wiring) -> None:
     put(wiring, 1)
     with pytest.raises(Died):
-        run(wiring, progress=die_at(rebuilding.Phase.CATCHING_UP))
+        run(wiring, progress=die_at(Phase.CATCHING_UP))
     with connect(wiring.database) as connection:
         under_way = rebuilds.under_way(connection, "product")
         assert under_way is not None

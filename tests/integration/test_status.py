@@ -16,9 +16,9 @@ from cqrsctl.errors import TransientAwsError
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations import status as statuses
-from cqrsctl.operations.health import Health, Part
-from cqrsctl.operations.status import Overview
+from cqrsctl.operations.overview import status as statuses
+from cqrsctl.operations.overview.health import Health, Part
+from cqrsctl.operations.overview.status import Overview
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology

@@ -14,11 +14,12 @@ import pytest
 
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import Busy, DatabaseError
-from cqrsctl.operations import project, sampling
-from cqrsctl.operations.comparison import DriftKind, item_key, key_of
-from cqrsctl.operations.mending import Mender, Outcome
-from cqrsctl.operations.sides import Sides, chunks
-from cqrsctl.operations.verify import Sample, Verification
+from cqrsctl.operations import project
+from cqrsctl.operations.verification import sampling
+from cqrsctl.operations.verification.comparison import DriftKind, item_key, key_of
+from cqrsctl.operations.verification.mending import Mender, Outcome
+from cqrsctl.operations.verification.sides import Sides, chunks
+from cqrsctl.operations.verification.verify import Sample, Verification
 from cqrsctl.projection.definition import Column, ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.projection.tables import Table
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cqrsctl.change import Item
-    from cqrsctl.operations.comparison import Key
-    from cqrsctl.operations.verify import DriftRow
+    from cqrsctl.operations.verification.comparison import Key
+    from cqrsctl.operations.verification.verify import DriftRow
     from cqrsctl.projection.definition import Projection
     from cqrsctl.wiring import Wiring
     from tests.conftest import Cqrsctl

@@ -12,7 +12,7 @@ import pytest
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, DatabaseError, TooSlow
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations.wait import Waiting, Where
+from cqrsctl.operations.verification.wait import Waiting, Where
 from cqrsctl.projection.definition import ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.projection.tables import Table

@@ -22,12 +22,12 @@ from cqrsctl.errors import (
 from cqrsctl.functions.function import Function
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
-from cqrsctl.operations import health_of_read_model as read_side
-from cqrsctl.operations import health_of_stream as stream_side
-from cqrsctl.operations.backlog import Backlog
-from cqrsctl.operations.health import Health, NotAsked, Part, broken, size, span
-from cqrsctl.operations.health_of_stream import Projecting
-from cqrsctl.operations.lag import ReaderLag
+from cqrsctl.operations.overview import health_of_read_model as read_side
+from cqrsctl.operations.overview import health_of_stream as stream_side
+from cqrsctl.operations.overview.backlog import Backlog
+from cqrsctl.operations.overview.health import Health, NotAsked, Part, broken, size, span
+from cqrsctl.operations.overview.health_of_stream import Projecting
+from cqrsctl.operations.overview.lag import ReaderLag
 from cqrsctl.read_model.connection import ReadModelMissing
 from cqrsctl.read_model.traces import Building, ProjectorTraces, StoredProjection
 from cqrsctl.stream.lineage import Shard

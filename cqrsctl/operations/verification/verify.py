@@ -14,11 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cqrsctl.operations import sampling
-from cqrsctl.operations.comparison import DriftKind, difference, key_of, misfitting
-from cqrsctl.operations.mending import Mender, Outcome
-from cqrsctl.operations.sides import LOOKED_AT_ONCE, READERS, ROWS_A_QUERY, Items, Sides, chunks, require_declared
-from cqrsctl.operations.suspects import PATIENCE_SECONDS, Suspects
+from cqrsctl.operations.verification import sampling
+from cqrsctl.operations.verification.comparison import DriftKind, difference, key_of, misfitting
+from cqrsctl.operations.verification.mending import Mender, Outcome
+from cqrsctl.operations.verification.sides import (
+    LOOKED_AT_ONCE,
+    READERS,
+    ROWS_A_QUERY,
+    Items,
+    Sides,
+    chunks,
+    require_declared,
+)
+from cqrsctl.operations.verification.suspects import PATIENCE_SECONDS, Suspects
 from cqrsctl.projection.definition import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
@@ -31,8 +39,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from cqrsctl.change import Item
-    from cqrsctl.operations.comparison import Key
-    from cqrsctl.operations.suspects import Drift
+    from cqrsctl.operations.verification.comparison import Key
+    from cqrsctl.operations.verification.suspects import Drift
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.wiring import SystemClock, Wiring

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cqrsctl.operations.sides import READERS, chunks
+from cqrsctl.operations.verification.sides import READERS, chunks
 from cqrsctl.read_model import query
 from cqrsctl.write_model.scan import Pace, scan_segment
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from cqrsctl.change import Item
-    from cqrsctl.operations.comparison import Key
+    from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.wiring import SystemClock, Wiring

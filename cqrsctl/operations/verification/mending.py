@@ -12,15 +12,15 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import Busy, TransactionConflict, ValueRejected
-from cqrsctl.operations.comparison import DriftKind, difference
+from cqrsctl.operations.verification.comparison import DriftKind, difference
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.read_model import repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cqrsctl.operations.comparison import Key
-    from cqrsctl.operations.sides import Seen, Sides
+    from cqrsctl.operations.verification.comparison import Key
+    from cqrsctl.operations.verification.sides import Seen, Sides
     from cqrsctl.projection.tables import Table
 
 _ROUNDS = 5

@@ -12,21 +12,22 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-from cqrsctl.errors import Busy, CqrsctlError, StreamGap, TransientDatabaseError
-from cqrsctl.operations.companion import Companion
+from cqrsctl.errors import Busy, CqrsctlError, StreamGap, TransientAwsError, TransientDatabaseError
 from cqrsctl.operations.project import require_keys
-from cqrsctl.operations.snapshot import SEGMENTS, Snapshot
+from cqrsctl.operations.rebuild.beginning import Beginning
+from cqrsctl.operations.rebuild.companion import Companion
+from cqrsctl.operations.rebuild.progress import Phase, Progress, Rebuilt, Unfit
+from cqrsctl.operations.rebuild.snapshot import Snapshot
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.recovery import OnError
-from cqrsctl.read_model import checkpoints, dead_letters, rebuilds, schema
+from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.rebuilds import State
-from cqrsctl.read_model.sink import prepare, release_lock, take_lock
+from cqrsctl.read_model.sink import prepare
 from cqrsctl.stream.unread import unread_shards
 from cqrsctl.write_model import table
 
@@ -48,54 +49,6 @@ _STREAM_DELAY = timedelta(seconds=5)
 """A change may come into the stream a little after it can be read from the table."""
 _METADATA_LOCK_SECONDS = 3
 """So long a change of the view waits for queries under way, and new ones wait behind it; then it is tried again."""
-
-
-class Unfit(StrEnum):
-    """What to do with what does not fit the columns."""
-
-    STOP = "stop"
-    SKIP = "skip"
-
-
-class Phase(StrEnum):
-    """What a rebuild is at."""
-
-    LOADING = "loading"
-    CATCHING_UP = "catching up"
-    CUTOVER = "cutover"
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a rebuild is. `about`: how many items the table has, as AWS last counted; `resumed`: loaded before."""
-
-    projection: str
-    phase: Phase = Phase.LOADING
-    items: int = 0
-    about: int = 0
-    resumed: int = 0
-    left_out: int = 0
-    seconds: float = 0.0
-    loading_seconds: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Items loaded a second, by this run."""
-        return (self.items - self.resumed) / self.loading_seconds if self.loading_seconds else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """A rebuild that came to its end: the view shows `table` now, `former` is kept for the way back."""
-
-    progress: Progress
-    table: str
-    former: str
-    undone: bool
-    changed: bool
-    """Whether the table is declared otherwise than the former one."""
-    projected: bool
-    """Whether the rebuild projected itself, so that nobody may be doing it now."""
 
 
 @dataclass(slots=True)
@@ -137,7 +90,7 @@ class Rebuilding:
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """After a cut connection the lock may be held by our own, which the server has not given up yet."""
-        return self._give_up_at is not None and isinstance(error, (TransientDatabaseError, Busy))
+        return self._give_up_at is not None and isinstance(error, (TransientDatabaseError, TransientAwsError, Busy))
 
     def _attempt(self, undo: bool) -> Rebuilt:
         described = table.describe(self.wiring.dynamodb, self.wiring.environment.table)
@@ -150,8 +103,12 @@ class Rebuilding:
             connection.require_writable()
             connection.execute(f"SET SESSION lock_wait_timeout = {_METADATA_LOCK_SECONDS}")
             rebuilds.take_lock(connection, endpoint.database, self.projection.name)
+            beginning = Beginning(
+                connection, endpoint.database, self.projection, stream_arn, undo, self.clock.sleep, self.notice
+            )
             while True:
-                rebuild = self._begun(connection, stream_arn, undo=undo)
+                rebuild = beginning.rebuild()
+                self._done.items = self._done.resumed = rebuilds.items(connection, self.projection.name)
                 self._got_on()
                 try:
                     return self._built(connection, rebuild)
@@ -161,64 +118,6 @@ class Rebuilding:
                         raise
                     self._began_anew = True
                     self.notice(f"{gap} The rebuild begins anew.")
-
-    def _begun(self, connection: Connection, stream_arn: str, *, undo: bool) -> Rebuild:
-        """The rebuild that is under way, if it is the one that is asked for, or a new one."""
-        again = rerunning(self.clock.sleep, lambda: False)
-        name = self.projection.name
-        found = rebuilds.under_way(connection, name)
-        if found is not None and found.state is State.CUTOVER and not self._is_asked_for(found, stream_arn, undo=undo):
-            self.notice(f"The cutover to table {found.table.name} was cut short: it is finished first.")
-            again(rebuilds.cut_over, connection, found)
-            found = None
-        if found is not None and found.undoing != undo:
-            raise Busy(
-                f"{'An undo' if found.undoing else 'A rebuild'} of projection {name} is under way.",
-                hint=f"Finish it with `cqrsctl rebuild{' --undo' if found.undoing else ''}`, or give it up with "
-                "`cqrsctl rebuild --discard`.",
-            )
-        if found is not None and not undo and (reason := self._unusable(connection, found, stream_arn)):
-            self.notice(f"A rebuild is under way, but {reason}: it begins anew.")
-            again(rebuilds.give_up, connection, found)
-            found = None
-        if found is not None:
-            self._done.items = self._done.resumed = sum(s.items for s in rebuilds.segments(connection, name))
-            self.notice(f"A rebuild is under way: it goes on with table {found.table.name}.")
-            return found
-        if undo:
-            return self._begun_undo(connection, stream_arn)
-        self._done.items = self._done.resumed = 0
-        schema.create_missing(connection, self.projection)
-        return again(rebuilds.begin, connection, self.projection, stream_arn, SEGMENTS)
-
-    def _is_asked_for(self, found: Rebuild, stream_arn: str, *, undo: bool) -> bool:
-        """Whether a rebuild leads where this one is to lead."""
-        return (
-            found.undoing == undo
-            and found.stream_arn == stream_arn
-            and (undo or found.table.projection == self.projection)
-        )
-
-    def _begun_undo(self, connection: Connection, stream_arn: str) -> Rebuild:
-        """Nobody projects at that moment: a running projector would not notice that its checkpoints went back."""
-        database = self.wiring.environment.database.name
-        take_lock(connection, database, [self.projection])
-        try:
-            return rebuilds.begin_undo(connection, self.projection.name, stream_arn)
-        finally:
-            release_lock(connection, database, [self.projection])
-
-    def _unusable(self, connection: Connection, found: Rebuild, stream_arn: str) -> str | None:
-        """Why a rebuild that is under way cannot be gone on with."""
-        if found.state is State.CUTOVER:
-            return None
-        if found.table.projection != self.projection:
-            return "of another declaration"
-        if found.stream_arn != stream_arn:
-            return "of another stream"
-        if checkpoints.are_lost(connection, self.projection.name, stream_arn):
-            return "changes left the stream before they came into its table"
-        return None
 
     def _built(self, connection: Connection, rebuild: Rebuild) -> Rebuilt:
         on_error = OnError.STOP if self.unfit is Unfit.STOP else OnError.DEAD_LETTER

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora.cluster import AVAILABLE
-from cqrsctl.operations.health import Health, Part, size, span
+from cqrsctl.operations.overview.health import Health, Part, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
-    from cqrsctl.operations.lag import ReaderLag
+    from cqrsctl.operations.overview.lag import ReaderLag
     from cqrsctl.read_model.traces import StoredProjection
 
 _READER_BEHIND_SECONDS = 10.0

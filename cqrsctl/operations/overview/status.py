@@ -14,13 +14,13 @@ from cqrsctl.functions import function as lambdas
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.operations import functions
-from cqrsctl.operations import health_of_read_model as read_side
-from cqrsctl.operations import health_of_stream as stream_side
 from cqrsctl.operations.aurora import Aurora
-from cqrsctl.operations.backlog import backlog, iterator_age
-from cqrsctl.operations.health import Health, NotAsked, Part, broken
-from cqrsctl.operations.health_of_stream import Projecting
-from cqrsctl.operations.lag import reader_lags
+from cqrsctl.operations.overview import health_of_read_model as read_side
+from cqrsctl.operations.overview import health_of_stream as stream_side
+from cqrsctl.operations.overview.backlog import backlog, iterator_age
+from cqrsctl.operations.overview.health import Health, NotAsked, Part, broken
+from cqrsctl.operations.overview.health_of_stream import Projecting
+from cqrsctl.operations.overview.lag import reader_lags
 from cqrsctl.read_model import traces
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.traces import ProjectorTraces
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
-    from cqrsctl.operations.backlog import Backlog
-    from cqrsctl.operations.lag import Clock, ReaderLag
+    from cqrsctl.operations.overview.backlog import Backlog
+    from cqrsctl.operations.overview.lag import Clock, ReaderLag
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.traces import StoredProjection
     from cqrsctl.stream.shards import Stream

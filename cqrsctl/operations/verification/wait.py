@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, TooSlow, TransientDatabaseError
-from cqrsctl.operations.comparison import expected, key_of
-from cqrsctl.operations.sides import require_declared
+from cqrsctl.operations.verification.comparison import expected, key_of
+from cqrsctl.operations.verification.sides import require_declared
 from cqrsctl.projection.definition import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import ReadModelMissing, connect
@@ -21,7 +21,7 @@ from cqrsctl.write_model.table import KEY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cqrsctl.operations.comparison import Key
+    from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection, Endpoint
     from cqrsctl.wiring import SystemClock, Wiring

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import AwsError, CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import DISABLED, ENABLED
-from cqrsctl.operations.health import Health, Part, broken, span
-from cqrsctl.operations.lag import age_seconds, hours_left
+from cqrsctl.operations.overview.health import Health, Part, broken, span
+from cqrsctl.operations.overview.lag import age_seconds, hours_left
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
-    from cqrsctl.operations.backlog import Backlog
+    from cqrsctl.operations.overview.backlog import Backlog
     from cqrsctl.read_model.traces import ProjectorTraces
     from cqrsctl.stream.shards import Stream
     from cqrsctl.write_model.table import Table

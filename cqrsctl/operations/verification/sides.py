@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cqrsctl.errors import DatabaseError
-from cqrsctl.operations.comparison import item_key, key_of
+from cqrsctl.operations.verification.comparison import item_key, key_of
 from cqrsctl.read_model import query, repair, tables
 from cqrsctl.write_model.batch_get import MOST_GETS, get_many
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from cqrsctl.change import Item
-    from cqrsctl.operations.comparison import Key
+    from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.projection.definition import Projection
     from cqrsctl.projection.tables import Table, Tables
     from cqrsctl.read_model.connection import Connection

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cqrsctl.operations.comparison import difference, expected
-from cqrsctl.operations.sides import LOOKED_AT_ONCE, chunks
+from cqrsctl.operations.verification.comparison import difference, expected
+from cqrsctl.operations.verification.sides import LOOKED_AT_ONCE, chunks
 from cqrsctl.projection.definition import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cqrsctl.change import Item
-    from cqrsctl.operations.comparison import Difference, Key
-    from cqrsctl.operations.sides import Seen, Sides
+    from cqrsctl.operations.verification.comparison import Difference, Key
+    from cqrsctl.operations.verification.sides import Seen, Sides
     from cqrsctl.projection.definition import Projection
     from cqrsctl.wiring import SystemClock
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow, TransientDatabaseError
 from cqrsctl.operations import functions
-from cqrsctl.operations.backlog import backlog, iterator_age
+from cqrsctl.operations.overview.backlog import backlog, iterator_age
 from cqrsctl.operations.streams import RETENTION
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Freshness
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from cqrsctl.operations.backlog import Backlog
+    from cqrsctl.operations.overview.backlog import Backlog
     from cqrsctl.read_model.endpoints import Topology
     from cqrsctl.wiring import Wiring
 

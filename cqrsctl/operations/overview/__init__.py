@@ -1,0 +1,1 @@
+"""How far behind the read model is, and how each part of the pipeline does."""
