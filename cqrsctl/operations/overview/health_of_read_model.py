@@ -81,8 +81,12 @@ def of_readers(readers: Sequence[ReaderLag]) -> Part:
     judged = [_judged_reader(reader) for reader in readers]
     order = list(Health)
     facts = {"readers": [{"reader": r.reader, "lag_seconds": r.lag_seconds} for r in readers]}
-    known = [f"{r.reader} {span(r.lag_seconds)}" for r in readers if r.lag_seconds is not None]
-    summary = f"behind by at most: {', '.join(known)}" if known else f"{len(readers)} readers"
+    well = [
+        f"{reader.reader} {span(reader.lag_seconds)}"
+        for reader, (health, _) in zip(readers, judged, strict=True)
+        if reader.lag_seconds is not None and health is Health.OK
+    ]
+    summary = f"behind by at most: {', '.join(well)}" if well else f"{len(readers)}, none of them well"
     reason = "; ".join(reason for _, reason in judged if reason) or None
     return Part("readers", max((health for health, _ in judged), key=order.index), summary, reason, facts)
 

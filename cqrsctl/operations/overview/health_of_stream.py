@@ -62,9 +62,10 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError, now: datetime) -> P
         return Part("shards", Health.OK, f"{summary}; AWS keeps their positions for the Lambda function", None, facts)
     if found.oldest is None:
         return Part("shards", Health.OK, f"{summary}; nothing unread", None, facts)
-    left = facts["hours_left"] = hours_left(age_seconds(found.oldest, now))
+    age = age_seconds(found.oldest, now)
+    left = facts["hours_left"] = hours_left(age)
     waiting = sum(moment is not None for moment in found.unread.values())
-    summary += f"; unread changes in {waiting}"
+    summary += f"; unread changes in {waiting}, the oldest {span(age)} old"
     if left > _FEW_HOURS:
         return Part("shards", Health.OK, summary, None, facts)
     health = Health.FAILING if left <= _LAST_HOURS else Health.WARNING
