@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cqrsctl.errors import StreamGap, TransientDatabaseError
+from cqrsctl.errors import StreamGap, TooSlow, TransientDatabaseError
 from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
@@ -111,6 +111,23 @@ def test_a_lag_that_stays_in_doubt_is_not_over_the_limit() -> None:
 
     assert lags.check(lambda: Lag(1.9), LIMIT, clock)[1] is None
     assert clock.ahead_seconds == 2.0
+
+
+def test_a_readers_heartbeat_between_two_beats_is_waited_for() -> None:
+    def at(*ages: float) -> tuple[TooSlow | None, float]:
+        rest = iter(ages)
+        clock = Clock()
+        last = ages[-1]
+        _, too_slow = lags.check(lambda: Lag(0.0, readers=(ReaderLag("r1", next(rest, last)),)), LIMIT, clock)
+        return too_slow, clock.ahead_seconds
+
+    assert at(3.0, 3.25, 0.1) == (None, 0.5)
+    still, waited = at(3.0)
+    assert still is not None
+    assert 5 < waited < 6
+    stopped, waited = at(60.0)
+    assert stopped is not None
+    assert waited == 0
 
 
 def test_a_lag_that_is_not_known_is_over_any_limit_and_says_why() -> None:

@@ -39,15 +39,15 @@ SHARDS = {"a": Shard("a", None, 1, 9), "b": Shard("b", "a", 10, None)}
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/Products/stream/2026-03-01T00:00:00.000"
 STREAM = Stream(ARN, "ENABLED", "NEW_AND_OLD_IMAGES", NOW - timedelta(days=3), ("ProductId",), SHARDS)
 TABLE = Table("Products", "arn", "ACTIVE", (("ProductId", "N"),), 7, 700, True, 0, 0, True, None, ARN, "NEW_IMAGE")
-IDLE = Backlog(SHARDS, {"b": None})
-BY_FUNCTION = Backlog(SHARDS, None)
+IDLE = Backlog(NOW, SHARDS, {"b": None})
+BY_FUNCTION = Backlog(NOW, SHARDS, None)
 HELD = ProjectorTraces(True, "me@here, process 7", False, NOW, 2.0, 100)
 STOPPED = replace(HELD, held=False, progress_seconds=400.0)
 STORED = StoredProjection("product_v2", 1_000, 123_456, None, 0, 0, declared_otherwise=False)
 
 
 def waiting(seconds: float) -> Backlog:
-    return Backlog(SHARDS, {"b": NOW - timedelta(seconds=seconds)})
+    return Backlog(NOW, SHARDS, {"b": NOW - timedelta(seconds=seconds)})
 
 
 def told(part: Part) -> tuple[str, str | None]:
@@ -122,14 +122,14 @@ def test_the_stream_is_judged_by_its_state(status: str, expected: tuple[str, str
 def test_shards_are_judged_by_how_long_unread_changes_are_kept(
     found: Backlog | CqrsctlError, expected: tuple[str, str | None]
 ) -> None:
-    part = stream_side.of_shards(STREAM, found, NOW)
+    part = stream_side.of_shards(STREAM, found)
 
     assert told(part) == expected
     assert part.summary.startswith("1 open, 1 closed")
 
 
 def test_a_gap_is_failing_and_names_the_rebuild() -> None:
-    part = stream_side.of_shards(STREAM, StreamGap("Changes were lost."), NOW)
+    part = stream_side.of_shards(STREAM, StreamGap("Changes were lost."))
 
     assert part.health is Health.FAILING
     assert "cqrsctl rebuild" in (part.reason or "")
@@ -192,11 +192,11 @@ def test_the_projector_is_judged_by_its_progress(
     mapped: Mapping | None,
     expected: tuple[str, str | None],
 ) -> None:
-    assert told(stream_side.of_projector(Projecting(traces, backlog, mapped, None, NOW))) == expected
+    assert told(stream_side.of_projector(Projecting(traces, backlog, mapped, None))) == expected
 
 
 def test_the_projectors_line_names_who_holds_the_lock_and_how_quick_it_is() -> None:
-    part = stream_side.of_projector(Projecting(HELD, IDLE, None, 1234.5, NOW))
+    part = stream_side.of_projector(Projecting(HELD, IDLE, None, 1234.5))
 
     assert part.summary == "me@here, process 7; last progress 2.0 s ago, 1234 rows/s"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.errors import AwsError, ConfigurationError
 from cqrsctl.functions import metrics
@@ -28,12 +28,21 @@ _log = logging.getLogger(__name__)
 _MOST_PROBES = 16
 
 
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is not applied yet: the time of each shard's oldest such change, None where there is none.
+    """What was not applied at a moment: the time of each shard's oldest such change, None where there was none.
 
-    `unread` itself is None where that is not known: the Lambda function projects, and AWS keeps its position.
+    `unread` itself is None where that is not known: the Lambda function projects, and AWS keeps its position. `at` is
+    when the checkpoints were read; asking the stream then takes its time, in which a projector gets on.
     """
+
+    at: datetime
 
     listed: Mapping[str, Shard]
     unread: Mapping[str, datetime | None] | None
@@ -43,21 +52,35 @@ class Backlog:
         """The time of the oldest change that is known not to be applied."""
         return min((moment for moment in (self.unread or {}).values() if moment is not None), default=None)
 
+    @property
+    def waiting_seconds(self) -> float | None:
+        """How long the oldest change waited, 0 where none did; None where that is not known."""
+        if self.unread is None:
+            return None
+        return 0.0 if self.oldest is None else self.age_seconds(self.oldest)
 
-def backlog(wiring: Wiring, stream_arn: str, *, mapped: bool, listed: Mapping[str, Shard] | None = None) -> Backlog:
+    def age_seconds(self, moment: datetime) -> float:
+        """How old a change was by this machine's clock; 0 where another clock is ahead of it."""
+        return max((self.at - moment).total_seconds(), 0.0)
+
+
+def backlog(
+    wiring: Wiring, stream_arn: str, clock: Clock, *, mapped: bool, listed: Mapping[str, Shard] | None = None
+) -> Backlog:
     """What is not applied yet. `mapped`: the stream is mapped to the Lambda function; `listed` saves listing shards.
 
     Raises StreamGap where changes were lost, AwsError, DatabaseError, ConfigurationError.
     """
     positions = _positions(wiring, stream_arn, mapped=mapped)
+    at = clock.now()
     if listed is None:
         listed = shards.describe(wiring.streams, stream_arn).shards
     with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
         changes = unread_shards(wiring.streams, stream_arn, positions or {}, executor, listed)
     unread = {shard_id: change.created_at if change else None for shard_id, change in changes.items()}
     if positions is None and any(unread.values()):
-        return Backlog(listed, None)
-    return Backlog(listed, unread)  # where the stream holds nothing at all, nothing is unread, whoever projects
+        return Backlog(at, listed, None)
+    return Backlog(at, listed, unread)  # where the stream holds nothing at all, nothing is unread, whoever projects
 
 
 def _positions(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Checkpoints | None:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.errors import AwsError, CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import DISABLED, ENABLED
 from cqrsctl.operations.overview.health import Health, Part, broken, span
-from cqrsctl.operations.overview.lag import age_seconds, hours_left
+from cqrsctl.operations.overview.lag import hours_left
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.operations.overview.backlog import Backlog
@@ -47,7 +45,7 @@ def of_stream(stream: Stream) -> Part:
     return Part("stream", Health.WARNING if at_work else Health.FAILING, summary, f"it is {stream.status}", facts)
 
 
-def of_shards(stream: Stream, found: Backlog | CqrsctlError, now: datetime) -> Part:
+def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> Part:
     """The shards, and how long what is unread in them is kept."""
     opened = sum(shard.is_open for shard in stream.shards.values())
     summary = f"{opened} open, {len(stream.shards) - opened} closed"
@@ -62,7 +60,7 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError, now: datetime) -> P
         return Part("shards", Health.OK, f"{summary}; AWS keeps their positions for the Lambda function", None, facts)
     if found.oldest is None:
         return Part("shards", Health.OK, f"{summary}; nothing unread", None, facts)
-    age = age_seconds(found.oldest, now)
+    age = found.age_seconds(found.oldest)
     left = facts["hours_left"] = hours_left(age)
     waiting = sum(moment is not None for moment in found.unread.values())
     summary += f"; unread changes in {waiting}, the oldest {span(age)} old"
@@ -80,14 +78,11 @@ class Projecting:
     backlog: Backlog | CqrsctlError
     mapping: Mapping | None
     rows_per_second: float | None
-    now: datetime
 
     @property
     def waiting_seconds(self) -> float | None:
         """How long the oldest change waits, 0 where none does; None where that is not known."""
-        if isinstance(self.backlog, CqrsctlError) or self.backlog.unread is None:
-            return None
-        return 0.0 if self.backlog.oldest is None else age_seconds(self.backlog.oldest, self.now)
+        return None if isinstance(self.backlog, CqrsctlError) else self.backlog.waiting_seconds
 
     @property
     def mapped(self) -> bool:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow, TransientDatabaseError
 from cqrsctl.operations import functions
@@ -19,14 +19,14 @@ from cqrsctl.operations.overview.backlog import backlog, iterator_age
 from cqrsctl.operations.streams import RETENTION
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Freshness
+from cqrsctl.read_model.sink import BEAT_SECONDS
 from cqrsctl.stream.lineage import oldest_first
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
-    from cqrsctl.operations.overview.backlog import Backlog
+    from cqrsctl.operations.overview.backlog import Backlog, Clock
     from cqrsctl.read_model.endpoints import Topology
     from cqrsctl.wiring import Wiring
 
@@ -36,12 +36,6 @@ _ROUNDING_SECONDS = 1.0
 """Records' times are whole seconds, so a change may be that much younger than it looks."""
 _DOUBT_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.25
-
-
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 class Source(StrEnum):
@@ -89,9 +83,9 @@ def measure(wiring: Wiring, clock: Clock, tolerated_seconds: float = TOLERATED_S
     with ThreadPoolExecutor(1, thread_name_prefix="readers") as beside:
         readers = beside.submit(lambda: reader_lags(wiring.servers.now(), tolerated_seconds))
         mapped = functions.mapping_state(wiring) is not None
-        found = backlog(wiring, stream_arn, mapped=mapped)
+        found = backlog(wiring, stream_arn, clock, mapped=mapped)
         age = iterator_age(wiring, clock.now()) if mapped else None
-        return _lag(found, tuple(readers.result()), age, clock.now())
+        return _lag(found, tuple(readers.result()), age)
 
 
 def measure_on(wiring: Wiring, clock: Clock) -> Lag:
@@ -107,24 +101,33 @@ def measure_on(wiring: Wiring, clock: Clock) -> Lag:
 def check(look: Callable[[], Lag], limit: timedelta, clock: Clock) -> tuple[Lag, TooSlow | None]:
     """What a look shows, and the error to end with where something is over the limit, or not known.
 
-    Where one look cannot tell, for the rounding of records' times or a heartbeat between two beats, it looks again for
-    two seconds; what stays in doubt is not over the limit.
+    Where one look cannot tell, for the rounding of records' times or for a heartbeat between two beats, it looks again
+    for some seconds.
     """
     seconds = limit.total_seconds()
-    deadline = clock.monotonic() + _DOUBT_SECONDS
-    while True:
-        found = look()
-        applier = _applier_behind(found, seconds)
-        behind = [*applier, *_readers_behind(found, seconds)]
-        certain = bool(applier) or not (behind or (found.lag_seconds or 0) > seconds)
-        if certain or clock.monotonic() >= deadline:
-            break
+    begun = clock.monotonic()
+    while not _tells(found := look(), seconds, clock.monotonic() - begun):
         clock.sleep(_LOOK_AGAIN_SECONDS)
+    behind = [*_applier_behind(found, seconds), *_readers_behind(found, seconds)]
     if not behind:
         return found, None
     return found, TooSlow(
         f"{'. '.join(behind)}. The limit is {seconds:g} s.", hint="What is wrong where, tells: cqrsctl status"
     )
+
+
+def _tells(found: Lag, limit: float, waited_seconds: float) -> bool:
+    """Whether a look can be believed, after waiting so long for one that can.
+
+    A lag that stays in doubt is not over the limit. A reader is, if no new heartbeat comes for as long as a projector
+    is between two beats.
+    """
+    ages = [reader.lag_seconds for reader in found.readers]
+    if _applier_behind(found, limit) or any(age is None or age > limit + BEAT_SECONDS for age in ages):
+        return True
+    if any(age is not None and age > limit for age in ages):
+        return waited_seconds > BEAT_SECONDS
+    return (found.lag_seconds or 0.0) <= limit or waited_seconds >= _DOUBT_SECONDS
 
 
 def reader_lags(servers: Topology, tolerated_seconds: float = TOLERATED_SECONDS) -> list[ReaderLag]:
@@ -151,27 +154,21 @@ def reader_lags(servers: Topology, tolerated_seconds: float = TOLERATED_SECONDS)
         return list(executor.map(asked, range(len(servers.readers))))
 
 
-def age_seconds(moment: datetime, now: datetime) -> float:
-    """How old something is by this machine's clock; 0 where another clock is ahead of it."""
-    return max((now - moment).total_seconds(), 0.0)
-
-
 def hours_left(age: float) -> float:
     """How many hours a change of that age, in seconds, stays in the stream."""
     return round(max(RETENTION - timedelta(seconds=age), timedelta(0)) / timedelta(hours=1), 1)
 
 
-def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | None, now: datetime) -> Lag:
-    each = tuple(
-        _shard_lag(shard_id, found, now)
-        for shard_id in [shard.shard_id for shard in oldest_first(found.listed.values())]
-        if found.unread is None or shard_id in found.unread
-    )
+def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | None) -> Lag:
+    ordered = [shard.shard_id for shard in oldest_first(found.listed.values())]
     if found.unread is not None:
-        late = tuple(_shard_lag(shard_id, found, now) for shard_id in found.unread if shard_id not in found.listed)
-        oldest = found.oldest
-        age = 0.0 if oldest is None else age_seconds(oldest, now)
-        return Lag(age, None if oldest is None else hours_left(age), each + late, readers, iterator_age)
+        ordered = [shard_id for shard_id in ordered if shard_id in found.unread]
+        ordered += [shard_id for shard_id in found.unread if shard_id not in found.listed]
+    each = tuple(_shard_lag(shard_id, found) for shard_id in ordered)
+    waiting = found.waiting_seconds
+    if waiting is not None:
+        left = None if found.oldest is None else hours_left(waiting)
+        return Lag(waiting, left, each, readers, iterator_age)
     reason = "the Lambda function projects, and CloudWatch has no iterator age of the last 15 minutes"
     return Lag(
         lag_seconds=iterator_age,
@@ -184,7 +181,7 @@ def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | N
     )
 
 
-def _shard_lag(shard_id: str, found: Backlog, now: datetime) -> ShardLag:
+def _shard_lag(shard_id: str, found: Backlog) -> ShardLag:
     listed = found.listed.get(shard_id)
     state = "unlisted" if listed is None else "open" if listed.is_open else "closed"
     if found.unread is None:
@@ -192,7 +189,7 @@ def _shard_lag(shard_id: str, found: Backlog, now: datetime) -> ShardLag:
     moment = found.unread[shard_id]
     if moment is None:
         return ShardLag(shard_id, state, 0.0, None)
-    age = age_seconds(moment, now)
+    age = found.age_seconds(moment)
     return ShardLag(shard_id, state, age, hours_left(age))
 
 

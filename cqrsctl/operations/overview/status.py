@@ -14,9 +14,9 @@ from cqrsctl.functions import function as lambdas
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.operations import functions
-from cqrsctl.operations.aurora import Aurora
 from cqrsctl.operations.overview import health_of_read_model as read_side
 from cqrsctl.operations.overview import health_of_stream as stream_side
+from cqrsctl.operations.aurora import Aurora
 from cqrsctl.operations.overview.backlog import backlog, iterator_age
 from cqrsctl.operations.overview.health import Health, NotAsked, Part, broken
 from cqrsctl.operations.overview.health_of_stream import Projecting
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
-    from cqrsctl.operations.overview.backlog import Backlog
-    from cqrsctl.operations.overview.lag import Clock, ReaderLag
+    from cqrsctl.operations.overview.backlog import Backlog, Clock
+    from cqrsctl.operations.overview.lag import ReaderLag
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.traces import StoredProjection
     from cqrsctl.stream.shards import Stream
@@ -151,7 +151,7 @@ class Overview:
         if isinstance(found, CqrsctlError):
             raise NotAsked("they are not known without the stream")
         known = not isinstance(functions_found, CqrsctlError) and functions_found.mapping is not None
-        return backlog(self._wiring, found.arn, mapped=known, listed=found.shards)
+        return backlog(self._wiring, found.arn, self._clock, mapped=known, listed=found.shards)
 
     def _traces(self) -> ProjectorTraces:
         endpoint = self._wiring.database
@@ -198,20 +198,18 @@ class Overview:
     def _judged(self, asked: _Asked) -> Status:
         unread, mapped, found_traces = _outcome(asked.backlog), _outcome(asked.mapped), _outcome(asked.traces)
         function = _Mapped() if isinstance(mapped, CqrsctlError) else mapped
-        now = self._clock.now()
         rate = None if isinstance(found_traces, CqrsctlError) else self._rate(found_traces)
         projecting = Projecting(
             _NOBODY_YET if isinstance(found_traces, CqrsctlError) else found_traces,
             unread,
             function.mapping,
             rate,
-            now,
         )
         waiting = projecting.waiting_seconds
         parts = (
             _part("table", asked.table, stream_side.of_table),
             _part("stream", asked.stream, stream_side.of_stream),
-            _part("shards", asked.stream, lambda stream: stream_side.of_shards(stream, unread, now)),
+            _part("shards", asked.stream, lambda stream: stream_side.of_shards(stream, unread)),
             self._projector(found_traces, projecting),
             _part("mapping", asked.mapped, lambda found: stream_side.of_mapping(*found, waiting)),
             *(self._read_model(projection, stored, asked.table) for projection, stored in asked.stored),
@@ -220,7 +218,7 @@ class Overview:
             _part("autoscaling", asked.autoscaling, lambda part: part),
         )
         lag = function.iterator_age_seconds if waiting is None else waiting
-        return Status(self._wiring.environment.name, now, parts, lag, rate)
+        return Status(self._wiring.environment.name, self._clock.now(), parts, lag, rate)
 
     def _projector(self, found: ProjectorTraces | CqrsctlError, projecting: Projecting) -> Part:
         if isinstance(found, CqrsctlError):
