@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -282,3 +284,15 @@ def test_a_view_needs_a_terminal_or_lines_of_json(cqrsctl: Cqrsctl) -> None:
     assert (refused.code, refused.out) == (2, "")
     assert "-o jsonl" in refused.err
     assert cqrsctl("lag", "--watch", "--max", "1s", "-o", "jsonl").code == 2
+
+
+@pytest.mark.usefixtures("table")
+def test_a_view_in_lines_of_json_goes_on_until_it_is_interrupted(cqrsctl: Cqrsctl) -> None:
+    watching = cqrsctl.start("lag", "--watch", "-o", "jsonl")
+    assert watching.stdout is not None
+    lines = [json.loads(watching.stdout.readline()) for _ in range(2)]
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=60)
+
+    assert [line["lag_seconds"] for line in lines] == [0.0, 0.0]
+    assert watching.returncode == 130

@@ -119,3 +119,24 @@ def test_the_output_is_known_before_the_arguments_are_parsed(arguments: list[str
 
 def test_times_are_rfc_3339() -> None:
     assert render.rfc3339(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize(
+    ("values", "blocks"),
+    [
+        ([], ""),
+        ([0.0, 0.0], "▁▁"),
+        ([0.0, 3.5, 7.0], "▁▅█"),
+        ([1.0, None, 1.0], "█ █"),
+        ([9.0, 0.0, 1.0, 2.0], "▁▅█"),
+    ],
+)
+def test_a_sparkline_shows_the_last_values_against_their_highest(values: list[float | None], blocks: str) -> None:
+    assert render.sparkline(values, width=3) == blocks
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(None, "unknown"), (0.0, "0 s"), (0.02, "0.0 s"), (9.94, "9.9 s"), (250.0, "4 min 10 s")]
+)
+def test_ages_below_ten_seconds_have_a_decimal(seconds: float | None, words: str) -> None:
+    assert render.age(seconds) == words
