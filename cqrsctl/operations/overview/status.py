@@ -14,9 +14,9 @@ from cqrsctl.functions import function as lambdas
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.operations import functions
+from cqrsctl.operations.aurora import Aurora
 from cqrsctl.operations.overview import health_of_read_model as read_side
 from cqrsctl.operations.overview import health_of_stream as stream_side
-from cqrsctl.operations.aurora import Aurora
 from cqrsctl.operations.overview.backlog import backlog, iterator_age
 from cqrsctl.operations.overview.health import Health, NotAsked, Part, broken
 from cqrsctl.operations.overview.health_of_stream import Projecting
