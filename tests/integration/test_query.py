@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.errors import CqrsctlError, UsageError
-from cqrsctl.projection.definition import default_product
+from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
@@ -169,3 +169,18 @@ def test_nothing_can_be_written_by_any_trick(connection: Connection, wiring: Wir
     connection.commit()
     assert connection.query("SELECT * FROM product_v1 ORDER BY ProductId") == before
     assert connection.query("SHOW TABLES") == tables
+
+
+def test_keys_of_several_columns_are_walked_in_order_each_once(wiring: Wiring) -> None:
+    columns = [Column(name, ColumnType.parse("bigint"), name, key=True) for name in ("A", "B", "C")]
+    projection = Projection("keyed", "Keyed", tuple(columns))
+    prepare(wiring.database, [projection])
+    expected = [(a, b, c) for a in (1, 2) for b in (-1, 0, 3) for c in (0, 5)]
+    walked: list[tuple[Any, ...]] = []
+    with connect(wiring.database) as connection:
+        for key in expected:
+            connection.execute("INSERT INTO keyed_v1 VALUES (%s, %s, %s, 1, FALSE, NOW(6), NOW(6))", key)
+        while found := query.keys_after(connection, projection, walked[-1] if walked else None, 1):
+            walked += found
+
+    assert walked == expected

@@ -15,7 +15,7 @@ import pytest
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import Busy, DatabaseError
 from cqrsctl.operations import project
-from cqrsctl.operations.verification import sampling
+from cqrsctl.operations.verification import sampling, suspects, verify
 from cqrsctl.operations.verification.comparison import DriftKind, item_key, key_of
 from cqrsctl.operations.verification.mending import Mender, Outcome
 from cqrsctl.operations.verification.sides import Sides, chunks
@@ -142,6 +142,24 @@ def test_each_planted_difference_is_found_and_named_and_nothing_else(filled: Wir
     assert (verifying.result.items, verifying.result.rows) == (PRODUCTS, PRODUCTS - 2)
     assert verifying.result.drift == {DriftKind.MISSING: 3, DriftKind.STALE: 4, DriftKind.ORPHAN: 1}
     assert verifying.result.in_flight == 0
+
+
+def test_drift_is_found_whole_where_it_is_more_than_is_held_at_once(
+    filled: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = plant(filled)
+    for module, name, value in (
+        (suspects, "MOST", 3),
+        (suspects, "LOOKED_AT_ONCE", 2),
+        (verify, "ROWS_A_QUERY", 4),
+        (verify, "_KEYS_A_QUERY", 7),
+        (verify, "LOOKED_AT_ONCE", 2),
+        (verify, "_GROUPS", 2),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+    assert by_product(list(repairing(filled).run())) == planted
+    assert list(verification(filled).run()) == []
 
 
 def test_what_becomes_equal_was_in_flight(filled: Wiring) -> None:
