@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from cqrsctl import polling
 from cqrsctl.aurora.cluster import AVAILABLE, describe
-from cqrsctl.errors import AwsError, TransientAwsError
+from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.polling import Clock
 
-_FIRST_POLL_SECONDS = 0.2
-_LAST_POLL_SECONDS = 5.0
 _PATIENCE = timedelta(minutes=45)
 _FAILED = {
     "failed",
@@ -25,11 +25,6 @@ _FAILED = {
     "insufficient-capacity",
     "storage-full",
 }
-
-
-class Clock(Protocol):
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 def until_available(
@@ -68,22 +63,11 @@ def until_gone(
 
 def until(client: Any, cluster_name: str, done: Callable[[Cluster], bool], clock: Clock, what: str) -> Cluster:
     """Wait until a cluster is as wanted. Raises AwsError where there is none, or where it takes too long."""
-    deadline = clock.monotonic() + _PATIENCE.total_seconds()
-    poll_seconds = _FIRST_POLL_SECONDS
-    while True:
-        try:
-            cluster = describe(client, cluster_name)
-        except TransientAwsError:
-            if clock.monotonic() >= deadline:
-                raise
-        else:
-            if done(cluster):
-                return cluster
-        if clock.monotonic() >= deadline:
-            raise AwsError(
-                f"Cluster {cluster_name!r} was not {what} within {_PATIENCE.total_seconds() / 60:.0f} minutes.",
-                hint="AWS goes on by itself; look again with: cqrsctl aurora status",
-                code="too_slow",
-            )
-        clock.sleep(poll_seconds)
-        poll_seconds = min(2 * poll_seconds, _LAST_POLL_SECONDS)
+    return polling.until(
+        lambda: describe(client, cluster_name),
+        done,
+        clock,
+        _PATIENCE,
+        f"Cluster {cluster_name!r} was not {what}",
+        "cqrsctl aurora status",
+    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cqrsctl.aws import ApiCall
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.roles import Statement
+    from cqrsctl.polling import Clock
 
     Clients = Callable[[str], Any]
 
@@ -135,7 +136,7 @@ class Maker:
     """Makes planned calls in order."""
 
     clients: Clients
-    clock: waiting.Clock
+    clock: Clock
     progress: Callable[[str], None]
 
     def make(self, parts: Sequence[Part]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from cqrsctl import polling
 from cqrsctl.aws import error_code
 from cqrsctl.errors import AwsError, TransientAwsError
 from cqrsctl.functions import function as functions
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from cqrsctl.aws import ApiCall
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
+    from cqrsctl.polling import Clock, Looked
 
-_FIRST_POLL_SECONDS = 0.2
-_LAST_POLL_SECONDS = 5.0
 _PATIENCE = timedelta(minutes=10)
 """A function's first network interfaces take a minute or two, a mapping's switching up to one."""
 _ROLE_PATIENCE = timedelta(minutes=2)
@@ -32,26 +32,12 @@ _NOT_YET = (
 _BUSY = {"ResourceConflictException", "ResourceInUseException"}
 _ANOTHER_UPDATE = "in progress"
 
-Looked = TypeVar("Looked")
-
-
-class Clock(Protocol):
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
-
 
 def make(call: ApiCall, client: Any, clock: Clock) -> Any:
     """Make a call of Lambda's; again, for two minutes, while it does not know a new role or is busy with a change."""
-    deadline = clock.monotonic() + _ROLE_PATIENCE.total_seconds()
-    poll_seconds = _FIRST_POLL_SECONDS
-    while True:
-        try:
-            return call.make(client)
-        except AwsError as error:
-            if not _passes(error) or clock.monotonic() >= deadline:
-                raise
-        clock.sleep(poll_seconds)
-        poll_seconds = min(2 * poll_seconds, _LAST_POLL_SECONDS)
+    return _until(
+        lambda: call.make(client), lambda _: True, clock, f"{call.operation} was not made", _ROLE_PATIENCE, _passes
+    )
 
 
 def until_ready(client: Any, name: str, clock: Clock, progress: Callable[[str], None]) -> Function:
@@ -111,23 +97,12 @@ def _throttled(error: AwsError) -> bool:
     return isinstance(error, TransientAwsError) or error_code(error) == "TooManyRequestsException"
 
 
-def _until(look: Callable[[], Looked], done: Callable[[Looked], bool], clock: Clock, not_reached: str) -> Looked:
-    deadline = clock.monotonic() + _PATIENCE.total_seconds()
-    poll_seconds = _FIRST_POLL_SECONDS
-    while True:
-        try:
-            found = look()
-        except AwsError as error:
-            if not _throttled(error) or clock.monotonic() >= deadline:
-                raise
-        else:
-            if done(found):
-                return found
-        if clock.monotonic() >= deadline:
-            raise AwsError(
-                f"{not_reached} within {_PATIENCE.total_seconds() / 60:.0f} minutes.",
-                hint="AWS goes on by itself; look again with: cqrsctl function status",
-                code="too_slow",
-            )
-        clock.sleep(poll_seconds)
-        poll_seconds = min(2 * poll_seconds, _LAST_POLL_SECONDS)
+def _until(
+    look: Callable[[], Looked],
+    done: Callable[[Looked], bool],
+    clock: Clock,
+    not_reached: str,
+    patience: timedelta = _PATIENCE,
+    passes: Callable[[AwsError], bool] = _throttled,
+) -> Looked:
+    return polling.until(look, done, clock, patience, not_reached, "cqrsctl function status", passes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster, ClusterSpec, Instance
     from cqrsctl.aurora.readers import ReaderSpec
     from cqrsctl.aws import ApiCall
+    from cqrsctl.polling import Clock
     from cqrsctl.wiring import Wiring
 
 
@@ -28,7 +29,7 @@ class Aurora:
     def __init__(
         self,
         wiring: Wiring,
-        clock: waiting.Clock,
+        clock: Clock,
         note: Callable[[str], None],
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
