@@ -60,8 +60,8 @@ class Result:
 class Cqrsctl:
     """The installed command, with variables and a working folder of its own, in a process of its own.
 
-    A command that goes on is started as a shell does it; others are forked with their libraries loaded already, unless
-    `started` is called.
+    A command that goes on is started as a shell does it, and so is one with variables that Python reads as it starts;
+    others are forked with their libraries loaded already, unless `started` is called.
     """
 
     directory: Path
@@ -82,7 +82,7 @@ class Cqrsctl:
     ) -> Result:
         content = stdin.encode() if isinstance(stdin, str) else stdin
         environment = self.environment(variables)
-        if self.forked:
+        if self.forked and not any(name.startswith("PYTHON") for name in (*self.variables, *(variables or ()))):
             done = forked.run(COMMAND, arguments, content, timeout, environment, self.directory)
         else:
             done = subprocess.run(
