@@ -182,8 +182,8 @@ def _projection(ctx: typer.Context) -> Projection:
 def _filters(
     name_like: str | None, min_price: str | None, max_price: str | None, out_of_stock: bool | None
 ) -> query.Filters:
-    lowest = None if min_price is None else price(min_price)
-    highest = None if max_price is None else price(max_price)
+    lowest = None if min_price is None else price(min_price, "--min-price")
+    highest = None if max_price is None else price(max_price, "--max-price")
     if lowest is not None and highest is not None and lowest > highest:
         raise UsageError(f"--min-price {lowest} is above --max-price {highest}.")
     return query.Filters(name_like, lowest, highest, out_of_stock)

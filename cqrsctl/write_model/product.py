@@ -90,19 +90,19 @@ def product_id(value: object) -> int:
     return int(text)
 
 
-def price(value: object) -> Decimal:
-    """A price: zero or more, with up to 14 digits before the point and 4 after. Raises InvalidProduct."""
+def price(value: object, what: str = "Price") -> Decimal:
+    """A price: zero or more, with up to 14 digits before the point and 4 after. Raises InvalidProduct with `what`."""
     text = str(value).strip()
     if isinstance(value, bool) or not _NUMBER.fullmatch(text):
         hint = " (write a point, not a comma)" if re.fullmatch(r"\d+,\d+", text) else ""
-        raise InvalidProduct(f"Price: {_short(value)} is not a number{hint}")
+        raise InvalidProduct(f"{what}: {_short(value)} is not a number{hint}")
     number = Decimal(text)
     if number < 0:
-        raise InvalidProduct(f"Price: {_short(value)} is negative")
+        raise InvalidProduct(f"{what}: {_short(value)} is negative")
     if number and number.adjusted() >= PRICE_DIGITS:
-        raise InvalidProduct(f"Price: {_short(value)} has more than {PRICE_DIGITS} digits before the point")
+        raise InvalidProduct(f"{what}: {_short(value)} has more than {PRICE_DIGITS} digits before the point")
     if -_last_decimal(number) > PRICE_DECIMALS:
-        raise InvalidProduct(f"Price: {_short(value)} has more than {PRICE_DECIMALS} decimals")
+        raise InvalidProduct(f"{what}: {_short(value)} has more than {PRICE_DECIMALS} decimals")
     # 0e-999 and 1.5000000 are exact, but would be written with all their zeros.
     return abs(number) if int(number.as_tuple().exponent) >= -PRICE_DECIMALS else abs(number.quantize(_FINEST))
 

@@ -46,6 +46,14 @@ def test_an_id_that_is_no_whole_number_of_63_bits_is_refused(cqrsctl: Cqrsctl, p
         assert "ProductId" in error(result)["message"]
 
 
+@pytest.mark.parametrize("option", ["--min-price", "--max-price"])
+def test_a_price_to_look_for_is_named_by_its_option(cqrsctl: Cqrsctl, option: str) -> None:
+    result = cqrsctl("query", "list", option, "cheap", "-o", "json")
+
+    assert result.code == 2
+    assert error(result)["message"].startswith(f"{option}: ")
+
+
 def test_a_name_of_300_characters_is_refused_and_one_with_quotes_and_emoji_is_not(cqrsctl: Cqrsctl) -> None:
     cqrsctl.ok("table", "create")
     name = """Bob's "best" lamp 💡; DROP TABLE x -- %s"""
