@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,30 @@ def make_in_order(calls: Iterable[tuple[str, ApiCall]], make: Callable[[ApiCall]
                 error.hint = f"{error.hint or ''} The same command again goes on from there.".strip()
             raise
         made.append(f"{call.operation} {about}")
+
+
+def database_secret(client: Any, name: str, user: str | None, default_user: str | None = None) -> tuple[str, str]:
+    """The user and the password in a secret of Secrets Manager, which is JSON as RDS keeps it.
+
+    `user` wins over the secret's own, `default_user` is for one without. Raises AwsError, and CqrsctlError (`secret`)
+    where the secret is not one of a database.
+    """
+    with aws_errors(f"secretsmanager GetSecretValue of {name}"):
+        text = client.get_secret_value(SecretId=name).get("SecretString")
+    try:
+        content = json.loads(text)
+        found = user or content.get("username") or default_user, content["password"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        found = None, None
+    match found:
+        case (str(), str()):
+            return found
+    # Neither the cause nor the message may carry the content.
+    raise CqrsctlError(
+        f"Secret {name} is not JSON with `username` and `password`.",
+        hint="Use the secret that RDS manages, or let `cqrsctl function deploy` make one.",
+        code="secret",
+    )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.errors import ConfigurationError, CqrsctlError
+from cqrsctl.errors import ConfigurationError
 from cqrsctl.read_model.connection import Endpoint, Login
 from cqrsctl.read_model.endpoints import Servers, Topology
 
@@ -210,15 +209,6 @@ class Wiring:
             return token
 
     def _secret_login(self, name: str) -> Login:
-        """The login in Secrets Manager: RDS keeps it as JSON with username and password."""
-        from cqrsctl.aws import aws_errors  # noqa: PLC0415
+        from cqrsctl.aws import database_secret  # noqa: PLC0415
 
-        with aws_errors(f"secretsmanager GetSecretValue of {name}"):
-            text = self.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
-        try:
-            content = json.loads(text)
-            return Login(self.environment.database.user or content.get("username") or _USER, content["password"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise CqrsctlError(
-                f"Secret {name} is not JSON with a `password`.", hint="Use the secret that RDS manages."
-            ) from None
+        return Login(*database_secret(self.client("secretsmanager"), name, self.environment.database.user, _USER))

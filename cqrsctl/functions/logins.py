@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.aws import aws_errors
-from cqrsctl.errors import CqrsctlError
+from cqrsctl.aws import aws_errors, database_secret
 from cqrsctl.read_model.connection import Login
 
 if TYPE_CHECKING:
@@ -26,29 +24,12 @@ class SecretLogin:
     def __call__(self) -> Login:
         """Raises AwsError, and CqrsctlError where the secret is not one of a database."""
         if self._known is None:
-            self._known = self._fetched()
+            self._known = Login(*database_secret(self._client, self._secret, self._user))
         return self._known
 
     def forget(self) -> None:
         """The database refused it: it was changed, most likely."""
         self._known = None
-
-    def _fetched(self) -> Login:
-        with aws_errors(f"secretsmanager GetSecretValue of {self._secret}"):
-            text = self._client.get_secret_value(SecretId=self._secret).get("SecretString")
-        try:
-            content = json.loads(text)
-            user, password = self._user or content["username"], content["password"]
-        except (ValueError, KeyError, TypeError):
-            user = password = None
-        if not (isinstance(user, str) and isinstance(password, str)):
-            # Neither the cause nor the message may carry the content.
-            raise CqrsctlError(
-                f"Secret {self._secret} is not JSON with `username` and `password`.",
-                hint="Use the secret that RDS manages, or let `cqrsctl function deploy` make one.",
-                code="secret",
-            )
-        return Login(user, password)
 
 
 class TokenLogin:

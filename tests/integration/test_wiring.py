@@ -66,8 +66,9 @@ def test_the_password_of_a_managed_secret_opens_the_database(
         CQRSCTL_REGION="us-east-1",
         CQRSCTL_DATABASE_SECRET=f"{local.database}-odd",
     )
-    with pytest.raises(CqrsctlError, match="not JSON with a `password`"):
+    with pytest.raises(CqrsctlError, match="not JSON with `username` and `password`") as caught:
         Wiring(odd).database.login()
+    assert caught.value.code == "secret"
 
 
 def test_an_iam_token_is_made_for_the_host_and_user_anew_each_time(tmp_path: Path) -> None:
