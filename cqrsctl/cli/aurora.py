@@ -16,9 +16,7 @@ from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster, Instance
-    from cqrsctl.aurora.cost import Capacity
     from cqrsctl.aws import ApiCall
-    from cqrsctl.cli.invocation import Invocation
     from cqrsctl.operations.aurora import Aurora
 
 app = group("Operate the read model's Aurora cluster and its readers.")
@@ -283,14 +281,7 @@ def _final_snapshot(name: str | None, *, without: bool) -> str | None:
     return require_name(name, "snapshot") if name else None
 
 
-def _capacity(invocation: Invocation) -> Capacity:
-    from cqrsctl.operations.aurora import Aurora
-    from cqrsctl.wiring import SystemClock
-
-    return Aurora(invocation.wiring, SystemClock(), invocation.note).capacity()
-
-
-app.command("cost")(cost_command(_capacity))
+app.command("cost")(cost_command(lambda ctx: operated(ctx).capacity()))
 
 
 def _tell(ctx: typer.Context, aurora: Aurora, calls: list[ApiCall]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import Invocation, OutputOption, of
+from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.operations import costs
 
@@ -60,7 +60,7 @@ def _option(parser: Callable[[str | Decimal], Decimal], text: str) -> Any:
     return typer.Option(parser=parser, metavar="N", help=text)
 
 
-def cost_command(capacity_of: Callable[[Invocation], Capacity]) -> Callable[..., None]:
+def cost_command(capacity_of: Callable[[typer.Context], Capacity]) -> Callable[..., None]:
     """The command. `capacity_of` describes the cluster as it stands."""
 
     def cost(
@@ -110,7 +110,7 @@ def cost_command(capacity_of: Callable[[Invocation], Capacity]) -> Callable[...,
             lambda_requests_millions=lambda_requests_millions,
             lambda_gb_seconds=lambda_gb_seconds,
         )
-        found = costs.estimate(invocation.wiring, capacity_of(invocation), given, datetime.now(UTC))
+        found = costs.estimate(invocation.wiring, capacity_of(ctx), given, datetime.now(UTC))
         invocation.note(price_note(found.prices))
         invocation.note(_SCOPE)
         _show(output, found)

@@ -8,6 +8,7 @@ from cqrsctl.aurora import cluster
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError, ConfigurationError
 from cqrsctl.functions import roles, secret
+from cqrsctl.functions import settings as function_settings
 from cqrsctl.functions.deploy import Access
 from cqrsctl.functions.parts import UNKNOWN_SUFFIX, Part
 
@@ -42,9 +43,9 @@ def access(wiring: Wiring, clients: Clients, place: Place) -> Access:
         found = cluster.describe(clients("rds"), settings.cluster)
     endpoint = wiring.database
     variables = {
-        "CQRSCTL_DATABASE_HOST": endpoint.host,
-        "CQRSCTL_DATABASE_PORT": str(endpoint.port),
-        "CQRSCTL_DATABASE_NAME": endpoint.database,
+        function_settings.DATABASE_HOST: endpoint.host,
+        function_settings.DATABASE_PORT: str(endpoint.port),
+        function_settings.DATABASE_NAME: endpoint.database,
     }
     login, statements = _login(wiring, clients, place, found)
     subnets = _subnets(clients("rds"), found) if found else ()
@@ -65,7 +66,7 @@ def _login(
     if settings.iam_auth:
         user = wiring.database.login().user
         resource = _resource_id(clients("rds"), found.name) if found else "*"
-        variables = {"CQRSCTL_DATABASE_USER": user, "CQRSCTL_DATABASE_IAM_AUTH": "true"}
+        variables = {function_settings.DATABASE_USER: user, function_settings.DATABASE_IAM_AUTH: "true"}
         return variables, roles.token_statements(place, resource, user)
     named = settings.secret or (found.secret_arn if found else None) or ""
     kept = secret.find(clients("secretsmanager"), named) if named else None
@@ -79,7 +80,7 @@ def _login(
 
 def _secret_variables(user: str | None, arn: str) -> dict[str, str]:
     """Without a user, it is the secret's own."""
-    return {**({"CQRSCTL_DATABASE_USER": user} if user else {}), "CQRSCTL_DATABASE_SECRET": arn}
+    return {**({function_settings.DATABASE_USER: user} if user else {}), function_settings.DATABASE_SECRET: arn}
 
 
 def _resource_id(client: Any, name: str) -> str:
