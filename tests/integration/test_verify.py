@@ -6,14 +6,14 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cqrsctl.codec import decode_item
-from cqrsctl.errors import Busy, DatabaseError
+from cqrsctl.errors import Busy, CqrsctlError, DatabaseError
 from cqrsctl.operations import project
 from cqrsctl.operations.verification import sampling, suspects, verify
 from cqrsctl.operations.verification.comparison import DriftKind, item_key, key_of
@@ -69,7 +69,11 @@ class Clock(SystemClock):
         super().__init__()
         self.slept = 0
         self.seconds = 0.0
+        self.begun_at = super().now() - timedelta(minutes=1)  # to it, no change waits for long already
         self._meanwhile = meanwhile
+
+    def now(self) -> datetime:
+        return self.begun_at + timedelta(seconds=self.seconds)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -411,7 +415,23 @@ def test_a_sample_looks_at_so_many_products_and_rows_only(filled: Wiring) -> Non
     assert (verifying.result.items, verifying.result.rows) == (10, 10)
 
 
+def test_nothing_is_mended_while_changes_wait_that_would_bring_older_states_back(filled: Wiring) -> None:
+    project_once(filled)
+    (entry,) = products(1)
+    put(filled, replace(entry, name="First"), replace(entry, name="Second"))
+    clock = Clock()
+    clock.seconds = 120.0
+
+    with pytest.raises(CqrsctlError, match="would go back to older states") as raised:
+        list(repairing(filled, clock=clock).run())
+
+    assert raised.value.code == "unread_changes"
+    project_once(filled)
+    assert list(repairing(filled, clock=clock).run()) == []
+
+
 def test_the_command_exits_7_names_the_drift_mends_it_and_exits_0(cqrsctl: Cqrsctl, filled: Wiring) -> None:
+    project_once(filled)
     execute(filled, "UPDATE product_v1 SET Name = 'x' WHERE ProductId = 7")
 
     found = cqrsctl("verify", "--patience", "1s", "-o", "jsonl")

@@ -1,8 +1,7 @@
 """Mending drift: rows are made what their items are, unless a change comes first.
 
-A mended row keeps its version, so the projector's next change of it wins as ever. Where changes of the row wait in the
-stream that are older than its item is now, they are applied to it later all the same, and it shows these states once
-more on the way to the newest: let a projector that is behind catch up first.
+A mended row keeps its version, so the projector's next change of it wins as ever. Changes that wait in the stream would
+be applied to a mended row later all the same, so nothing is mended while a projector is behind.
 """
 
 from __future__ import annotations

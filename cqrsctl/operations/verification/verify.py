@@ -14,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cqrsctl.errors import CqrsctlError
+from cqrsctl.operations import functions
+from cqrsctl.operations.overview.backlog import backlog
 from cqrsctl.operations.verification import sampling
 from cqrsctl.operations.verification.comparison import DriftKind, difference, key_of, misfitting
 from cqrsctl.operations.verification.mending import Mender, Outcome
@@ -111,11 +114,12 @@ class Verification:
     def run(self) -> Iterator[DriftRow]:
         """Compare; each row of drift as it is found.
 
-        Raises DatabaseError where the declaration is not that of the view's table (`schema_differs`), Busy where
-        drift is to be mended while a rebuild is under way, AwsError.
+        Raises DatabaseError where the declaration is not that of the view's table (`schema_differs`), AwsError; and
+        where drift is to be mended Busy while a rebuild is under way, CqrsctlError (`unread_changes`) where the
+        projector is behind, and StreamGap.
         """
-        environment = self.wiring.environment
-        self.result.about = table.describe(self.wiring.dynamodb, environment.table).items
+        described = table.describe(self.wiring.dynamodb, self.wiring.environment.table)
+        self.result.about = described.items
         with (
             connect(self.wiring.database) as connection,
             ThreadPoolExecutor(READERS, thread_name_prefix="verify") as executor,
@@ -127,11 +131,28 @@ class Verification:
             if self.repair:
                 self._mender = Mender(sides, self.clock.sleep)
                 self._mender.table()
+                if described.stream_arn is not None:
+                    self._require_caught_up(described.stream_arn)
             for drift in self._sampled(sides, executor) if self.sample else self._all(sides, executor):
                 yield from self._told(drift)
             for drift in self._suspects.settle():
                 yield from self._told(drift)
             self._report()
+
+    def _require_caught_up(self, stream_arn: str) -> None:
+        """Raises CqrsctlError where changes wait that a projector at work would have applied by now.
+
+        Applied after the mending, each would show an older state of its row once more.
+        """
+        mapped = functions.mapping_state(self.wiring) is not None
+        waiting = backlog(self.wiring, stream_arn, self.clock, mapped=mapped).waiting_seconds
+        if waiting is not None and waiting > self.patience_seconds:
+            raise CqrsctlError(
+                f"The projector is {waiting:.0f} s behind. Rows that were mended now would go back to older "
+                "states when it applies what waits.",
+                hint="Let it catch up first: cqrsctl project --once",
+                code="unread_changes",
+            )
 
     def _all(self, sides: Sides, executor: Executor) -> Iterator[Drift]:
         sums = _Sums()
