@@ -63,7 +63,7 @@ def create(
     if dry_run:
         return render.planned(output, spec.calls())
     client = invocation.wiring.dynamodb
-    created = tables.create(client, spec, invocation.note)
+    created = tables.create(client, spec, invocation.note, kms=lambda: invocation.wiring.client("kms"))
     invocation.note(f"Table {spec.name!r} {'is created' if created else 'exists already, as asked'}.")
     return _show(ctx, output)
 

@@ -21,6 +21,7 @@ STREAM_ON = {"StreamEnabled": True, "StreamViewType": VIEW_TYPE}
 _SETTLED = "ACTIVE"
 _BACKUPS_NOT_READY = "ContinuousBackupsUnavailableException"
 _UNKNOWN_OPERATION = "UnknownOperationException"
+_ALIAS = "alias/"
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 600
 
@@ -186,8 +187,19 @@ def require_product_table(client: Any, name: str) -> Table:
     return table
 
 
-def differences(spec: TableSpec, table: Table, *, recovery: bool | None) -> list[str]:
-    """Where the table is not as asked for, in words. `recovery` None: not known (some emulators cannot tell)."""
+def differences(
+    spec: TableSpec,
+    table: Table,
+    *,
+    recovery: bool | None,
+    key: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Where the table is not as asked for, in words.
+
+    `recovery`, `key` (the KMS key asked for, as the table would name it) and `tags` are None where they are not known,
+    or not to be compared. Tags that nobody asked for are no difference.
+    """
     asked_and_there = [
         ("key", f"{KEY} (N)", ", ".join(f"{name} ({kind})" for name, kind in table.key)),
         ("billing", _billing(spec.on_demand), _billing(table.on_demand)),
@@ -201,8 +213,10 @@ def differences(spec: TableSpec, table: Table, *, recovery: bool | None) -> list
         ]
     if recovery is not None:
         asked_and_there.append(("point-in-time recovery", _on(spec.point_in_time_recovery), _on(recovery)))
-    if spec.kms_key and not (table.kms_key or "").endswith(spec.kms_key):
-        asked_and_there.append(("KMS key", spec.kms_key, table.kms_key or "AWS owned"))
+    if key and key != table.kms_key:
+        asked_and_there.append(("KMS key", spec.kms_key or key, table.kms_key or "AWS owned"))
+    if tags is not None:
+        asked_and_there += [(f"tag {name}", value, tags.get(name, "missing")) for name, value in spec.tags]
     return [f"{what}: asked {asked}, is {there}" for what, asked, there in asked_and_there if asked != there]
 
 
@@ -219,15 +233,22 @@ def recovery_enabled(client: Any, name: str) -> bool | None:
 
 
 def create(
-    client: Any, spec: TableSpec, note: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+    client: Any,
+    spec: TableSpec,
+    note: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    kms: Callable[[], Any] | None = None,
 ) -> bool:
     """Create the table and wait until it is there; False where it already is as asked.
+
+    `kms` makes a client of KMS, to look up what an alias means.
 
     Raises AwsError (`table_differs`) listing the differences where it exists but differs; nothing is changed.
     """
     table = find(client, spec.name)
     if table is not None:
-        _check_same(client, spec, table)
+        _check_same(client, spec, table, note, kms)
         return False
     spec.create_call().make(client)
     wait_until_active(client, spec.name, sleep)
@@ -257,14 +278,53 @@ def _switch_recovery_on(
     )
 
 
-def _check_same(client: Any, spec: TableSpec, table: Table) -> None:
-    found = differences(spec, table, recovery=recovery_enabled(client, spec.name))
+def _check_same(
+    client: Any, spec: TableSpec, table: Table, note: Callable[[str], None], kms: Callable[[], Any] | None
+) -> None:
+    found = differences(
+        spec,
+        table,
+        recovery=recovery_enabled(client, spec.name),
+        key=_key_asked(kms, spec, table, note),
+        tags=_tags(client, table, note) if spec.tags else None,
+    )
     if found:
         raise AwsError(
             f"Table {spec.name!r} exists, but differs: {'; '.join(found)}. Nothing was changed.",
             hint="Ask for what is there, or change the table first.",
             code="table_differs",
         )
+
+
+def _key_asked(kms: Callable[[], Any] | None, spec: TableSpec, table: Table, note: Callable[[str], None]) -> str | None:
+    """The key asked for, as the table would name it; None where there is none, or what an alias means is not told."""
+    asked, there = spec.kms_key, table.kms_key
+    if asked is None or there is None:
+        return asked
+    if _ALIAS not in asked or kms is None:
+        return there if there.endswith(f":key/{asked}") else asked
+    try:
+        found: str = ApiCall("kms", "DescribeKey", {"KeyId": asked}).make(kms())["KeyMetadata"]["Arn"]
+    except AwsError as error:
+        note(f"The KMS key cannot be compared: the table has {there}, and what {asked} is is not known. {error}")
+        return None
+    return found
+
+
+def _tags(client: Any, table: Table, note: Callable[[str], None]) -> dict[str, str] | None:
+    """The table's tags; None where they are not told."""
+    parameters = {"ResourceArn": table.arn}
+    found: dict[str, str] = {}
+    while True:
+        try:
+            page = ApiCall("dynamodb", "ListTagsOfResource", parameters).make(client)
+        except AwsError as error:
+            note(f"The tags cannot be compared: {error}")
+            return None
+        found |= {tag["Key"]: tag["Value"] for tag in page.get("Tags") or ()}
+        if not page.get("NextToken"):
+            return found
+        parameters["NextToken"] = page["NextToken"]
 
 
 def enable_stream_calls(name: str) -> list[ApiCall]:
