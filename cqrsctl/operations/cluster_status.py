@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora import autoscaling
-from cqrsctl.errors import AwsError, ConfigurationError, DatabaseError, TransientDatabaseError
-from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.endpoints import Freshness
+from cqrsctl.errors import AwsError, ConfigurationError, DatabaseError
+from cqrsctl.operations.overview.lag import reader_lags
 
 if TYPE_CHECKING:
     from cqrsctl.aurora.autoscaling import Autoscaling
@@ -52,19 +51,15 @@ def endpoints(aurora: Aurora) -> list[dict[str, Any]]:
 
 
 def _lags(aurora: Aurora) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
     try:
-        servers = aurora.wiring.servers.anew()
-        freshness = Freshness(servers.writer)
-        for reader in servers.readers:
-            try:
-                with connect(reader) as connection:
-                    found[reader.name] = freshness.seconds(connection, reader.name)
-            except TransientDatabaseError as error:
-                aurora.note(f"{reader.name} does not answer: {error.message}")
+        found = reader_lags(aurora.wiring.servers.anew())
     except (DatabaseError, ConfigurationError) as error:
         aurora.note(f"The lag is not known: {error.message}")
-    return found
+        return {}
+    for lag in found:
+        if lag.lag_seconds is None:
+            aurora.note(f"{lag.reader}: {lag.reason}")
+    return {lag.reader: lag.lag_seconds for lag in found}
 
 
 def _activities(aurora: Aurora) -> list[dict[str, Any]]:

@@ -88,11 +88,11 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
     assert answered(fresh, "list", "--from", "writer") == "mariadb"
 
     administer(fresh, "r1", "STOP SLAVE")
+    wait_for(lambda: lags(fresh)["r1"] > 1, "r1 is behind")
     wait_for(lambda: "r1" in fresh("query", "get", "1", "--max-staleness", "1s", "-v").err, "r1 was looked at")
     assert {answered(fresh, "get", "1", "--max-staleness", "1s") for _ in range(5)} <= {"r2", "mariadb"}
-    lags = {member["name"]: member["lag_seconds"] for member in status(fresh)["members"]}
-    assert lags["r1"] > 1
-    assert lags["r2"] <= 1
+    assert lags(fresh)["r1"] > 1
+    assert lags(fresh)["r2"] <= 1
     behind = fresh("lag", "--max", "1s")
     assert behind.code == 8
     assert "Reader r1 is behind" in behind.err
@@ -114,7 +114,7 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
         projector.assert_running()
 
     assert (outcome["before"], outcome["writer"]) == ("mariadb", "r2")
-    assert 0 < outcome["refused_seconds"] < 30
+    assert 0 <= outcome["refused_seconds"] < 30  # it may be over between two probes
     assert members(fresh) == {"r2": "writer", "mariadb": "reader", "r1": "reader"}
     assert "drift: 0" in fresh.ok("verify").out + fresh.ok("verify").err
     assert_answered_by(fresh, {"mariadb", "r1"}, "count", "--max-staleness", "30s")
@@ -145,6 +145,11 @@ def rows_on(cqrsctl: Cqrsctl, server: str, condition: str) -> int:
 
 def status(cqrsctl: Cqrsctl) -> Any:
     return cqrsctl.ok("aurora", "status", "-o", "json").json()
+
+
+def lags(cqrsctl: Cqrsctl) -> dict[str, float]:
+    """How far each server is behind, in seconds."""
+    return {member["name"]: member["lag_seconds"] for member in status(cqrsctl)["members"]}
 
 
 def test_autoscaling_is_set_shown_changed_and_removed(shared: Cqrsctl) -> None:

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.conftest import COMMAND
+from tests.faults.command import Command, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from tests.conftest import Cqrsctl
 
 
 @dataclass(frozen=True)
-class Projector:
-    """A projector's process. It writes to files: a pipe that nobody empties would hold it up one day."""
-
-    process: subprocess.Popen[bytes]
-    out: Path
-    err: Path
+class Projector(Command):
+    """A projector's process."""
 
     @property
     def name(self) -> str:
         """How the heartbeat names it."""
         return f"process {self.process.pid}"
 
-    def remarks(self) -> str:
-        return self.err.read_text()
-
     def hiccups(self) -> int:
         """How often it said that it tries again."""
         return self.remarks().count("Trying again.")
-
-    def assert_running(self) -> None:
-        assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.remarks()}"
 
     def kill(self) -> None:
         """Kill it while it runs."""
@@ -63,23 +52,8 @@ class Projector:
         return report
 
 
-@contextmanager
 def projecting(
     cqrsctl: Cqrsctl, name: str = "projector", command: Sequence[object] = (COMMAND,)
-) -> Iterator[Projector]:
+) -> AbstractContextManager[Projector]:
     """A projector that follows the stream, and is gone afterwards, however it ends."""
-    out, err = (cqrsctl.directory / f"{name}.{kind}" for kind in ("out", "err"))
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*map(str, command), "project", "-o", "json"],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=cqrsctl.environment(),
-            cwd=cqrsctl.directory,
-        )
-    try:
-        yield Projector(process, out, err)
-    finally:
-        process.kill()
-        process.wait(20)
+    return running(Projector, cqrsctl, [*command, "project", "-o", "json"], name)

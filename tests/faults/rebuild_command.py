@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.read_model.connection import connect
 from tests.conftest import COMMAND
+from tests.faults.command import Command, running
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.wiring import Wiring
@@ -27,21 +27,8 @@ SLOWLY = ("--read-capacity", "2")
 
 
 @dataclass(frozen=True)
-class Rebuild:
-    """A rebuild's process. It writes to files: a pipe that nobody empties would hold it up one day."""
-
-    process: subprocess.Popen[bytes]
-    out: Path
-    err: Path
-
-    def remarks(self) -> str:
-        return self.err.read_text()
-
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def assert_running(self) -> None:
-        assert self.is_running(), f"it ended with {self.process.returncode}: {self.remarks()}"
+class Rebuild(Command):
+    """A rebuild's process."""
 
     def kill(self) -> bool:
         """Kill it; whether it was still running."""
@@ -59,24 +46,9 @@ class Rebuild:
         return report
 
 
-@contextmanager
-def rebuilding(cqrsctl: Cqrsctl, *options: str, name: str = "rebuild") -> Iterator[Rebuild]:
+def rebuilding(cqrsctl: Cqrsctl, *options: str, name: str = "rebuild") -> AbstractContextManager[Rebuild]:
     """A rebuild, which is gone afterwards, however it ends."""
-    out, err = (cqrsctl.directory / f"{name}.{kind}" for kind in ("out", "err"))
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            [COMMAND, "rebuild", "--yes", "-o", "json", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=cqrsctl.environment(),
-            cwd=cqrsctl.directory,
-        )
-    try:
-        yield Rebuild(process, out, err)
-    finally:
-        process.kill()
-        process.wait(20)
+    return running(Rebuild, cqrsctl, [COMMAND, "rebuild", "--yes", "-o", "json", *options], name)
 
 
 def active_table(looking: Connection) -> str:
