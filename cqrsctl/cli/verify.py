@@ -88,7 +88,8 @@ def verify(
     if first:
         _table(first, results, repair=repair)
     for result in results:
-        summary = _summary(result, sample)
+        named = f"{result.projection}: " if len(results) > 1 else ""
+        summary = named + _summary(result, sample)
         if output is Output.TABLE:
             render.line(summary)
         else:

@@ -99,7 +99,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     with _rarely_collected(), ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
         projector = Projector(sink, open_source, run.clock, run.progress, run.notice, run.on_error)
         summary = projector.run(once=once, stopped=run.clock.stop.is_set)
-    if first and summary.caught_up and not dry_run:
+    if first and once and summary.caught_up and not dry_run:
         _hint_at_older_items(run)
     return summary
 
@@ -202,8 +202,9 @@ class DrySink:
 def _hint_at_older_items(run: Run) -> None:
     """After a first run: the stream holds the last 24 hours only, the table may hold older items."""
     items = table.describe(run.wiring.dynamodb, run.wiring.environment.table).items
+    whole = [projection for projection in run.projections if not projection.where]
     with connect(run.wiring.database) as connection:
-        for status in schema.status(connection, run.projections):
+        for status in schema.status(connection, whole):
             if status.rows < items:
                 run.notice(
                     f"View {status.view} has {status.rows} rows, the table about {items} items: items last written "

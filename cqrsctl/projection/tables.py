@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cqrsctl.projection.definition import Projection
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A projection's table of one version. `projection` is as it was declared when the table was made."""
+    """A projection's table of one version. `projection` is as it was declared when the table was made.
+
+    `since`: changes from before that time are in the snapshot that it was filled with; None where there was none.
+    """
 
     projection: Projection
     version: int
+    since: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -76,6 +76,16 @@ TABLES = {
         ended_at           DATETIME(6)  NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
+    # From before which time all changes are in the snapshot that a table was filled with: whatever brings one of them
+    # again (a dead letter, a replay, a projector that begins anew) is older than the table.
+    "cqrs_snapshot": """
+    CREATE TABLE IF NOT EXISTS cqrs_snapshot (
+        projection VARCHAR(40)  NOT NULL,
+        version    INT UNSIGNED NOT NULL,
+        since      DATETIME(6)  NULL,
+        PRIMARY KEY (projection, version)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
     # How far each segment of a rebuild's scan is loaded: written in the same transaction as the rows. Apart from
     # cqrs_rebuild, whose row projectors lock.
     "cqrs_rebuild_segment": """
@@ -112,6 +122,7 @@ def make(connection: Connection) -> None:
 def forget(connection: Connection, projection: str) -> None:
     """Remove all that is known of a projection but its dead letters: one may be the only record of its change."""
     connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection,))
+    connection.execute("DELETE FROM cqrs_snapshot WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_rebuild WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_projection WHERE name = %s", (projection,))

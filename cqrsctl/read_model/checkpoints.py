@@ -94,7 +94,7 @@ def write(
         VALUES {values}
         ON DUPLICATE KEY UPDATE
             sequence_number = VALUES(sequence_number),
-            state           = VALUES(state),
+            state           = IF(state = 'gap', state, VALUES(state)),
             record_time     = VALUES(record_time),
             updated_at      = VALUES(updated_at)
         """,

@@ -29,6 +29,11 @@ _UNDO_WITHIN = timedelta(hours=23)
 """The stream keeps changes for 24 hours, and the former table has to be brought up to date from it."""
 
 
+VIEW_LOCK_SECONDS = 3
+"""So long a change of the view waits for queries under way, and new ones wait behind it; then it is tried again."""
+_INDEX_LOCK_SECONDS = 600
+
+
 class State(StrEnum):
     """How far a rebuild is."""
 
@@ -64,6 +69,11 @@ class Segment:
     items: int
 
 
+def be_patient(connection: Connection, seconds: int) -> None:
+    """Wait so long for queries and transactions that use a table or view which is to be changed."""
+    connection.execute(f"SET SESSION lock_wait_timeout = {seconds}")
+
+
 def take_lock(connection: Connection, database: str, projection: str) -> None:
     """Be the only one who rebuilds a projection, for as long as the connection lives. Raises Busy."""
     name = rebuild_lock_name(database, projection)
@@ -94,15 +104,19 @@ def find(connection: Connection, name: str) -> Rebuild | None:
     return _rebuild(rows[0]) if rows else None
 
 
-def begin(connection: Connection, projection: Projection, stream_arn: str, segments: int) -> Rebuild:
+def begin(
+    connection: Connection, projection: Projection, stream_arn: str, segments: int, since: datetime | None = None
+) -> Rebuild:
     """Make the next table and register it as being built. The caller has the lock; no other one is being built.
+
+    `since`: the snapshot, which is read later, has all changes from before that time; by the clock of the changes.
 
     Checkpoints from which no projector could go on (a gap, another stream) are replaced: the snapshot needs only what
     comes from now on. Tables that earlier rebuilds left are dropped. Raises TransactionConflict where somebody reads
     them, DatabaseError.
     """
     (active,) = tables.read(connection, [projection]).active
-    connection.commit()
+    connection.rollback()
     there = schema.physical_tables(connection, projection.name)
     version = max([active.version, *(int(name.rpartition("_v")[2]) for name in there)]) + 1
     for name in there:
@@ -137,6 +151,12 @@ def begin(connection: Connection, projection: Projection, stream_arn: str, segme
         connection.execute(
             "INSERT INTO cqrs_rebuild_segment VALUES (%s, %s, NULL, FALSE, 0)", (projection.name, number)
         )
+    connection.execute(
+        "DELETE FROM cqrs_snapshot WHERE projection = %s AND version <> %s", (projection.name, active.version)
+    )
+    connection.execute(
+        "INSERT INTO cqrs_snapshot VALUES (%s, %s, %s)", (projection.name, version, checkpoints.naive(since))
+    )
     _set_building(connection, projection.name, version)
     connection.commit()
     return _require(connection, projection.name)
@@ -159,10 +179,15 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
             hint="Declare the projection as it was, then: cqrsctl rebuild",
             code="nothing_to_undo",
         )
+    (account,) = connection.query("SELECT lost, left_at FROM cqrs_rebuild WHERE projection = %s", (name,))
+    if account["lost"] is not None:
+        raise CqrsctlError(
+            f"The rebuild of projection {name} ended a gap: table {done.former.name} lacks the changes that were lost.",
+            code="nothing_to_undo",
+        )
     _lock_tables(connection, name)
     now = checkpoints.kept(connection, name)
-    left_at = connection.query("SELECT left_at FROM cqrs_rebuild WHERE projection = %s", (name,))[0]["left_at"]
-    checkpoints.put_back(connection, name, left_at)
+    checkpoints.put_back(connection, name, account["left_at"])
     _exchange(connection, name)
     connection.execute(
         "UPDATE cqrs_rebuild SET state = 'loaded', undoing = TRUE, lost = %s, begun_at = NOW(6) WHERE projection = %s",
@@ -246,8 +271,12 @@ def write_segment(connection: Connection, name: str, segment: Segment) -> None:
 
 def mark_loaded(connection: Connection, rebuild: Rebuild) -> None:
     """Remember that the snapshot is in, with its indexes."""
+    connection.rollback()
     if (statement := schema.indexes_ddl(connection, rebuild.table)) is not None:
+        # An index may take an hour, and waits for transactions under way at its end: it is not to be given up then.
+        be_patient(connection, _INDEX_LOCK_SECONDS)
         connection.execute(statement)
+        be_patient(connection, VIEW_LOCK_SECONDS)
     _set_state(connection, rebuild, State.LOADED)
 
 
@@ -257,6 +286,7 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
     Both tables are written until the last step, so whoever reads either sees the same.
     """
     name = rebuild.table.projection.name
+    connection.rollback()
     _set_state(connection, rebuild, State.CUTOVER)
     connection.execute(schema.view_ddl(rebuild.table))
     if rebuild.former.projection.view != rebuild.table.projection.view:
@@ -271,8 +301,8 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
         (rebuild.table.projection.view, rebuild.table.version, declaration_of(rebuild.table.projection), name),
     )
     connection.execute(
-        "UPDATE cqrs_rebuild SET state = 'done', undoing = FALSE, lost = NULL, left_at = %s, ended_at = NOW(6)"
-        " WHERE projection = %s",
+        "UPDATE cqrs_rebuild SET state = 'done', lost = IF(undoing, NULL, lost), undoing = FALSE, left_at = %s,"
+        " ended_at = NOW(6) WHERE projection = %s",
         (checkpoints.kept(connection, name), name),
     )
     connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))
@@ -308,7 +338,7 @@ def _age(connection: Connection, name: str) -> timedelta:
 
 def _lock_tables(connection: Connection, name: str) -> None:
     """Wait until no transaction of a projector is under way, and let none begin until this one ends."""
-    connection.commit()
+    connection.rollback()
     connection.query("SELECT name FROM cqrs_projection WHERE name = %s FOR UPDATE", (name,))
 
 

@@ -214,7 +214,7 @@ def physical_tables(connection: Connection, projection: str) -> list[str]:
     """The names of a projection's physical tables, of every version."""
     found = connection.query(
         "SELECT table_name AS name FROM information_schema.tables"
-        " WHERE table_schema = DATABASE() AND table_name REGEXP %s",
+        " WHERE table_schema = DATABASE() AND table_name REGEXP %s AND table_type = 'BASE TABLE'",
         (f"^{projection}_v[0-9]+$",),
     )
     return [row["name"] for row in found]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.projection.declaration import projection_of
 from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.read_model.checkpoints import aware
 from cqrsctl.read_model.connection import ReadModelMissing
 
 if TYPE_CHECKING:
@@ -25,10 +26,15 @@ def read(connection: Connection, projections: Sequence[Projection], *, locked: b
     rows = connection.query(
         f"""
         SELECT projection.name, active_version, projection.declaration, building_version,
-               rebuild.declaration AS building_declaration
+               rebuild.declaration AS building_declaration,
+               active.since AS active_since, building.since AS building_since
         FROM cqrs_projection AS projection
         LEFT JOIN cqrs_rebuild AS rebuild
                ON rebuild.projection = projection.name AND rebuild.version = projection.building_version
+        LEFT JOIN cqrs_snapshot AS active
+               ON active.projection = projection.name AND active.version = projection.active_version
+        LEFT JOIN cqrs_snapshot AS building
+               ON building.projection = projection.name AND building.version = projection.building_version
         WHERE projection.name IN ({", ".join(["%s"] * len(names))})
         ORDER BY projection.name {"LOCK IN SHARE MODE" if locked else ""}
         """,
@@ -39,9 +45,16 @@ def read(connection: Connection, projections: Sequence[Projection], *, locked: b
             f"Projection {min(missing)} has no tables any more.", hint="Make them with: cqrsctl read-model init"
         )
     return Tables(
-        active=tuple(Table(declared(row["name"], row["declaration"]), row["active_version"]) for row in rows),
+        active=tuple(
+            Table(declared(row["name"], row["declaration"]), row["active_version"], aware(row["active_since"]))
+            for row in rows
+        ),
         building=tuple(
-            Table(declared(row["name"], row["building_declaration"]), row["building_version"])
+            Table(
+                declared(row["name"], row["building_declaration"]),
+                row["building_version"],
+                aware(row["building_since"]),
+            )
             for row in rows
             if row["building_version"] is not None
         ),

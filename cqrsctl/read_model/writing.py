@@ -75,8 +75,9 @@ class TableWriter:
         return Applied(written, stale)
 
     def _upsert(self, table: Table, rows: Sequence[Row]) -> tuple[int, int]:
-        written = stale = 0
-        for sql, count in upserts(table, rows):
+        new = rows if table.since is None else [row for row in rows if row.changed_at >= table.since]
+        written, stale = 0, len(rows) - len(new)
+        for sql, count in upserts(table, new):
             try:
                 done, refused = self.connection.upsert(sql, count)
             except ValueRejected as rejection:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.change import ShardState
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, DatabaseError, StreamGap
 from cqrsctl.operations import project
 from cqrsctl.operations.rebuild import rebuilding
 from cqrsctl.operations.rebuild.progress import Phase, Progress, Rebuilt, Unfit
 from cqrsctl.operations.rebuild.rebuilding import Rebuilding
 from cqrsctl.operations.rebuild.snapshot import BadItems
+from cqrsctl.projection.batch import Batch
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.projection.rows import Row
-from cqrsctl.read_model import rebuilds, schema, tables
+from cqrsctl.read_model import checkpoints, rebuilds, schema, tables
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import prepare
+from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock, Wiring
 from cqrsctl.write_model.product import Product
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PRODUCT = default_product()
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 COLOURED = Projection(
     "product",
     "Product",
@@ -490,3 +495,36 @@ def test_the_account_tells_how_far_a_rebuild_is(wiring: Wiring) -> None:
         segments = rebuilds.segments(connection, "product")
     assert all(segment.finished for segment in segments)
     assert sum(segment.items for segment in segments) == 1
+
+
+def test_what_is_older_than_the_snapshot_is_stale_for_the_new_table(wiring: Wiring) -> None:
+    prepare(wiring.database, [PRODUCT])
+    with connect(wiring.database) as connection:
+        begun = rebuilds.begin(connection, PRODUCT, "arn", 1, NOW)
+        rebuilds.cut_over(connection, begun)
+        writer = TableWriter(connection, [PRODUCT])
+        before = Row((1,), ("Old", Decimal(1), False), 5, deleted=False, changed_at=NOW - timedelta(seconds=1))
+        after = Row((2,), ("New", Decimal(1), False), 5, deleted=False, changed_at=NOW)
+        applied = writer.apply(Batch({"product": [before, after]}, (), 2))
+    assert (applied.rows, applied.stale) == (1, 1)
+    assert names(wiring) == {2: "New"}
+
+
+def test_a_gap_that_was_ended_leaves_no_way_back(wiring: Wiring) -> None:
+    put(wiring, 1)
+    gap(wiring)
+    run(wiring)
+    with pytest.raises(CqrsctlError, match="ended a gap") as raised:
+        run(wiring, undo=True)
+    assert raised.value.code == "nothing_to_undo"
+
+
+def test_the_mark_of_a_gap_stays_whoever_writes_a_position(wiring: Wiring) -> None:
+    put(wiring, 1)
+    gap(wiring)
+    with connect(wiring.database) as connection:
+        arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn or ""
+        (position,) = checkpoints.read(connection, [PRODUCT], arn).values()
+        checkpoints.write(connection, [PRODUCT], arn, [replace(position, state=ShardState.OPEN)])
+        connection.commit()
+        assert checkpoints.are_lost(connection, "product", arn)

@@ -259,7 +259,7 @@ BUILDING = Building("product_v3", "loading", 400, held=True)
                 "changes of 2 shards were trimmed before they were read: cqrsctl rebuild",
             ),
         ),
-        (replace(STORED, rows=None), ("failing", "its table is gone: cqrsctl rebuild makes it anew")),
+        (replace(STORED, rows=None), ("failing", "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild")),
     ],
 )
 def test_the_read_model_is_judged_by_what_it_holds(stored: StoredProjection, expected: tuple[str, str | None]) -> None:

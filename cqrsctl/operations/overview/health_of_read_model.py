@@ -36,7 +36,11 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
     }
     if stored.rows is None or stored.bytes is None:
         return Part(
-            "read model", Health.FAILING, stored.table, "its table is gone: cqrsctl rebuild makes it anew", facts
+            "read model",
+            Health.FAILING,
+            stored.table,
+            "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild",
+            facts,
         )
     summary = f"{stored.table}: about {stored.rows} rows, {size(stored.bytes)}"
     if building and building.held:

@@ -14,6 +14,7 @@ from cqrsctl.read_model.sink import release_lock, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
@@ -31,6 +32,8 @@ class Beginning:
     undo: bool
     sleep: Callable[[float], None]
     notice: Callable[[str], None]
+    before_now: Callable[[], datetime | None]
+    """Tells a time before which all changes are in a snapshot that is read from now on."""
 
     def rebuild(self) -> Rebuild:
         """The rebuild to be gone on with. Raises Busy where another one than is asked for is under way."""
@@ -56,7 +59,7 @@ class Beginning:
         if self.undo:
             return self._undo()
         schema.create_missing(self.connection, self.projection)
-        return again(rebuilds.begin, self.connection, self.projection, self.stream_arn, SEGMENTS)
+        return again(rebuilds.begin, self.connection, self.projection, self.stream_arn, SEGMENTS, self.before_now())
 
     def _is_asked_for(self, found: Rebuild) -> bool:
         """Whether a rebuild leads where this one is to lead."""

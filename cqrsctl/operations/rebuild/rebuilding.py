@@ -25,7 +25,7 @@ from cqrsctl.operations.rebuild.snapshot import Snapshot
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
-from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.stream.unread import unread_shards
@@ -47,8 +47,7 @@ _SERVER_TIME_ERROR = timedelta(seconds=2)
 """Times of records are rounded to the second, and so is the one that the server tells."""
 _STREAM_DELAY = timedelta(seconds=5)
 """A change may come into the stream a little after it can be read from the table."""
-_METADATA_LOCK_SECONDS = 3
-"""So long a change of the view waits for queries under way, and new ones wait behind it; then it is tried again."""
+_SNAPSHOT_MARGIN = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -101,10 +100,17 @@ class Rebuilding:
         prepare(endpoint, [])
         with connect(endpoint, bulk=True) as connection:
             connection.require_writable()
-            connection.execute(f"SET SESSION lock_wait_timeout = {_METADATA_LOCK_SECONDS}")
+            rebuilds.be_patient(connection, rebuilds.VIEW_LOCK_SECONDS)
             rebuilds.take_lock(connection, endpoint.database, self.projection.name)
             beginning = Beginning(
-                connection, endpoint.database, self.projection, stream_arn, undo, self.clock.sleep, self.notice
+                connection,
+                endpoint.database,
+                self.projection,
+                stream_arn,
+                undo,
+                self.clock.sleep,
+                self.notice,
+                self._before_now,
             )
             while True:
                 rebuild = beginning.rebuild()
@@ -119,6 +125,14 @@ class Rebuilding:
                     self._began_anew = True
                     self.notice(f"{gap} The rebuild begins anew.")
 
+    def _before_now(self) -> datetime | None:
+        """A time before which all changes are in the table for certain, by the clock that gives changes their times.
+
+        DynamoDB rounds those to the second, DynamoDB Local to the minute.
+        """
+        told = table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
+        return (told - _SNAPSHOT_MARGIN).replace(second=0, microsecond=0) if told else None
+
     def _built(self, connection: Connection, rebuild: Rebuild) -> Rebuilt:
         on_error = OnError.STOP if self.unfit is Unfit.STOP else OnError.DEAD_LETTER
         projection = rebuild.former.projection if rebuild.undoing else self.projection
@@ -132,12 +146,11 @@ class Rebuilding:
                 if rebuild.state is State.LOADING:
                     self._load(connection, rebuild, companion)
                     again(rebuilds.mark_loaded, connection, rebuild)
+                    self._got_on()
                 self._catch_up(connection, rebuild, companion)
                 self._require_whole(connection, rebuild)
                 self._report(Phase.CUTOVER)
-                again(rebuilds.cut_over, connection, rebuild)
-        else:
-            again(rebuilds.cut_over, connection, rebuild)
+        again(rebuilds.cut_over, connection, rebuild)
         self._report(Phase.CUTOVER)
         return Rebuilt(
             self._done,
@@ -210,6 +223,7 @@ class Rebuilding:
         """Raises what ends a rebuild while it waits or loads; asking for the lock keeps the connection alive, too."""
         companion.check()
         rebuilds.require_lock(connection, self.wiring.environment.database.name, self.projection.name)
+        self._got_on()
 
     def _got_on(self) -> None:
         self._give_up_at = self.clock.now() + _PATIENCE
@@ -226,10 +240,14 @@ def discard(wiring: Wiring, projection: Projection) -> str | None:
     Raises Busy while it runs, CqrsctlError where its cutover has begun.
     """
     endpoint = wiring.servers.anew().writer
-    with connect(endpoint, bulk=True) as connection:
-        rebuilds.take_lock(connection, endpoint.database, projection.name)
-        found = rebuilds.under_way(connection, projection.name)
-        if found is None:
-            return None
-        rebuilds.give_up(connection, found)
-        return found.table.name
+    try:
+        with connect(endpoint, bulk=True) as connection:
+            connection.require_writable()
+            rebuilds.be_patient(connection, rebuilds.VIEW_LOCK_SECONDS)
+            rebuilds.take_lock(connection, endpoint.database, projection.name)
+            found = rebuilds.under_way(connection, projection.name)
+            if found is not None:
+                rebuilds.give_up(connection, found)
+    except ReadModelMissing:
+        return None
+    return found.table.name if found else None

@@ -51,6 +51,10 @@ class BadItems(CqrsctlError):
         )
 
 
+class _Stopped(Exception):
+    """The loading ends, so no more is to be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
     """A page ready to be loaded, and how far its segment is with it."""
@@ -78,13 +82,16 @@ class Snapshot:
     loaded: Callable[[int, int], None]
     watch: Callable[[], None]
     _ready: Queue[_Page | BaseException | None] = field(default_factory=lambda: Queue(_PAGES_AHEAD), init=False)
+    _segments: int = field(default=SEGMENTS, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     def load(self) -> None:
         """Read and load. Raises BadItems, AwsError, DatabaseError, and what `watch` raises."""
         loader = Loader(self.connection, self.rebuild.table)
         to_do: Queue[Segment] = Queue()
-        for segment in rebuilds.segments(self.connection, self._name):
+        segments = rebuilds.segments(self.connection, self._name)
+        self._segments = len(segments)
+        for segment in segments:
             if not segment.finished:
                 to_do.put(segment)
         again = rerunning(self.clock.sleep, self._stop.is_set)
@@ -139,7 +146,9 @@ class Snapshot:
                 scanner.join()
 
     def _wait(self, seconds: float) -> None:
-        self._stop.wait(seconds)
+        """A pause of a scanner. Raises _Stopped where it is to end: it would try again and again otherwise."""
+        if self._stop.wait(seconds):
+            raise _Stopped
 
     def _scan(self, loader: Loader, to_do: Queue[Segment], pace: Pace) -> None:
         """Read segments until there is none left."""
@@ -154,7 +163,7 @@ class Snapshot:
     def _scan_segment(self, loader: Loader, segment: Segment, pace: Pace) -> None:
         name = self.wiring.environment.table
         after = None if segment.last_key is None else encode_key(segment.last_key)
-        for page in scan_segment(self.wiring.dynamodb, name, segment.number, SEGMENTS, after, pace):
+        for page in scan_segment(self.wiring.dynamodb, name, segment.number, self._segments, after, pace):
             segment = replace(
                 segment,
                 last_key=segment.last_key if page.last_key is None else decode_item(page.last_key),
