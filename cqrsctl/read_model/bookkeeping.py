@@ -107,16 +107,26 @@ def statements() -> list[str]:
 
 
 def make(connection: Connection) -> None:
-    """Make the tables that are missing."""
-    found = connection.query(
-        "SELECT table_name AS name FROM information_schema.tables"
+    """Make the tables that are missing, and add the columns that those of an earlier release lack."""
+    rows = connection.query(
+        "SELECT table_name AS name, column_name AS col FROM information_schema.columns"
         f" WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(TABLES))})",
         tuple(TABLES),
     )
-    there = {row["name"] for row in found}
+    existing: dict[str, set[str]] = {}
+    for row in rows:
+        existing.setdefault(row["name"], set()).add(row["col"])
     for name, text in TABLES.items():
-        if name not in there:
+        if name not in existing:
             connection.execute(text)
+        elif missing := {column: line for column, line in columns(text).items() if column not in existing[name]}:
+            connection.execute(f"ALTER TABLE {name} " + ", ".join(f"ADD COLUMN {line}" for line in missing.values()))
+
+
+def columns(text: str) -> dict[str, str]:
+    """The columns that a statement makes a table with: each column's name and its whole definition."""
+    lines = [line.strip().rstrip(",") for line in text.strip().splitlines()[1:-1]]
+    return {line.split()[0]: line for line in lines if not line.startswith(("PRIMARY KEY", "UNIQUE KEY", "KEY"))}
 
 
 def forget(connection: Connection, projection: str) -> None:
