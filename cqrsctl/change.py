@@ -88,7 +88,8 @@ class ChangeRecord(NamedTuple):
     """One change of one item, as the stream tells it.
 
     `created_at` is rounded to the second (DynamoDB Local: to the minute): good for lag, no good for order.
-    `by_service` marks deletes made by DynamoDB's time-to-live.
+    `by_service` marks deletes made by DynamoDB's time-to-live. A record may tell no time (the API reference calls it
+    optional): then `created_at` is when it was received, which is later, and `is_dated` is False.
     """
 
     stream_arn: str
@@ -99,6 +100,7 @@ class ChangeRecord(NamedTuple):
     new_image: Item | None
     created_at: datetime
     by_service: bool = False
+    is_dated: bool = True
 
     @property
     def version(self) -> int:
@@ -119,7 +121,11 @@ class ShardState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a shard was read. `sequence_number` None: from its start, leaving out what is older than `since`."""
+    """How far a shard was read. `sequence_number` None: from its start, leaving out what is older than `since`.
+
+    `read_through`: every change from before that time was read, or was never promised to be; None where that is
+    unknown. By AWS's clock; a time of this machine's is taken with a margin (`stream.retention`).
+    """
 
     shard_id: str
     parent_id: str | None
@@ -127,6 +133,20 @@ class Position:
     state: ShardState = ShardState.OPEN
     record_time: datetime | None = None
     since: datetime | None = None
+    read_through: datetime | None = None
+
+    @property
+    def progress(self) -> tuple[bool, bool, int]:
+        """Orders positions of one shard: a gap first, then by how far it was read."""
+        return (
+            self.state is not ShardState.GAP,
+            self.state is ShardState.FINISHED,
+            -1 if self.sequence_number is None else self.sequence_number,
+        )
+
+    def unless_further(self, known: Position | None) -> Position:
+        """This position, or the one that a projection has already where that is further: none goes back."""
+        return self if known is None or self.progress >= known.progress else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +159,6 @@ class Page:
 
 Checkpoints: TypeAlias = "Mapping[str, Position]"
 """The position of each shard of one stream, by shard id."""
+
+Followers: TypeAlias = "Mapping[str, Checkpoints]"
+"""The checkpoints of each projection that follows a stream, by its name: each has a position of its own."""

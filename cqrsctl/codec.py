@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from cqrsctl.change import Item, Value
 
 
-def decode_record(record: Mapping[str, Any], stream_arn: str | None = None) -> ChangeRecord:
+def decode_record(
+    record: Mapping[str, Any], stream_arn: str | None = None, *, received_at: datetime | None = None
+) -> ChangeRecord:
     """A record of GetRecords, or of a Lambda event (which names its stream itself), as a ChangeRecord.
 
-    Raises ValueError where it is neither.
+    `received_at` (None: now) counts as the time of a record that tells none. Raises ValueError where it is neither.
     """
     try:
         body = record["dynamodb"]
+        created_at = body.get("ApproximateCreationDateTime")
         identity = record.get("userIdentity") or {}
         return ChangeRecord(
             stream_arn=stream_arn or record["eventSourceARN"],
@@ -36,8 +39,9 @@ def decode_record(record: Mapping[str, Any], stream_arn: str | None = None) -> C
             keys=decode_item(body["Keys"]),
             old_image=_image(body.get("OldImage")),
             new_image=_image(body.get("NewImage")),
-            created_at=_moment(body["ApproximateCreationDateTime"]),
+            created_at=(received_at or datetime.now(UTC)) if created_at is None else _moment(created_at),
             by_service=(identity.get("Type") or identity.get("type")) == "Service",
+            is_dated=created_at is not None,
         )
     except KeyError as missing:
         raise ValueError(f"not a record of a DynamoDB stream: {missing} is missing") from None

@@ -63,6 +63,12 @@ class DatabaseError(CqrsctlError):
     exit_code = 5
 
 
+BAD_CREDENTIALS = "credentials"
+"""The code of a ConfigurationError whose cause is that AWS does not accept the credentials, or that there are none."""
+LOGIN_REFUSED = "database_login"
+"""The code of a DatabaseError whose cause is the user or the password."""
+
+
 class TransientDatabaseError(DatabaseError):
     """A hiccup of the database: the transaction's outcome is read from the checkpoint, then it goes on."""
 
@@ -97,15 +103,19 @@ class TablesChanged(DatabaseError):
 class StreamGap(CqrsctlError):
     """Changes left the stream before they were read; the read model cannot be brought up to date from it.
 
-    `position` is the last one known of the shard that lost them, None where the whole stream was changed.
+    `position` is the last one known of the shard that lost them, None where the whole stream was changed. `followers`
+    are the projections that needed them; where none is named, all that follow the stream did.
     """
 
     code = "stream_gap"
     exit_code = 6
 
-    def __init__(self, message: str, *, position: Position | None = None) -> None:
-        super().__init__(message, hint="Make the read model anew, while the old one serves on: `cqrsctl rebuild`.")
+    def __init__(
+        self, message: str, *, position: Position | None = None, followers: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(message, hint="Rebuild the read model, while the old one serves: `cqrsctl rebuild`.")
         self.position = position
+        self.followers = followers
 
 
 class Drift(CqrsctlError):
@@ -123,7 +133,11 @@ class TooSlow(CqrsctlError):
 
 
 class Busy(CqrsctlError):
-    """Another projector or rebuild holds the read model."""
+    """Another projector or rebuild holds the read model. `projection` is the one whose lock it has, if it is one."""
 
     code = "busy"
     exit_code = 9
+
+    def __init__(self, message: str, *, hint: str | None = None, projection: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.projection = projection

@@ -62,19 +62,23 @@ class ScanPage:
     units: float | None = None
 
 
-def records_page(answer: Mapping[str, Any], stream_arn: str) -> RecordsPage:
-    """The page in an answer of GetRecords. Raises AwsError where it is none."""
+def records_page(answer: Mapping[str, Any], stream_arn: str, received_at: datetime | None = None) -> RecordsPage:
+    """The page in an answer of GetRecords; `received_at` (None: now) is for records that tell no time.
+
+    Raises AwsError where it is none.
+    """
+    received_at = received_at or datetime.now(UTC)
     if "Body" not in answer:
-        records = answer["Records"]
+        records = member(answer, "Records", "GetRecords")
         return RecordsPage(
-            tuple(decode_record(record, stream_arn) for record in records),
+            tuple(decode_record(record, stream_arn, received_at=received_at) for record in records),
             sum(record["dynamodb"].get("SizeBytes", 0) for record in records),
             answer.get("NextShardIterator"),
         )
     try:
         page = _RECORDS.decode(answer["Body"])
         return RecordsPage(
-            tuple(_change(record, stream_arn) for record in page.Records),
+            tuple(_change(record, stream_arn, received_at) for record in page.Records),
             sum(record.dynamodb.SizeBytes for record in page.Records),
             page.NextShardIterator,
         )
@@ -86,7 +90,7 @@ def scan_page(answer: Mapping[str, Any]) -> ScanPage:
     """The page in an answer of Scan. Raises AwsError where it is none."""
     if "Body" not in answer:
         return ScanPage(
-            [decode_item(item) for item in answer["Items"]],
+            [decode_item(item) for item in member(answer, "Items", "Scan")],
             answer.get("LastEvaluatedKey"),
             answer.get("ConsumedCapacity", {}).get("CapacityUnits"),
         )
@@ -99,10 +103,21 @@ def scan_page(answer: Mapping[str, Any]) -> ScanPage:
         raise _unexpected("Scan", error) from error
 
 
+def member(answer: Mapping[str, Any], name: str, operation: str) -> Any:
+    """A member that every answer of an operation has. Raises AwsError (`unexpected_answer`) where it is missing.
+
+    boto3 makes an empty answer of a page of HTML that a proxy sends with status 200.
+    """
+    try:
+        return answer[name]
+    except KeyError as error:
+        raise _unexpected(operation, error) from error
+
+
 def _unexpected(operation: str, error: Exception) -> AwsError:
     return AwsError(
-        f"dynamodb {operation}: the answer is not what DynamoDB sends. {error}.",
-        hint="Check the endpoint URL: is DynamoDB, or an emulator of it, behind it?",
+        f"dynamodb {operation}: the response is not valid ({error}).",
+        hint="Is this endpoint AWS, or an emulator of DynamoDB? Check the endpoint URL and proxies.",
         code="unexpected_answer",
     )
 
@@ -123,9 +138,9 @@ class _Attribute(Struct, gc=False):
 
 
 class _StreamRecord(Struct, gc=False):
-    ApproximateCreationDateTime: float
     Keys: dict[str, _Attribute]
     SequenceNumber: str
+    ApproximateCreationDateTime: float | None = None
     NewImage: dict[str, _Attribute] | None = None
     OldImage: dict[str, _Attribute] | None = None
     SizeBytes: int = 0
@@ -161,8 +176,9 @@ _SCAN = Decoder(_ScanBody)
 _TYPES = _Attribute.__struct_fields__
 
 
-def _change(record: _Record, stream_arn: str) -> ChangeRecord:
+def _change(record: _Record, stream_arn: str, received_at: datetime) -> ChangeRecord:
     body = record.dynamodb
+    created_at = body.ApproximateCreationDateTime
     return ChangeRecord(
         stream_arn=stream_arn,
         sequence_number=SequenceNumber(body.SequenceNumber),
@@ -170,8 +186,9 @@ def _change(record: _Record, stream_arn: str) -> ChangeRecord:
         keys=_item(body.Keys),
         old_image=None if body.OldImage is None else _item(body.OldImage),
         new_image=None if body.NewImage is None else _item(body.NewImage),
-        created_at=datetime.fromtimestamp(body.ApproximateCreationDateTime, UTC),
+        created_at=received_at if created_at is None else datetime.fromtimestamp(created_at, UTC),
         by_service=record.userIdentity is not None and record.userIdentity.Type == "Service",
+        is_dated=created_at is not None,
     )
 
 

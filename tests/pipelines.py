@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 PRODUCT = default_product()
 
+MARK_GAP = (
+    "UPDATE cqrs_checkpoint SET state = 'gap', sequence_number = NULL, parent = 'shardId-00000000000000000001-trimmed'"
+)
+"""Marks a gap as a projector does that finds a shard whose parent came and went unread."""
+
 
 class Clock:
     """The real time, some seconds ahead, and by every sleep further ahead."""

@@ -102,7 +102,12 @@ def tail(
     arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
     if shard is not None:
         streams.require_shard(wiring.streams, arn, shard)
-    options = ReaderOptions(Beginning.LATEST if begin == "latest" else Beginning.HORIZON, only_shard=shard)
+    options = ReaderOptions(
+        Beginning.LATEST if begin == "latest" else Beginning.HORIZON,
+        only_shard=shard,
+        tip=streams.certain_tip(wiring),
+        notice=of(ctx).note,
+    )
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="shard") as executor:
         reader = StreamReader(wiring.streams, arn, {}, SystemClock(), executor, options)
         changes = tailed(reader, selection, follow=follow, limit=limit)

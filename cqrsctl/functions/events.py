@@ -38,7 +38,7 @@ def changes_of(event: Any, table: str) -> tuple[ChangeRecord, ...]:
         )
     _check_origin(records, table)
     try:
-        return tuple(map(decode_record, records))
+        return tuple(map(decode_record, records))  # a record without a time counts as made now
     except (ValueError, TypeError, AttributeError) as error:
         raise EventRefused(f"A record of the event cannot be decoded: {error}.") from error
 

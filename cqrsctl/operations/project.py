@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.change import Page, Position
 from cqrsctl.codec import from_json
 from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
+from cqrsctl.operations.streams import certain_tip
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary, rerunning
 from cqrsctl.projection.recovery import Applier, OnError
@@ -25,9 +26,9 @@ from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from cqrsctl.change import ChangeRecord, Checkpoints
+    from cqrsctl.change import ChangeRecord, Followers
     from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.definition import Projection
     from cqrsctl.wiring import SystemClock, Wiring
@@ -84,17 +85,12 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     def current_arn() -> str | None:
         return table.describe(run.wiring.dynamodb, environment.table).stream_arn
 
-    def open_source(positions: Checkpoints) -> StreamReader:
+    options = ReaderOptions(beginning, current_arn=current_arn, notice=run.notice, tip=certain_tip(run.wiring))
+
+    def open_source(followers: Followers) -> StreamReader:
         nonlocal first
-        first = first or not positions
-        return StreamReader(
-            run.wiring.streams,
-            stream_arn,
-            positions,
-            run.clock,
-            executor,
-            ReaderOptions(beginning, current_arn=current_arn),
-        )
+        first = first or not any(followers.values())
+        return StreamReader(run.wiring.streams, stream_arn, followers, run.clock, executor, options)
 
     with _rarely_collected(), ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
         projector = Projector(sink, open_source, run.clock, run.progress, run.notice, run.on_error)
@@ -175,7 +171,7 @@ class DrySink:
         self._projections = projections
         self._stream_arn = stream_arn
 
-    def open(self) -> Checkpoints:
+    def open(self) -> Followers:
         try:
             with connect(self._wiring.database) as connection:
                 return checkpoints.read(connection, self._projections, self._stream_arn)
@@ -192,7 +188,7 @@ class DrySink:
     def beat(self) -> None:
         """There is nothing to tell."""
 
-    def mark_gap(self, position: Position) -> None:
+    def mark_gap(self, position: Position, followers: Collection[str]) -> None:
         """The gap is told by the error alone."""
 
     def close(self) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import ShardState
 from cqrsctl.errors import CqrsctlError, StreamGap
+from cqrsctl.operations.streams import certain_tip
 from cqrsctl.operations.unread import unread_before
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.read_model import checkpoints, heartbeat, purge
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import shards
+from cqrsctl.stream.unread import Asking
+from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.purge import Purge
     from cqrsctl.stream.shards import Stream
     from cqrsctl.wiring import Wiring
+
+_MOST_PROBES = 16
 
 
 def plan(wiring: Wiring, older_than: timedelta) -> list[Purge]:
@@ -56,9 +62,13 @@ def run(wiring: Wiring, plans: Sequence[Purge], progress: Callable[[int], None])
 
 def _require_read(wiring: Wiring, connection: Connection, stream: Stream, planned: Purge) -> None:
     projection = planned.table.projection
-    positions = checkpoints.read(connection, [projection], stream.arn)
+    positions = checkpoints.read(connection, [projection], stream.arn)[projection.name]
     _require_no_gap(projection, [shard for shard, at in positions.items() if at.state is ShardState.GAP])
-    unread = next(unread_before(wiring.streams, stream, positions, planned.before), None) if positions else None
+    if not positions:
+        return
+    with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
+        asking = Asking(wiring.streams, executor, SystemClock(), certain_tip(wiring))
+        unread = next(unread_before(asking, stream, positions, planned.before), None)
     if unread is None:
         return
     if unread.since is None:

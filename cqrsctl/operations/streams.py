@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.change import Position, ShardState
+from cqrsctl.change import ShardState
 from cqrsctl.errors import CqrsctlError, DatabaseError, UsageError
 from cqrsctl.read_model import checkpoints
 from cqrsctl.read_model.connection import connect
-from cqrsctl.stream import shards
+from cqrsctl.stream import followers, shards
 from cqrsctl.stream.lineage import oldest_first
+from cqrsctl.stream.poll import CERTAIN, EMULATOR, GLANCE, Tip
+from cqrsctl.stream.retention import RETENTION
 from cqrsctl.stream.shard_reader import ShardLost
 from cqrsctl.write_model import table
 
@@ -19,10 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from cqrsctl.change import Followers, Position
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.wiring import Wiring
-
-RETENTION = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ def status(wiring: Wiring, now: datetime, note: Callable[[str], None]) -> Stream
     """The stream with every shard's checkpoint; without the database, which is said, the shards alone."""
     arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
     stream = shards.describe(wiring.streams, arn)
-    positions = _positions(wiring, arn, note)
-    for position in positions.values():
-        if position.state is ShardState.GAP:
-            gap = ShardLost(position)
-            note(f"Gap: {gap} {gap.hint}")
+    following = _followers(wiring, arn, note)
+    for name, each in following.items():
+        for position in each.values():
+            if position.state is ShardState.GAP:
+                gap = ShardLost(position, frozenset({name}))
+                note(f"Gap: {gap} {gap.hint}")
+    positions = followers.merged(following, stream.shards, now) if any(following.values()) else {}
     return StreamStatus(
         stream={
             "stream_arn": arn,
@@ -60,13 +63,23 @@ def status(wiring: Wiring, now: datetime, note: Callable[[str], None]) -> Stream
     )
 
 
+def certain_tip(wiring: Wiring) -> Tip:
+    """What counts as a shard's tip for whoever acts on it."""
+    return EMULATOR if wiring.environment.embedded else CERTAIN
+
+
+def glanced_tip(wiring: Wiring) -> Tip:
+    """What counts as a shard's tip for whoever looks, beside those who read the shard."""
+    return EMULATOR if wiring.environment.embedded else GLANCE
+
+
 def require_shard(client: shards.StreamsClient, stream_arn: str, shard_id: str) -> None:
     """Raises UsageError where the stream has no such shard."""
     if shard_id not in shards.describe(client, stream_arn).shards:
         raise UsageError(f"The stream has no shard {shard_id!r}.", hint="See them with: cqrsctl stream status")
 
 
-def _positions(wiring: Wiring, arn: str, note: Callable[[str], None]) -> dict[str, Position]:
+def _followers(wiring: Wiring, arn: str, note: Callable[[str], None]) -> Followers:
     try:
         with connect(wiring.database) as connection:
             return checkpoints.read(connection, wiring.environment.projections, arn)

@@ -13,15 +13,25 @@ from typing import TYPE_CHECKING, Protocol
 
 from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from cqrsctl.errors import Busy, StreamGap, TransactionConflict, TransientAwsError, TransientDatabaseError
+from cqrsctl.errors import (
+    BAD_CREDENTIALS,
+    LOGIN_REFUSED,
+    AwsError,
+    Busy,
+    ConfigurationError,
+    DatabaseError,
+    StreamGap,
+    TransactionConflict,
+    TransientDatabaseError,
+)
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.recovery import Applier, OnError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
-    from cqrsctl.change import Checkpoints, Page, Position
+    from cqrsctl.change import Checkpoints, Followers, Page, Position
     from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.tables import Tables
 
@@ -61,8 +71,8 @@ class Source(Protocol):
 class Sink(Protocol):
     """The read model, as the projector needs it. Any method may raise TransientDatabaseError."""
 
-    def open(self) -> Checkpoints:
-        """Connect, take the projector's lock, read the checkpoints. Raises Busy, StreamGap."""
+    def open(self) -> Followers:
+        """Connect, take the projector's lock, read each projection's checkpoints. Raises Busy, StreamGap."""
 
     def tables(self) -> Tables:
         """The tables that changes become rows of, as the sink last saw them."""
@@ -76,8 +86,8 @@ class Sink(Protocol):
     def beat(self) -> None:
         """Tell the database, now and then, that the projector lives."""
 
-    def mark_gap(self, position: Position) -> None:
-        """Remember for good that a shard's changes after a position were lost."""
+    def mark_gap(self, position: Position, followers: Collection[str]) -> None:
+        """Remember for good that a shard's changes were lost to some projections; where none is named, to all."""
 
     def close(self) -> None:
         """Let go of lock and connection."""
@@ -108,7 +118,7 @@ class Projector:
     """Runs projections of one stream until stopped, or until caught up."""
 
     sink: Sink
-    open_source: Callable[[Checkpoints], Source]
+    open_source: Callable[[Followers], Source]
     clock: Clock
     progress: Callable[[Summary], None]
     notice: Callable[[str], None]
@@ -151,10 +161,10 @@ class Projector:
         """Project from the checkpoints on: True at the end, False where a hiccup ended a session that got on."""
         before = self.summary.changes
         try:
-            checkpoints = self._open()
+            followers = self._open()
             self._was_open = True
-            self._settle(checkpoints)
-            source = self.open_source(checkpoints)
+            self._settle(followers)
+            source = self.open_source(followers)
             self._follow(source, self._applier(stopped), once, stopped)
         except _HICCUPS as error:
             self.sink.close()
@@ -164,14 +174,18 @@ class Projector:
             return False
         return True
 
-    def _open(self) -> Checkpoints:
-        """Open the sink. Its password may come from AWS, whose hiccups are then those of the database."""
+    def _open(self) -> Followers:
+        """Open the sink. Its address and password may come from AWS, whose hiccups are then those of the database.
+
+        So is a refused login, once it was accepted before: passwords rotate, and logins with tokens are throttled.
+        """
         try:
             return self.sink.open()
-        except TransientAwsError as error:
-            if not self._was_open:
+        except (AwsError, ConfigurationError, DatabaseError) as error:
+            passes = isinstance(error, AwsError) or error.code in {LOGIN_REFUSED, BAD_CREDENTIALS}
+            if not self._was_open or not passes:
                 raise
-            raise TransientDatabaseError(str(error)) from error
+            raise TransientDatabaseError(str(error), hint=error.hint) from error
 
     def _applier(self, stopped: Callable[[], bool]) -> Applier:
         again = rerunning(self.clock.sleep, stopped)
@@ -184,10 +198,10 @@ class Projector:
 
         return Applier(self.sink.tables, self.on_error, commit, self.summary.count)
 
-    def _settle(self, checkpoints: Checkpoints) -> None:
+    def _settle(self, followers: Followers) -> None:
         """Count a batch whose commit ended with the connection, if the checkpoints say that it was done."""
         batch, self._in_doubt = self._in_doubt, None
-        if batch and all(_reached(position, checkpoints) for position in batch.positions):
+        if batch and all(_reached(position, known) for position in batch.positions for known in followers.values()):
             self.summary.count(batch, Applied(sum(map(len, batch.rows.values())), 0))
 
     def _follow(self, source: Source, applier: Applier, once: bool, stopped: Callable[[], bool]) -> None:
@@ -196,7 +210,7 @@ class Projector:
                 pages = source.take()
             except StreamGap as gap:
                 if gap.position:
-                    self.sink.mark_gap(gap.position)
+                    self.sink.mark_gap(gap.position, gap.followers)
                 raise
             if pages:
                 applier.apply(pages)
@@ -221,7 +235,7 @@ class Projector:
 
 def _reached(position: Position, checkpoints: Checkpoints) -> bool:
     known = checkpoints.get(position.shard_id)
-    return known is not None and (known.sequence_number, known.state) == (position.sequence_number, position.state)
+    return known is not None and known.progress >= position.progress
 
 
 def rerunning(sleep: Callable[[float], None], stopped: Callable[[], bool]) -> Retrying:

@@ -30,6 +30,7 @@ TABLES = {
         state           ENUM('open', 'finished', 'gap') NOT NULL,
         record_time     DATETIME(6)    NULL,
         read_since      DATETIME(6)    NULL,
+        read_through    DATETIME(6)    NULL,
         updated_at      DATETIME(6)    NOT NULL,
         PRIMARY KEY (projection, stream, shard)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

@@ -10,7 +10,7 @@ from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.errors import ConfigurationError, StreamGap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
@@ -24,55 +24,58 @@ _COLUMNS = (
     "state",
     "record_time",
     "read_since",
+    "read_through",
     "updated_at",
 )
 _KEEP_FINISHED_DAYS = 7
-"""DynamoDB lists a closed shard for about a day; after that its finished checkpoint has no more use."""
+"""DynamoDB lists a closed shard for about a day; after that a finished checkpoint is needed only by its children."""
 
 
-def read(connection: Connection, projections: Sequence[Projection], stream_arn: str) -> dict[str, Position]:
-    """The stream's checkpoints; where projections differ, the position of the one furthest behind.
+def read(connection: Connection, projections: Sequence[Projection], stream_arn: str) -> dict[str, dict[str, Position]]:
+    """The stream's checkpoints of each projection, by its name. One that a rebuild fills for the first time has none.
 
-    What the others have already is refused by their guard. Raises StreamGap where a projection has checkpoints of
-    another stream only: what happened between the two streams was recorded nowhere; and ConfigurationError where one
-    has none at all while others have.
+    Raises StreamGap where a projection has checkpoints of another stream only: what happened between the two streams
+    was recorded nowhere; and ConfigurationError where one has none at all while others have.
     """
     names = [projection.name for projection in projections]
     marks = ", ".join(["%s"] * len(names))
     rows = connection.query(
-        f"SELECT projection, stream, shard, parent, sequence_number, state, record_time, read_since"
+        "SELECT projection, stream, shard, parent, sequence_number, state, record_time, read_since, read_through"
         f" FROM cqrs_checkpoint WHERE projection IN ({marks})",
         names,
     )
+    building = connection.query(
+        f"SELECT name FROM cqrs_projection WHERE building_version IS NOT NULL AND name IN ({marks})", names
+    )
     connection.commit()
-    here = [row for row in rows if row["stream"] == stream_arn]
-    for name in sorted({row["projection"] for row in rows} - {row["projection"] for row in here}):
-        before = next(row["stream"] for row in rows if row["projection"] == name)
-        raise StreamGap(
-            f"Projection {name} was fed by another stream, {before}, and never by {stream_arn}: the table was made "
-            "anew, or its stream switched off and on. What changed in between was recorded nowhere."
-        )
-    new = set(names) - {row["projection"] for row in here}
-    if here and new:
-        name = min(new)
+    found: dict[str, dict[str, Position]] = {name: {} for name in names}
+    for row in rows:
+        if row["stream"] == stream_arn:
+            found[row["projection"]][row["shard"]] = _position(row)
+    before = {row["projection"]: row["stream"] for row in rows}
+    for name in sorted(before):
+        if not found[name]:
+            raise StreamGap(
+                f"Projection {name} was fed by another stream, {before[name]}, and never by {stream_arn}: the table "
+                "was deleted and created again, or its stream was switched off and on. What changed in between was "
+                "recorded nowhere.",
+                followers=frozenset({name}),
+            )
+    new = {name for name in names if not found[name]} - {row["name"] for row in building}
+    if new and any(found.values()):
         raise ConfigurationError(
-            f"Projection {name} is new to this stream, which others follow already.",
-            hint=f"Bring it up first: cqrsctl rebuild --projection {name}",
+            f"Projection {min(new)} is new to this stream, which others follow already.",
+            hint=f"Bring it up first: cqrsctl rebuild --projection {min(new)}",
             code="projection_new",
         )
-    positions: dict[str, list[Position]] = {}
-    for row in here:
-        positions.setdefault(row["shard"], []).append(_position(row))
-    return {shard: min(found, key=_progress) for shard, found in positions.items()}
+    return found
 
 
-def write(
-    connection: Connection, projections: Sequence[Projection], stream_arn: str, positions: Iterable[Position]
-) -> None:
-    """Put the shards' positions, for each projection, into the running transaction."""
+def write(connection: Connection, stream_arn: str, moved: Mapping[str, Sequence[Position]]) -> None:
+    """Put the positions to which projections, by name, have moved into the running transaction."""
     rows = [
         (
-            projection.name,
+            name,
             stream_arn,
             position.shard_id,
             position.parent_id,
@@ -80,34 +83,55 @@ def write(
             position.state.value,
             naive(position.record_time),
             naive(position.since),
+            naive(position.read_through),
         )
+        for name, positions in moved.items()
         for position in positions
-        for projection in projections
     ]
     if not rows:
         return
-    values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s, NOW(6))"] * len(rows))
+    values = ", ".join(["(%s, %s, %s, %s, %s, %s, %s, %s, %s, NOW(6))"] * len(rows))
     connection.execute(
         f"""
         INSERT INTO cqrs_checkpoint
-            (projection, stream, shard, parent, sequence_number, state, record_time, read_since, updated_at)
+            (projection, stream, shard, parent, sequence_number, state, record_time, read_since, read_through,
+             updated_at)
         VALUES {values}
         ON DUPLICATE KEY UPDATE
             sequence_number = VALUES(sequence_number),
             state           = IF(state = 'gap', state, VALUES(state)),
             record_time     = VALUES(record_time),
+            read_through    = VALUES(read_through),
             updated_at      = VALUES(updated_at)
         """,
         [cell for row in rows for cell in row],
     )
 
 
-def forget_finished(connection: Connection, stream_arn: str) -> None:
-    """Remove finished checkpoints that are too old to matter."""
+def end_gap(connection: Connection, projection: str, stream_arn: str, shard_id: str) -> None:
+    """Take the mark of a gap off a checkpoint, within the running transaction; a position is written after that."""
     connection.execute(
-        "DELETE FROM cqrs_checkpoint"
-        " WHERE stream = %s AND state = 'finished' AND updated_at < NOW(6) - INTERVAL %s DAY",
-        (stream_arn, _KEEP_FINISHED_DAYS),
+        "DELETE FROM cqrs_checkpoint WHERE projection = %s AND stream = %s AND shard = %s AND state = 'gap'",
+        (projection, stream_arn, shard_id),
+    )
+
+
+def forget_finished(connection: Connection, stream_arn: str) -> None:
+    """Remove finished checkpoints that are too old to matter.
+
+    One without a child stays: it says that the children, once they are listed, are to be read from their start.
+    """
+    connection.execute(
+        """
+        DELETE FROM cqrs_checkpoint
+        WHERE stream = %s AND state = 'finished' AND updated_at < NOW(6) - INTERVAL %s DAY
+          AND shard IN (
+              SELECT parent
+              FROM (SELECT DISTINCT projection, parent FROM cqrs_checkpoint WHERE stream = %s) AS child
+              WHERE child.projection = cqrs_checkpoint.projection
+          )
+        """,
+        (stream_arn, _KEEP_FINISHED_DAYS, stream_arn),
     )
     connection.commit()
 
@@ -131,7 +155,7 @@ def put_back(connection: Connection, projection: str, text: str) -> None:
     for row in json.loads(text):
         connection.execute(
             f"INSERT INTO cqrs_checkpoint ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})",
-            [row[column] for column in _COLUMNS],
+            [row.get(column) for column in _COLUMNS],
         )
 
 
@@ -175,20 +199,13 @@ def aware(moment: datetime | None) -> datetime | None:
 
 def _position(row: dict[str, Any]) -> Position:
     number = row["sequence_number"]
+    record_time = aware(row["record_time"])
     return Position(
         shard_id=row["shard"],
         parent_id=row["parent"],
         sequence_number=None if number is None else SequenceNumber(number),
         state=ShardState(row["state"]),
-        record_time=aware(row["record_time"]),
+        record_time=record_time,
         since=aware(row["read_since"]),
-    )
-
-
-def _progress(position: Position) -> tuple[bool, bool, int]:
-    """Orders positions of a shard: a gap first, then by how far it was read."""
-    return (
-        position.state is not ShardState.GAP,
-        position.state is ShardState.FINISHED,
-        -1 if position.sequence_number is None else position.sequence_number,
+        read_through=aware(row["read_through"]) or record_time,  # earlier releases did not write it
     )

@@ -16,6 +16,7 @@ from pymysql.converters import encoders
 from pymysql.cursors import Cursor, SSCursor
 
 from cqrsctl.errors import (
+    LOGIN_REFUSED,
     ConfigurationError,
     CqrsctlError,
     DatabaseError,
@@ -334,7 +335,7 @@ def _translated(endpoint: Endpoint, error: pymysql.Error) -> CqrsctlError:
             f"{endpoint}: the database refused the login. {text}.",
             hint="Check database.user and where its password comes from: database.secret, database.iam_auth, "
             "or CQRSCTL_DATABASE_PASSWORD.",
-            code="database_login",
+            code=LOGIN_REFUSED,
         )
     if number in _NO_PERMISSION:
         return DatabaseError(f"{endpoint}: {text}.", hint="Grant it to that user.", code="database_permission")

@@ -16,9 +16,9 @@ from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from cqrsctl.change import Checkpoints, Position
+    from cqrsctl.change import Followers, Position
     from cqrsctl.projection.batch import Applied, Batch
     from cqrsctl.projection.definition import Projection
     from cqrsctl.projection.tables import Tables
@@ -51,10 +51,11 @@ class MySqlSink:
         self._projections = projections
         self._stream_arn = stream_arn
         self._monotonic = monotonic
+        self._followers: dict[str, dict[str, Position]] = {}
         self._open: TableWriter | None = None
         self._beat_due = 0.0
 
-    def open(self) -> Checkpoints:
+    def open(self) -> Followers:
         """Connect, make what is missing of the read model, take the lock, read the checkpoints.
 
         Raises Busy where another projector holds the read model, StreamGap, DatabaseError.
@@ -72,7 +73,8 @@ class MySqlSink:
         self._beside_function = False
         self._write_beat()
         checkpoints.forget_finished(connection, self._stream_arn)
-        return checkpoints.read(connection, self._projections, self._stream_arn)
+        self._followers = checkpoints.read(connection, self._projections, self._stream_arn)
+        return {name: dict(positions) for name, positions in self._followers.items()}
 
     def tables(self) -> Tables:
         """The tables that changes become rows of, as they were last seen."""
@@ -84,21 +86,45 @@ class MySqlSink:
         Raises ValueRejected, TransactionConflict and TablesChanged, after which the connection is still good; and
         TransientDatabaseError, DatabaseError.
         """
-        connection = self._connection
+        connection, moved = self._connection, self._moved(batch.positions)
 
         def with_positions() -> None:
-            checkpoints.write(connection, self._projections, self._stream_arn, batch.positions)
+            for name, position in self._ended_gaps(moved):
+                checkpoints.end_gap(connection, name, self._stream_arn, position.shard_id)
+            checkpoints.write(connection, self._stream_arn, moved)
             self._write_beat()
             require_lock(connection, self._database, self._projections)
 
         try:
-            return self._writer.apply(batch, with_positions)
+            applied = self._writer.apply(batch, with_positions)
         except (ValueRejected, TransactionConflict, TablesChanged):
             raise
         except BaseException:
             # Whatever was under way is given up with its connection; the checkpoint tells how far it came.
             self.close()
             raise
+        self._remember(moved)
+        return applied
+
+    def _moved(self, positions: Sequence[Position]) -> dict[str, list[Position]]:
+        """The positions that each projection moves to; one that is further in a shard stays there."""
+        return {
+            name: [each for each in positions if each.unless_further(known.get(each.shard_id)) is each]
+            for name, known in self._followers.items()
+        }
+
+    def _ended_gaps(self, moved: Mapping[str, Sequence[Position]]) -> list[tuple[str, Position]]:
+        """Positions that go on from what was marked as a gap, and turned out to be none."""
+        return [
+            (name, position)
+            for name, positions in moved.items()
+            for position in positions
+            if (known := self._followers[name].get(position.shard_id)) and known.state is ShardState.GAP
+        ]
+
+    def _remember(self, moved: Mapping[str, Sequence[Position]]) -> None:
+        for name, positions in moved.items():
+            self._followers[name].update({position.shard_id: position for position in positions})
 
     def beat(self) -> None:
         """Write the heartbeat, if the last is older than a few seconds."""
@@ -106,11 +132,16 @@ class MySqlSink:
             self._write_beat()
             self._connection.commit()
 
-    def mark_gap(self, position: Position) -> None:
-        """Mark a shard's checkpoint as a gap, for good."""
-        connection = self._connection
-        checkpoints.write(connection, self._projections, self._stream_arn, [replace(position, state=ShardState.GAP)])
-        connection.commit()
+    def mark_gap(self, position: Position, followers: Collection[str]) -> None:
+        """Mark the checkpoints of projections in a shard as a gap, for good; where none is named, of all."""
+        lost = {
+            name: [replace(known.get(position.shard_id, position), state=ShardState.GAP)]
+            for name, known in self._followers.items()
+            if name in followers or not followers
+        }
+        checkpoints.write(self._connection, self._stream_arn, lost)
+        self._connection.commit()
+        self._remember(lost)
 
     def close(self) -> None:
         """Close the connection; the lock goes with it."""
@@ -159,6 +190,7 @@ def take_lock(connection: Connection, database: str, projections: Sequence[Proje
             raise Busy(
                 f"Projection {projection.name} is held by another projector: {who}.",
                 hint="Stop that one first. Its lock ends with its database connection.",
+                projection=projection.name,
             )
 
 

@@ -61,6 +61,13 @@ def read(connection: Connection, projections: Sequence[Projection], *, locked: b
     )
 
 
+def registered(connection: Connection) -> dict[str, Projection]:
+    """The projections that have a table, by name, as the table behind each view was declared."""
+    rows = connection.query("SELECT name, declaration FROM cqrs_projection ORDER BY name")
+    connection.commit()
+    return {row["name"]: declared(row["name"], row["declaration"]) for row in rows}
+
+
 @lru_cache(maxsize=64)
 def declared(name: str, declaration: str) -> Projection:
     """A projection as it was declared when a table was made."""

@@ -72,6 +72,12 @@ def without_descendants(shards: Mapping[str, Shard], ancestors: Collection[str])
     return kept
 
 
+def childless(shards: Mapping[str, Shard]) -> set[str]:
+    """The closed shards of which no child is listed: most likely the listing does not show them yet."""
+    parents = {shard.parent_id for shard in shards.values()}
+    return {shard_id for shard_id, shard in shards.items() if not shard.is_open and shard_id not in parents}
+
+
 def oldest_first(shards: Iterable[Shard]) -> list[Shard]:
     """Shards in the order of their first sequence number, parents before children."""
     return sorted(shards, key=lambda shard: (shard.starting, shard.shard_id))

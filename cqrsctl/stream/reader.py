@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cqrsctl.change import Page, Position, ShardState
-from cqrsctl.errors import AwsError, StreamGap, TransientAwsError
-from cqrsctl.stream import lineage, shards
-from cqrsctl.stream.poll import PATIENCE_SECONDS, QUIET_POLL_SECONDS, Poll, backoff
+from cqrsctl.errors import AwsError, ConfigurationError, StreamGap, TransientAwsError
+from cqrsctl.stream import followers, lineage
+from cqrsctl.stream.following import NOBODY, Following
+from cqrsctl.stream.listing import SHORTEST_PAUSE_SECONDS, Listing
+from cqrsctl.stream.poll import CERTAIN, PATIENCE_SECONDS, QUIET_POLL_SECONDS, Poll, Tip
+from cqrsctl.stream.retention import CLOCK_SKEW
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from cqrsctl.change import Checkpoints
+    from cqrsctl.change import Checkpoints, Followers
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
 
-RELIST_SECONDS = 30.0
 _MOST_READS_UNDER_WAY = 16
-_RETENTION = timedelta(hours=24)
-_CLOCK_SKEW = timedelta(minutes=5)
-"""AWS refuses requests of clocks that are further off, so a record's time cannot differ by more."""
+_CHILD_PATIENCE_SECONDS = 60.0
+"""A closed shard's child is listed within about a minute (observed by users of other consumers)."""
+_FIRST_NOTICE_SECONDS = 5.0
+_NOTICE_SECONDS = 30.0
+_LISTING = "DescribeStream"
+_READING = "GetRecords"
 
 
 class Beginning(StrEnum):
@@ -57,8 +61,14 @@ class ReaderOptions:
     beginning: Beginning = Beginning.HORIZON
     since: datetime | None = None
     only_shard: str | None = None
+    tip: Tip = CERTAIN
     current_arn: Callable[[], str | None] | None = None
     """Asks for the table's stream as it is now: a stream that was switched off and on again is another one."""
+    notice: Callable[[str], None] = lambda _: None
+    """Told what is waited out."""
+    worked: set[str] = field(default_factory=set)
+    """Operations that succeeded in this process. From then on their refusals are waited out as well: credentials are
+    renewed and policies repaired while a projector runs. Before, a refusal is a mistake, and stops it at once."""
 
 
 class StreamReader:
@@ -69,45 +79,44 @@ class StreamReader:
         self,
         client: StreamsClient,
         stream_arn: str,
-        checkpoints: Checkpoints,
+        following: Followers,
         clock: Clock,
         executor: Executor,
         options: ReaderOptions = ReaderOptions(),
     ) -> None:
-        """Raises ShardLost where the checkpoints name a gap."""
-        for position in checkpoints.values():
-            if position.state is ShardState.GAP:
-                raise ShardLost(position)
+        """`following`: the checkpoints of each projection that reads along."""
         self.stream_arn = stream_arn
         self._client = client
         self._clock = clock
         self._executor = executor
         self._options = options
-        self._positions = dict(checkpoints)
+        by_name = {name: dict(positions) for name, positions in (following or {NOBODY: {}}).items()}
+        self._following = Following(client, stream_arn, by_name, clock.now, executor)
         self._shards: dict[str, Shard] = {}
         self._polls: dict[str, Poll] = {}
         self._under_way: dict[Future[Read], Poll] = {}
         self._at_latest: dict[str, ShardReader] = {}
-        self._first = not checkpoints
-        self._listed = False
-        self._list_due = clock.monotonic()
-        self._list_failures = 0
-        self._list_failing_since = clock.monotonic()
+        self._first = self._following.is_new
+        self._listing = Listing(client, stream_arn, clock, executor, self._check_current)
+        self._listing_fails_since: float | None = None
         self._late_since: float | None = None
+        self._childless: dict[str, float] = {}
+        self._notice_due = 0.0
 
     @property
     def caught_up(self) -> bool:
-        """Whether every shard was read to its tip or its end, and no shard is known that was not begun."""
+        """Whether every shard was read to its tip or its end, and no shard is missing from the listing."""
         return (
             bool(self._shards)
-            and self._listed
-            and self._list_due > self._clock.monotonic()
+            and self._listing.is_complete
+            and self._late_since is None
+            and not self._waits_for_children()
             and all(poll.at_tip and self._is_open(shard_id) for shard_id, poll in self._polls.items())
         )
 
     def _is_open(self, shard_id: str) -> bool:
         """A shard that is listed as closed has an end, and has to be read to it however many pages are empty."""
-        return shard_id not in self._shards or self._shards[shard_id].is_open
+        return shard_id in self._shards and self._shards[shard_id].is_open
 
     @property
     def shards_under_way(self) -> int:
@@ -118,57 +127,56 @@ class StreamReader:
 
         Raises ShardLost, and AwsError where AWS refuses, or does not answer for five minutes.
         """
-        if self._clock.monotonic() >= self._list_due:
-            found = self._list_shards()
-            if found or not self._polls:
-                return found
+        self._listing.begin_if_due()
         self._begin_reads()
         self._wait()
-        pages = [page for future in [f for f in self._under_way if f.done()] for page in self._finish(future)]
+        pages = self._listed_pages()
+        pages += [page for future in [f for f in self._under_way if f.done()] for page in self._finish(future)]
         self._begin_reads()  # the next pages come while these are applied
         return pages
 
-    def _list_shards(self) -> list[Page]:
-        """List the shards anew; those not known before come as pages without changes, to be registered."""
+    def _listed_pages(self) -> list[Page]:
+        """What came of a listing: shards not known before, as pages without changes, to be registered."""
         now = self._clock.monotonic()
         try:
-            listed = self._listed_shards()
-            late = self._late(listed)
-            self._check_current()
-        except TransientAwsError:
-            if not self._list_failures:
-                self._list_failing_since = now
-            self._list_failures += 1
-            if not self._positions or now - self._list_failing_since > PATIENCE_SECONDS:
+            listing = self._listing.take()
+            if listing is None:
+                return []
+            listed = self._chosen(listing)
+            over, late = self._following.absent(listed)
+            healed = list(self._following.healed(listed))
+        except (AwsError, ConfigurationError) as error:
+            if self._listing_fails_since is None:
+                self._listing_fails_since = now
+            waited = now - self._listing_fails_since
+            if not self._passes(error, _LISTING) or self._first or waited > PATIENCE_SECONDS:
                 raise
-            self._list_due = now + backoff(self._list_failures)
+            self._listing.failed()
+            self._tell(error, waited)
             return []
-        self._list_failures = 0
-        self._listed = not late
-        self._list_due = now + (RELIST_SECONDS if listed and not late else QUIET_POLL_SECONDS)
+        self._listing_fails_since = None
+        self._options.worked.add(_LISTING)
+        self._wait_for(late)
         self._shards = lineage.without_descendants(listed, late)
-        found = [self._register(shard) for shard in lineage.oldest_first(self._shards.values()) if self._is_new(shard)]
+        if late:
+            self._listing.again(QUIET_POLL_SECONDS)
+        elif not self._shards:
+            self._listing.again(SHORTEST_PAUSE_SECONDS)
+        for page in healed:
+            self._options.notice(f"Shard {page.position.shard_id} was marked as a gap, but all its changes are there.")
+        pages = [*over, *healed, *self._following.registered(self._shards, self._start_of)]
         self._first = False
         self._open_readable()
-        return found
+        return pages
 
-    def _listed_shards(self) -> dict[str, Shard]:
-        listed = dict(shards.describe(self._client, self.stream_arn).shards)
+    def _chosen(self, listed: Mapping[str, Shard]) -> dict[str, Shard]:
         only = self._options.only_shard
-        return listed if only is None else {key: replace(listed[key], parent_id=None) for key in listed if key == only}
+        if only is None:
+            return dict(listed)
+        return {key: replace(listed[key], parent_id=None) for key in listed if key == only}
 
-    def _late(self, listed: dict[str, Shard]) -> set[str]:
-        """Shards that a listing should show and does not yet, though they exist; their descendants wait for them.
-
-        Raises ShardLost where one does not exist any more.
-        """
-        absent = lineage.unlisted(listed, self._positions)
-        asked = list(dict.fromkeys(shard_id for shard_id, _ in absent))
-        there = self._executor.map(lambda shard_id: shards.exists(self._client, self.stream_arn, shard_id), asked)
-        late = {shard_id for shard_id, exists in zip(asked, there, strict=True) if exists}
-        for shard_id, position in absent:
-            if shard_id not in late and self._positions:  # without any position, nothing was promised
-                raise ShardLost(position)
+    def _wait_for(self, late: set[str]) -> None:
+        """Raises AwsError where shards that exist were not listed for five minutes."""
         now = self._clock.monotonic()
         if not late:
             self._late_since = None
@@ -176,62 +184,83 @@ class StreamReader:
             self._late_since = now
         elif now - self._late_since > PATIENCE_SECONDS:
             raise AwsError(f"DescribeStream does not list shard {min(late)}, though it exists.")
-        return late
 
     def _check_current(self) -> None:
-        current = self._options.current_arn() if self._options.current_arn else None
-        if current not in {None, self.stream_arn}:
+        if self._options.current_arn is None:
+            return
+        current = self._options.current_arn()
+        if current is None:
+            raise StreamGap(
+                f"The table's stream {self.stream_arn} was switched off: what changes from now on is recorded nowhere."
+            )
+        if current != self.stream_arn:
             raise StreamGap(
                 f"The table's stream is {current} now, no longer {self.stream_arn}: it was switched off and on. What "
                 "changed in between was recorded nowhere."
             )
 
-    def _is_new(self, shard: Shard) -> bool:
-        return shard.shard_id not in self._positions
+    def _start_of(self, shard: Shard, positions: Checkpoints, now: datetime) -> Position:
+        start = followers.start_of(shard, positions, now, self._options.since)
+        if not self._first or self._options.beginning is not Beginning.LATEST:
+            return start
+        # DynamoDB Local rounds a record's time to the minute.
+        start = replace(start, since=(now - CLOCK_SKEW).replace(second=0, microsecond=0))
+        if not shard.is_open:
+            return replace(start, state=ShardState.FINISHED)
+        if shard.shard_id not in self._at_latest:
+            self._at_latest[shard.shard_id] = self._reader_at_latest(start, shard)
+        return start
 
-    def _register(self, shard: Shard) -> Page:
-        """Remember a new shard. Its record time is that of its registration, until a record was read."""
-        now = self._clock.now()
-        position = Position(shard.shard_id, shard.parent_id, record_time=now, since=self._options.since)
-        if self._first and self._options.beginning is Beginning.LATEST:
-            # DynamoDB Local rounds a record's time to the minute.
-            since = (now - _CLOCK_SKEW).replace(second=0, microsecond=0)
-            state = ShardState.OPEN if shard.is_open else ShardState.FINISHED
-            position = replace(position, since=since, state=state)
-            if shard.is_open:
-                self._at_latest[shard.shard_id] = self._reader_at_latest(position)
-        self._positions[shard.shard_id] = position
-        return Page((), position)
-
-    def _reader_at_latest(self, position: Position) -> ShardReader:
+    def _reader_at_latest(self, position: Position, shard: Shard) -> ShardReader:
         """A reader whose place is fixed before the position is registered, so that nothing falls between."""
-        reader = ShardReader(self._client, self.stream_arn, position)
+        reader = ShardReader(self._client, self.stream_arn, position, self._clock.now, shard)
         with suppress(TransientAwsError):  # then it reads from the horizon on, leaving out what is older
             reader.begin_at_latest()
         return reader
 
     def _open_readable(self) -> None:
-        finished = {key for key, position in self._positions.items() if position.state is ShardState.FINISHED}
+        positions = self._following.positions
+        finished = {key for key, position in positions.items() if position.state is ShardState.FINISHED}
         for shard in lineage.readable(self._shards, finished):
             if shard.shard_id not in self._polls:
-                reader = self._at_latest.pop(shard.shard_id, None) or ShardReader(
-                    self._client,
-                    self.stream_arn,
-                    self._positions[shard.shard_id],
-                    shard.starting if self._may_be_trimmed(shard) else None,
-                )
-                self._polls[shard.shard_id] = Poll(reader, self._clock.monotonic())
+                reader = self._at_latest.pop(shard.shard_id, None) or self._reader_of(shard)
+                self._polls[shard.shard_id] = Poll(reader, self._clock.monotonic(), self._options.tip)
+        for poll in self._polls.values():  # a shard may be closed by now, which tells where it ends
+            poll.reader.shard = self._shards.get(poll.reader.position.shard_id, poll.reader.shard)
 
-    def _may_be_trimmed(self, shard: Shard) -> bool:
-        """Whether a shard of which nothing was read may have lost records since it was promised to be read: known,
-        or its parent last heard of, for longer than records are kept."""
-        known = [self._positions[shard.shard_id]]
-        if known[0].since is not None:
+    def _reader_of(self, shard: Shard) -> ShardReader:
+        position = self._following.positions[shard.shard_id]
+        standing = set(self._following.in_shard(shard.shard_id).values())
+        ahead = sorted(standing - {position}, key=lambda each: each.progress, reverse=True)
+        return ShardReader(
+            self._client,
+            self.stream_arn,
+            position,
+            self._clock.now,
+            shard,
+            promised=self._following.counts_on(shard),
+            ahead=tuple(each for each in ahead if each.state is ShardState.OPEN),
+        )
+
+    def _waits_for_children(self) -> bool:
+        """Whether a shard ended a moment ago and the listing shows no child of it yet.
+
+        For about a minute: a shard that was merged with another may have none of its own.
+        """
+        now = self._clock.monotonic()
+        childless = lineage.childless(self._shards) if self._listing.is_enabled else set()
+        self._childless = {shard_id: self._childless.get(shard_id, now) for shard_id in childless}
+        return any(
+            now - since < _CHILD_PATIENCE_SECONDS and not self._ended_long_ago(shard_id)
+            for shard_id, since in self._childless.items()
+        )
+
+    def _ended_long_ago(self, shard_id: str) -> bool:
+        """Whether an earlier run read the shard to its end, minutes ago."""
+        position = self._following.positions.get(shard_id)
+        if position is None or position.state is not ShardState.FINISHED or position.read_through is None:
             return False
-        if shard.parent_id in self._positions:
-            known.append(self._positions[shard.parent_id])
-        oldest = self._clock.now() - _RETENTION
-        return any(position.record_time is not None and position.record_time < oldest for position in known)
+        return position.read_through < self._clock.now() - 3 * CLOCK_SKEW
 
     def _begin_reads(self) -> None:
         now = self._clock.monotonic()
@@ -243,16 +272,17 @@ class StreamReader:
                 self._under_way[self._executor.submit(poll.reader.read)] = poll
 
     def _wait(self) -> None:
-        """Wait until a read is done, or the next is due."""
+        """Wait until a read or a listing is done, or the next is due."""
         now = self._clock.monotonic()
         full = len(self._under_way) >= _MOST_READS_UNDER_WAY
-        next_due = min(
-            now + QUIET_POLL_SECONDS,
-            self._list_due,
-            *(poll.due for poll in self._polls.values() if not (full or poll.under_way)),
-        )
-        if self._under_way:
-            wait(self._under_way, timeout=max(next_due - now, 0), return_when=FIRST_COMPLETED)
+        listing = self._listing.future
+        due = [poll.due for poll in self._polls.values() if not (full or poll.under_way)]
+        if listing is None:
+            due.append(self._listing.due)
+        next_due = min([now + QUIET_POLL_SECONDS, *due])
+        under_way: list[Future[Any]] = [*self._under_way, *([listing] if listing else [])]
+        if under_way:
+            wait(under_way, timeout=max(next_due - now, 0), return_when=FIRST_COMPLETED)
         elif next_due > now:
             self._clock.sleep(next_due - now)
 
@@ -262,15 +292,37 @@ class StreamReader:
         now = self._clock.monotonic()
         try:
             read = future.result()
-        except TransientAwsError as error:
+        except (AwsError, ConfigurationError) as error:
+            if not self._passes(error, _READING):
+                raise
             poll.failed(error, now)
+            self._tell(error, poll.failing_seconds)
             return
+        except ShardLost as lost:
+            if lost.position is None or lost.followers:
+                raise
+            raise self._following.lost(lost.position) from lost
+        self._options.worked.add(_READING)
         poll.read(read, now)
-        position = read.page.position
-        self._positions[position.shard_id] = position
+        if poll.at_tip and self._is_open(read.page.position.shard_id):
+            poll.reader.reached_tip()
+        position = poll.reader.position
+        self._following.positions[position.shard_id] = position
         if position.state is ShardState.FINISHED:
             del self._polls[position.shard_id]
-            self._list_due = now
-            self._listed = False
-        if read.records or position.state is ShardState.FINISHED:
-            yield read.page
+            self._listing.ended(position.shard_id)
+            self._open_readable()
+        finished = position.state is ShardState.FINISHED
+        if read.records or finished or self._following.is_to_be_remembered(position):
+            yield self._following.hand_out(Page(read.page.changes, position))
+
+    def _passes(self, error: AwsError | ConfigurationError, operation: str) -> bool:
+        return isinstance(error, TransientAwsError) or operation in self._options.worked
+
+    def _tell(self, error: Exception, failing_seconds: float) -> None:
+        """Say what is waited out: a refusal at once, a hiccup where it lasts; and not for each shard."""
+        now = self._clock.monotonic()
+        lasting = failing_seconds >= _FIRST_NOTICE_SECONDS or not isinstance(error, TransientAwsError)
+        if lasting and now >= self._notice_due:
+            self._notice_due = now + _NOTICE_SECONDS
+            self._options.notice(f"{error} Trying again.")

@@ -9,9 +9,10 @@ from cqrsctl.aws import aws_errors, error_code
 from cqrsctl.change import SequenceNumber
 from cqrsctl.errors import AwsError
 from cqrsctl.stream.lineage import Shard
+from cqrsctl.wire import member
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 
@@ -35,11 +36,19 @@ class Stream:
     shards: Mapping[str, Shard]
 
 
-def describe(client: StreamsClient, stream_arn: str) -> Stream:
-    """The stream with all its shards: every page is read (a page lists at most 100). Raises AwsError."""
-    parameters = {"StreamArn": stream_arn}
+def describe(
+    client: StreamsClient, stream_arn: str, *, pace: Callable[[], None] = lambda: None, children_of: str | None = None
+) -> Stream:
+    """The stream with all its shards, or with the children of one: every page is read (a page lists at most 100).
+
+    `pace` is called before each call: AWS takes ten a second. Raises AwsError.
+    """
+    parameters: dict[str, Any] = {"StreamArn": stream_arn}
+    if children_of is not None:
+        parameters["ShardFilter"] = {"Type": "CHILD_SHARDS", "ShardId": children_of}
     shards: dict[str, Shard] = {}
     while True:
+        pace()
         page = _describe_page(client, parameters)
         for listed in page.get("Shards", []):
             shard = _shard(listed)
@@ -69,11 +78,10 @@ def exists(client: StreamsClient, stream_arn: str, shard_id: str) -> bool:
     return True
 
 
-def _describe_page(client: StreamsClient, parameters: dict[str, str]) -> dict[str, Any]:
+def _describe_page(client: StreamsClient, parameters: dict[str, Any]) -> dict[str, Any]:
     try:
         with aws_errors("dynamodbstreams DescribeStream"):
-            description: dict[str, Any] = client.describe_stream(**parameters)["StreamDescription"]
-            return description
+            answer = client.describe_stream(**parameters)
     except AwsError as error:
         if error_code(error) == "ResourceNotFoundException":
             raise AwsError(
@@ -82,6 +90,8 @@ def _describe_page(client: StreamsClient, parameters: dict[str, str]) -> dict[st
                 code="stream_missing",
             ) from error
         raise
+    description: dict[str, Any] = member(answer, "StreamDescription", "DescribeStream")
+    return description
 
 
 def _shard(listed: Mapping[str, Any]) -> Shard:

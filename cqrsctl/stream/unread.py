@@ -2,88 +2,202 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.change import Position, ShardState
-from cqrsctl.stream import lineage, shards
-from cqrsctl.stream.poll import EMPTY_PAGES_AT_TIP
-from cqrsctl.stream.shard_reader import ShardLost, ShardReader
+from cqrsctl.stream import followers, lineage, shards
+from cqrsctl.stream.followers import Absent
+from cqrsctl.stream.poll import GLANCE, Tip
+from cqrsctl.stream.retention import CLOCK_SKEW
+from cqrsctl.stream.shard_reader import ShardLost, ShardReader, require_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from concurrent.futures import Executor
+    from datetime import datetime
 
-    from cqrsctl.change import ChangeRecord, Checkpoints
+    from cqrsctl.change import ChangeRecord, Followers
     from cqrsctl.stream.lineage import Shard
-    from cqrsctl.stream.shards import StreamsClient
+    from cqrsctl.stream.shards import Stream, StreamsClient
 
 
-def oldest_unread(
-    client: StreamsClient, stream_arn: str, position: Position, *, closed: bool = False
-) -> ChangeRecord | None:
-    """The first change after a position, as the stream has it now; None where there is none.
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
 
-    A few empty pages in a row are taken for the tip, as AWS may return some before it; a `closed` shard is read to its
-    end. Raises ShardLost where changes were trimmed, TransientAwsError, AwsError.
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a stream is asked: by which client, side by side in which executor, and what counts as a shard's tip."""
+
+    client: StreamsClient
+    executor: Executor
+    clock: Clock
+    tip: Tip = GLANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The first change of each shard that is not finished that a follower has not read; None where there is none.
+
+    `childless` are shards that ended and of which no child is listed yet: what comes after them cannot be seen.
     """
-    if position.state is ShardState.FINISHED:
+
+    first: Mapping[str, ChangeRecord | None]
+    childless: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Look:
+    """One shard being asked."""
+
+    reader: ShardReader
+    since: float
+    empty_pages: int = 0
+
+
+def first_unread(
+    asking: Asking, stream_arn: str, asked: Iterable[tuple[Position, Shard | None]]
+) -> dict[str, ChangeRecord | ShardLost | None]:
+    """The first change after each position, as the stream has it now; ShardLost where changes may have been trimmed.
+
+    A few empty pages are taken for the tip of an open shard; a closed one is read to its end. Shards are asked in
+    turns, with a pause between two reads of one. Raises TransientAwsError, AwsError.
+    """
+    begun = asking.clock.monotonic()
+    looks = [
+        _Look(ShardReader(asking.client, stream_arn, position, asking.clock.now, shard), begun)
+        for position, shard in asked
+        if position.state is not ShardState.FINISHED
+    ]
+    found: dict[str, ChangeRecord | ShardLost | None] = {}
+    while looks:
+        begun = asking.clock.monotonic()
+        for look, answer in zip(looks, asking.executor.map(_read, looks), strict=True):
+            if not isinstance(answer, _MoreToRead):
+                found[look.reader.position.shard_id] = answer
+        now = asking.clock.monotonic()
+        for look in looks:
+            shard_id = look.reader.position.shard_id
+            if shard_id not in found and _is_at_tip(look, asking.tip, now):
+                found[shard_id] = None
+        looks = [look for look in looks if look.reader.position.shard_id not in found]
+        if looks and (pause := asking.tip.pause_seconds - (now - begun)) > 0:
+            asking.clock.sleep(pause)
+    return found
+
+
+class _MoreToRead:
+    """The answer of a page that was empty."""
+
+
+_MORE_TO_READ = _MoreToRead()
+
+
+def _read(look: _Look) -> ChangeRecord | ShardLost | _MoreToRead | None:
+    before = look.reader.position
+    try:
+        read = look.reader.read()
+    except ShardLost as lost:
+        return lost
+    if read.page.changes:
+        first = read.page.changes[0]
+        # A record that tells no time is as old as it can be.
+        return first if first.is_dated else first._replace(created_at=before.read_through or first.created_at)
+    if read.page.position.state is ShardState.FINISHED:
         return None
-    reader = ShardReader(client, stream_arn, position)
-    empty_pages = 0
-    while closed or empty_pages < EMPTY_PAGES_AT_TIP:
-        read = reader.read()
-        if read.page.changes:
-            return read.page.changes[0]
-        if read.page.position.state is ShardState.FINISHED:
-            return None
-        # Changes from before `since` are no unread ones, but they are no sign of the tip either.
-        empty_pages = 0 if read.records else empty_pages + 1
-    return None
+    # Changes from before `since` are no unread ones, but they are no sign of the tip either.
+    look.empty_pages = 0 if read.records else look.empty_pages + 1
+    return _MORE_TO_READ
 
 
-def unread_shards(
-    client: StreamsClient,
-    stream_arn: str,
-    positions: Checkpoints,
-    executor: Executor,
-    listed: Mapping[str, Shard] | None = None,
-) -> dict[str, ChangeRecord | None]:
-    """The first unread change of each shard that is not finished, by shard id; asked side by side.
+def _is_at_tip(look: _Look, tip: Tip, now: float) -> bool:
+    is_open = look.reader.shard is None or look.reader.shard.is_open
+    return is_open and look.empty_pages >= tip.pages and now - look.since >= tip.seconds
 
-    A shard without a position counts from its start, also one that a listing does not show yet. `listed` saves listing
-    them again. Raises as `oldest_unread`, and ShardLost where a checkpoint is a gap, or a shard vanished unread.
+
+def unread_shards(asking: Asking, stream_arn: str, following: Followers, listed: Stream | None = None) -> Unread:
+    """What some follower has not read yet, shard by shard.
+
+    Who stands nowhere in a listed shard counts from its start, also in one that a listing does not show yet. `listed`
+    saves listing them again. Raises as `first_unread`, and ShardLost where a checkpoint is a gap, where changes were
+    trimmed, or where a shard vanished unread.
     """
-    for position in positions.values():
-        if position.state is ShardState.GAP:
-            raise ShardLost(position)
-    if listed is None:
-        listed = shards.describe(client, stream_arn).shards
-    late = _late(client, stream_arn, positions, executor, listed)
-    known = [positions.get(shard.shard_id) or Position(shard.shard_id, shard.parent_id) for shard in listed.values()]
-    known += [positions.get(shard_id) or Position(shard_id, None) for shard_id in late]
-    unfinished = [position for position in known if position.state is not ShardState.FINISHED]
+    for name, positions in following.items():
+        for position in positions.values():
+            if position.state is ShardState.GAP:
+                raise ShardLost(position, frozenset({name}))
+    stream = listed or shards.describe(asking.client, stream_arn)
+    late = _late(asking, stream_arn, following, stream.shards)
+    now = asking.clock.now()
+    positions = followers.merged(following or {"": {}}, stream.shards, now)
+    wanted = {key: positions.get(key) or Position(key, None) for key in [*stream.shards, *late]}
+    _require_kept(asking, stream_arn, following, stream.shards)
+    first: dict[str, ChangeRecord | None] = {}
+    for shard_id, answer in first_unread(
+        asking, stream_arn, [(position, stream.shards.get(key)) for key, position in wanted.items()]
+    ).items():
+        if isinstance(answer, ShardLost):
+            position = answer.position or wanted[shard_id]
+            raise ShardLost(position, followers.behind(following, position, now))
+        first[shard_id] = answer
+    return Unread(first, _childless(stream, positions, now))
 
-    def asked(position: Position) -> ChangeRecord | None:
-        closed = position.shard_id in listed and not listed[position.shard_id].is_open
-        return oldest_unread(client, stream_arn, position, closed=closed)
 
-    found = executor.map(asked, unfinished)
-    return {position.shard_id: change for position, change in zip(unfinished, found, strict=True)}
+def _require_kept(asking: Asking, stream_arn: str, following: Followers, listed: Mapping[str, Shard]) -> None:
+    """Raises ShardLost where one of several followers lost changes: they are asked at the furthest behind only."""
+    if len(following) < 2:
+        return
+    distinct = {
+        position
+        for positions in following.values()
+        for key, position in positions.items()
+        if key in listed and position.state is ShardState.OPEN
+    }
+
+    def check(position: Position) -> None:
+        require_kept(asking.client, stream_arn, position, listed[position.shard_id], asking.clock.now)
+
+    try:
+        list(asking.executor.map(check, distinct))
+    except ShardLost as lost:
+        if lost.position is None:
+            raise
+        raise ShardLost(lost.position, followers.behind(following, lost.position, asking.clock.now())) from lost
 
 
-def _late(
-    client: StreamsClient,
-    stream_arn: str,
-    positions: Checkpoints,
-    executor: Executor,
-    listed: Mapping[str, Shard],
-) -> list[str]:
+def _childless(stream: Stream, positions: Mapping[str, Position], now: datetime) -> frozenset[str]:
+    """Shards that ended lately without a child; of one that was read to its end minutes ago none is to come."""
+    if stream.status not in {"ENABLED", "ENABLING"}:
+        return frozenset()
+    long_ago = now - 3 * CLOCK_SKEW
+    return frozenset(
+        shard_id
+        for shard_id in lineage.childless(stream.shards)
+        if (position := positions[shard_id]).state is not ShardState.FINISHED
+        or position.read_through is None
+        or position.read_through > long_ago
+    )
+
+
+def _late(asking: Asking, stream_arn: str, following: Followers, listed: Mapping[str, Shard]) -> list[str]:
     """Shards that the listing leaves out though they exist. Raises ShardLost where one is gone that was promised."""
-    absent = lineage.unlisted(listed, positions)
-    asked = list(dict.fromkeys(shard_id for shard_id, _ in absent))
-    there = executor.map(lambda shard_id: shards.exists(client, stream_arn, shard_id), asked)
-    late = [shard_id for shard_id, exists in zip(asked, there, strict=True) if exists]
-    for shard_id, position in absent:
-        if shard_id not in late and positions:  # without any position, nothing was promised
-            raise ShardLost(position)
-    return late
+    absent = [
+        (name, shard_id, position)
+        for name, positions in (following or {"": {}}).items()
+        for shard_id, position in lineage.unlisted(listed, positions)
+    ]
+    asked = list(dict.fromkeys(shard_id for _, shard_id, _ in absent))
+    there = asking.executor.map(lambda shard_id: shards.exists(asking.client, stream_arn, shard_id), asked)
+    late = {shard_id for shard_id, exists in zip(asked, there, strict=True) if exists}
+    for name, shard_id, position in absent:
+        if shard_id in late or not following.get(name):  # without any position, nothing was promised
+            continue
+        absence = followers.why_absent(shard_id, position, following[name], asking.clock.now())
+        if absence is Absent.LOST:
+            raise ShardLost(position, frozenset({name}))
+        if absence is Absent.LATE:
+            late.add(shard_id)
+    return sorted(late)

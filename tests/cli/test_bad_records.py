@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.read_model.connection import connect
+from tests.pipelines import MARK_GAP
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
@@ -135,7 +136,7 @@ def test_a_gap_ends_with_exit_6_and_is_shown_until_the_read_model_is_made_anew(
     cqrsctl.ok("product", "put", "1", "--name", "Lamp", "--price", "1")
     cqrsctl.ok("project", "--once")
     with connect(wiring.database) as connection:  # as the projector marks it where records were trimmed
-        connection.execute("UPDATE cqrs_checkpoint SET state = 'gap'")
+        connection.execute(MARK_GAP)
         connection.commit()
 
     for _ in range(2):

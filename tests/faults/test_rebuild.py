@@ -38,6 +38,7 @@ from tests.faults.rebuild_command import (
     wait_until_state,
 )
 from tests.faults.rebuild_sampler import NotingWriter, Sampler
+from tests.pipelines import MARK_GAP
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ def test_an_undone_rebuild_shows_all_that_was_written_since(
 
 def test_a_rebuild_ends_a_gap(cqrsctl: Cqrsctl, wiring: Wiring, writer: NotingWriter) -> None:
     with connect(wiring.database) as looking, Sampler(wiring, writer.history) as sampler:
-        looking.execute("UPDATE cqrs_checkpoint SET state = 'gap'")
+        looking.execute(MARK_GAP)
         looking.commit()
         writer.write_some(5)
         assert cqrsctl("project", "--once").code == 6

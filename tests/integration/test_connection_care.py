@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cqrsctl.change import Checkpoints
+    from cqrsctl.change import Followers
     from cqrsctl.read_model.sink import MySqlSink
     from cqrsctl.wiring import Wiring
 
@@ -59,9 +59,9 @@ def test_a_lost_lock_stops_the_applier_before_its_next_commit(sink: MySqlSink, w
     with pytest.raises(Busy):
         sink.open()
     other.close()
-    opened: list[Checkpoints] = []
+    opened: list[Followers] = []
     wait_for(lambda: opens(sink, opened), "the server gives up the other's lock")
-    assert opened[0]["shard-1"].sequence_number == 1
+    assert opened[0]["product"]["shard-1"].sequence_number == 1
 
 
 def test_a_writer_that_turned_read_only_is_left_and_not_taken_for_the_writer(
@@ -73,7 +73,7 @@ def test_a_writer_that_turned_read_only_is_left_and_not_taken_for_the_writer(
         with pytest.raises(TransientDatabaseError, match="read-only: it is not the writer"):
             sink.open()
 
-    assert sink.open()["shard-1"].sequence_number == 1
+    assert sink.open()["product"]["shard-1"].sequence_number == 1
     sink.apply(batch(change(2, 2)))
     assert sorted(names(wiring)) == [1, 2]
 

@@ -97,7 +97,7 @@ def test_stopping_at_a_constraint_names_the_record_and_keeps_what_stands_before_
 
     assert sorted(names(wiring)) == [1, 2, 3]
     assert letters(wiring) == []
-    assert make_sink(wiring).open()["shard-1"].sequence_number == 3
+    assert make_sink(wiring).open()["product"]["shard-1"].sequence_number == 3
 
 
 def test_later_changes_of_the_same_key_go_on(wiring: Wiring) -> None:

@@ -32,6 +32,7 @@ from cqrsctl.wiring import SystemClock, Wiring
 from cqrsctl.write_model.product import Product
 from cqrsctl.write_model.products import delete
 from cqrsctl.write_model.table import TableSpec, delete_calls, describe, enable_stream_calls
+from tests.pipelines import MARK_GAP
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def test_only_one_rebuilds_a_projection_at_a_time(wiring: Wiring) -> None:
 
 def gap(wiring: Wiring) -> None:
     projected(wiring)
-    execute(wiring, "UPDATE cqrs_checkpoint SET state = 'gap'")
+    execute(wiring, MARK_GAP)
 
 
 def test_a_gap_is_ended(wiring: Wiring) -> None:
@@ -524,7 +525,7 @@ def test_the_mark_of_a_gap_stays_whoever_writes_a_position(wiring: Wiring) -> No
     gap(wiring)
     with connect(wiring.database) as connection:
         arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn or ""
-        (position,) = checkpoints.read(connection, [PRODUCT], arn).values()
-        checkpoints.write(connection, [PRODUCT], arn, [replace(position, state=ShardState.OPEN)])
+        (position,) = checkpoints.read(connection, [PRODUCT], arn)["product"].values()
+        checkpoints.write(connection, arn, {"product": [replace(position, state=ShardState.OPEN)]})
         connection.commit()
         assert checkpoints.are_lost(connection, "product", arn)

@@ -21,7 +21,7 @@ from tests.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cqrsctl.change import Checkpoints
+    from cqrsctl.change import Followers
     from cqrsctl.wiring import Wiring
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/Products/stream/2026-11-23T10:00:00.000"
@@ -91,7 +91,7 @@ def test_rows_and_checkpoints_commit_together_or_not_at_all(sink: MySqlSink, wir
         sink.apply(too_long)
 
     assert names(wiring) == {1: "Lamp"}
-    assert sink.open()["shard-1"].sequence_number == 1
+    assert sink.open()["product"]["shard-1"].sequence_number == 1
 
 
 def test_a_newer_stream_wins_although_its_sequence_numbers_start_over(sink: MySqlSink, wiring: Wiring) -> None:
@@ -122,12 +122,12 @@ def test_a_killed_connection_is_transient_and_nothing_of_its_transaction_stays(s
         sink.apply(batch(change(2, 2)))
 
     assert names(wiring) == {1: "Lamp"}
-    opened: list[Checkpoints] = []
+    opened: list[Followers] = []
     wait_for(lambda: opens(sink, opened), "the server gives up the lock of the killed connection")
-    assert opened[0]["shard-1"].sequence_number == 1
+    assert opened[0]["product"]["shard-1"].sequence_number == 1
 
 
-def opens(sink: MySqlSink, opened: list[Checkpoints]) -> bool:
+def opens(sink: MySqlSink, opened: list[Followers]) -> bool:
     """Whether a sink could be opened, and what it then said."""
     try:
         opened.append(sink.open())
@@ -163,13 +163,17 @@ def test_a_new_projection_is_brought_up_alone_and_then_shares_the_transaction(wi
     assert "rebuild --projection stock" in (caught.value.hint or "")
     both.close()
     alone = make_sink(wiring, projections=(narrow,))
-    assert alone.open() == {}
+    assert alone.open() == {"stock": {}}
     alone.apply(batch_of([Page((change(4, 1),), Position("shard-1", None, SequenceNumber("4")))], [narrow]))
     alone.close()
 
-    assert both.open()["shard-1"].sequence_number == 4
+    opened = both.open()
+    assert {name: positions["shard-1"].sequence_number for name, positions in opened.items()} == {
+        "product": 5,
+        "stock": 4,
+    }
     both.apply(batch_of([Page((change(5, 1), change(6, 2)), Position("shard-1", None, 6))], [PRODUCT, narrow]))
-    assert both.open()["shard-1"].sequence_number == 6
+    assert {positions["shard-1"].sequence_number for positions in both.open().values()} == {6}
     both.close()
     with connect(wiring.database) as connection:
         assert [row["Id"] for row in connection.query("SELECT * FROM Stock")] == [1, 2]

@@ -60,7 +60,7 @@ def lamp(name: str = "Lamp") -> Product:
 
 
 def test_a_new_read_model_has_no_checkpoints_and_no_rows(sink: WorldSink) -> None:
-    assert sink.open() == {}
+    assert sink.open() == {"product": {}}
     assert (sink.products, sink.letters) == ({}, [])
     assert not sink.knows(ARN)
 
@@ -68,7 +68,7 @@ def test_a_new_read_model_has_no_checkpoints_and_no_rows(sink: WorldSink) -> Non
 def test_rows_and_positions_are_there_after_an_apply(sink: WorldSink) -> None:
     assert sink.apply(batch(change(1, 1), change(2, 2))) == Applied(2, 0)
     assert sink.products == {1: lamp(), 2: lamp()}
-    assert sink.open()["shard-1"].sequence_number == 2
+    assert sink.open()["product"]["shard-1"].sequence_number == 2
     assert sink.knows(ARN)
 
 
@@ -95,16 +95,17 @@ def test_a_position_comes_back_whole(sink: WorldSink) -> None:
         ShardState.FINISHED,
         datetime(2026, 11, 23, 12, 0, 1, 500, tzinfo=UTC),
         datetime(2026, 11, 23, 11, tzinfo=UTC),
+        datetime(2026, 11, 23, 12, tzinfo=UTC),
     )
     sink.apply(Batch({"product": ()}, [position], 0))
-    assert sink.open() == {"shard-2": position}
+    assert sink.open() == {"product": {"shard-2": position}}
 
 
 def test_a_marked_gap_is_durable(sink: WorldSink) -> None:
     sink.apply(batch(change(1, 1)))
-    position = sink.open()["shard-1"]
-    sink.mark_gap(position)
-    assert sink.open() == {"shard-1": replace(position, state=ShardState.GAP)}
+    position = sink.open()["product"]["shard-1"]
+    sink.mark_gap(position, ())
+    assert sink.open() == {"product": {"shard-1": replace(position, state=ShardState.GAP)}}
 
 
 def test_another_stream_than_the_one_it_was_fed_by_is_a_gap(sink: WorldSink, stream: Stream) -> None:
@@ -135,7 +136,7 @@ def test_letters_are_kept_once_with_the_positions_that_pass_them(sink: WorldSink
     for _ in range(2):
         sink.apply(with_letter)
     assert sink.letters == [(ARN, 2)]
-    assert sink.open()["shard-1"].sequence_number == 2
+    assert sink.open()["product"]["shard-1"].sequence_number == 2
 
 
 def test_a_transaction_that_fails_before_its_commit_leaves_nothing(sink: WorldSink) -> None:
@@ -144,7 +145,7 @@ def test_a_transaction_that_fails_before_its_commit_leaves_nothing(sink: WorldSi
     with pytest.raises(TransientDatabaseError):
         sink.apply(replace(batch(change(2, 2)), letters=[DeadLetter("product", "shard-1", change(3, 3), "planted")]))
     sink.crashes = Crashes()
-    assert sink.open()["shard-1"].sequence_number == 1
+    assert sink.open()["product"]["shard-1"].sequence_number == 1
     assert (sink.products, sink.letters) == ({1: lamp()}, [])
 
 
@@ -153,5 +154,5 @@ def test_a_transaction_whose_outcome_is_unknown_was_done_whole_if_the_checkpoint
     with pytest.raises(TransientDatabaseError):
         sink.apply(batch(change(1, 1)))
     sink.crashes = Crashes()
-    assert sink.open()["shard-1"].sequence_number == 1
+    assert sink.open()["product"]["shard-1"].sequence_number == 1
     assert sink.products == {1: lamp()}

@@ -98,7 +98,7 @@ def test_checkpoints_that_the_function_left_behind_are_no_gap(
     prepare(wiring.database, projections)
     with connect(wiring.database) as connection:
         gap = Position("shard-2", None, SequenceNumber("8"), state=ShardState.GAP)
-        checkpoints.write(connection, projections, arn, [Position("shard-1", None, SequenceNumber("7")), gap])
+        checkpoints.write(connection, arn, {"product": [Position("shard-1", None, SequenceNumber("7")), gap]})
         heartbeat.write(connection, holder)
         connection.commit()
     sink = MySqlSink(lambda: wiring.database, projections, arn, lambda: 0.0, beside_function=beside)
@@ -106,7 +106,7 @@ def test_checkpoints_that_the_function_left_behind_are_no_gap(
     found = sink.open()
     sink.close()
 
-    assert sorted(found) == (["shard-2"] if forgotten else ["shard-1", "shard-2"])
+    assert sorted(found["product"]) == (["shard-2"] if forgotten else ["shard-1", "shard-2"])
 
 
 @pytest.mark.parametrize(("state", "said"), [("Enabled", True), ("Disabled", False), (None, False)])

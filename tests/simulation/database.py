@@ -18,9 +18,9 @@ from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from cqrsctl.change import Checkpoints, Position
+    from cqrsctl.change import Followers, Position
     from cqrsctl.projection.batch import Applied
     from cqrsctl.projection.tables import Tables
     from cqrsctl.read_model.connection import Endpoint
@@ -65,7 +65,7 @@ class DatabaseSink:
     def has_positions(self, stream_arn: str) -> bool:
         return any(row["stream"] == stream_arn for row in self._look("SELECT DISTINCT stream FROM cqrs_checkpoint"))
 
-    def open(self) -> Checkpoints:
+    def open(self) -> Followers:
         self.close()
         if self._rng.random() < self.crashes.at_open:
             raise TransientDatabaseError("simulated: no connection")
@@ -73,7 +73,7 @@ class DatabaseSink:
         if self._snapshot_of not in {None, arn}:
             raise StreamGap(f"made from a snapshot of another table than that of {arn}")
         self._sink = MySqlSink(lambda: self._endpoint, [PRODUCT], arn, self._monotonic)
-        opened: list[Checkpoints] = []
+        opened: list[Followers] = []
         wait_for(lambda: self._opens(opened), "the server gave up the connection that was cut")
         return opened[0]
 
@@ -105,8 +105,8 @@ class DatabaseSink:
     def beat(self) -> None:
         self._opened.beat()
 
-    def mark_gap(self, position: Position) -> None:
-        self._opened.mark_gap(position)
+    def mark_gap(self, position: Position, followers: Collection[str]) -> None:
+        self._opened.mark_gap(position, followers)
 
     def close(self) -> None:
         if self._sink:
@@ -134,7 +134,7 @@ class DatabaseSink:
         assert self._sink is not None
         return self._sink
 
-    def _opens(self, opened: list[Checkpoints]) -> bool:
+    def _opens(self, opened: list[Followers]) -> bool:
         try:
             opened.append(self._opened.open())
         except Busy:

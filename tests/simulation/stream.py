@@ -36,7 +36,7 @@ _ATTEMPTS = 4  # as the clients of wiring.py have it
 class Clock(Protocol):
     """Virtual time. Sleeping lets the rest of the world go on."""
 
-    def now(self) -> datetime: ...
+    def aws_now(self) -> datetime: ...
     def monotonic(self) -> float: ...
     def sleep(self, seconds: float) -> None: ...
 
@@ -126,6 +126,10 @@ class SimulatedStream:
         self.iterator_types: list[str] = []
         self.served: list[tuple[str, int, bool]] = []
         """Pages as they went out: shard, records, and whether it was the shard's last."""
+        self.strict = False
+        """Whether a sequence number that was trimmed itself is refused too, as AWS does; emulators do not."""
+        self.stale: set[str] = set()
+        """Shards that DescribeStream lists though they no longer exist."""
         self.trimmed = 0
         self.merged = False
         """Whether shards were merged: a child names one parent only, so the other's rest may come after it."""
@@ -172,7 +176,7 @@ class SimulatedStream:
         self._make()
 
     def _make(self) -> None:
-        label = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        label = self._clock.aws_now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         self.arn = f"arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/{label}"
         self.table: dict[int, Product] = {}
         self.visible: dict[int, Product] = {}
@@ -192,7 +196,7 @@ class SimulatedStream:
         self, product_id: int, event: str, old: Product | None, new: Product | None, *, by_service: bool = False
     ) -> None:
         shard = self.shard_of(product_id)
-        now = self._clock.now()
+        now = self._clock.aws_now()
         number = shard.next_number
         if new is not None and not new.fits:
             self.unfit.add(number)
@@ -272,14 +276,14 @@ class SimulatedStream:
         shard_id = f"shardId-{len(self._ranks):020d}-{self._rng.getrandbits(32):08x}"
         rank = self._ranks[shard_id] = self._rng.random()
         self._shards[shard_id] = SimulatedShard(
-            shard_id, parent_id, low, high, rank, self._clock.now(), starting=first, next_number=first
+            shard_id, parent_id, low, high, rank, self._clock.aws_now(), starting=first, next_number=first
         )
         if parent_id is not None:  # of a first shard that is not listed nobody could know
             self._list_late(self._shards[shard_id])
 
     def _close(self, shard: SimulatedShard) -> int:
         shard.ending = shard.next_number
-        shard.closed_at = self._clock.now()
+        shard.closed_at = self._clock.aws_now()
         self._list_late(shard)
         return shard.ending + 1
 
@@ -331,7 +335,7 @@ class SimulatedStream:
             asked = parameters["SequenceNumber"]
             assert asked == written(int(asked)), "emulators know a sequence number only as they wrote it"
             after = int(asked) - (kind == "AT_SEQUENCE_NUMBER")
-            _refuse_trimmed(shard, after, "GetShardIterator")
+            _refuse_trimmed(shard, after - (self.strict and kind == "AFTER_SEQUENCE_NUMBER"), "GetShardIterator")
         return {"ShardIterator": self._iterator(shard, after, new=True)}
 
     def get_records(self, **parameters: Any) -> dict[str, Any]:
@@ -373,7 +377,7 @@ class SimulatedStream:
         return f"{shard.shard_id}|{after}|{self._clock.monotonic()}|{'new' if new else 'next'}"
 
     def _shard(self, shard_id: str, operation: str) -> SimulatedShard:
-        if shard_id not in self._shards:
+        if shard_id not in self._shards or shard_id in self.stale:
             raise _refusal("ResourceNotFoundException", operation)
         return self._shards[shard_id]
 
@@ -399,7 +403,7 @@ class SimulatedStream:
             error = self._rng.choice([EndpointConnectionError, ReadTimeoutError])
             raise error(endpoint_url=endpoint, error="simulated")
         if self._clock.monotonic() >= self._trim_due:
-            self.trim(self._clock.now() - RETENTION)
+            self.trim(self._clock.aws_now() - RETENTION)
             self._trim_due = self._clock.monotonic() + 60
         if stream_arn != self.arn:
             raise _refusal("ResourceNotFoundException", operation)

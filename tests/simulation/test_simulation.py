@@ -16,7 +16,8 @@ from cqrsctl.projection.recovery import BadRecord, OnError
 from cqrsctl.read_model import schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import lineage, shards
-from cqrsctl.stream.reader import RELIST_SECONDS, Beginning, ReaderOptions, StreamReader
+from cqrsctl.stream.listing import RELIST_SECONDS
+from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 from tests.simulation.database import DatabaseSink
 from tests.simulation.stream import RETENTION, Faults, Product, SimulatedStream
@@ -398,8 +399,7 @@ def a_world_with_a_gap() -> World:
     world.project()
     world.clock.sleep(60)
     write(world, range(1, 2))
-    world.stream.trim(world.clock.now())
-    world.clock.sleep(1)
+    world.clock.sleep(RETENTION.total_seconds() + 600)
     write(world, range(2, 3))
     return world
 
@@ -413,10 +413,11 @@ def test_trimmed_records_are_a_gap_and_stay_one() -> None:
     marked = position_of(world, the_shard(world))
     assert marked == replace(raised.value.position, state=ShardState.GAP)
     assert marked.sequence_number is not None
-    calls = world.stream.calls.copy()
+    reads = world.stream.calls["GetRecords"]
     with pytest.raises(StreamGap):
         world.project()
-    assert world.stream.calls == calls
+    assert world.stream.calls["GetRecords"] == reads
+    assert position_of(world, the_shard(world)) == marked
     assert list(world.sink.rows) == [(0,)]
 
 
@@ -438,6 +439,7 @@ def test_records_trimmed_before_a_waiting_iterator_was_used_are_a_gap() -> None:
     source = world.source({})
     drained(source)
     write(world, range(1, 2))
+    world.clock.sleep(RETENTION.total_seconds())
     world.stream.trim(world.clock.now())
     with pytest.raises(ShardLost):
         drained(source)
@@ -498,18 +500,60 @@ def test_a_shard_that_vanished_unread_is_a_gap() -> None:
     before = the_shard(world)
     write(world, range(3, 6))
     world.stream.rotate(world.stream.open_shards[0])
+    world.clock.sleep(RETENTION.total_seconds())
     world.stream.vanish(before)
     with pytest.raises(StreamGap):
         world.project()
     assert position_of(world, before).state is ShardState.GAP
 
 
-def test_a_shard_that_vanishes_while_it_is_read_is_a_gap() -> None:
+def test_a_shard_that_vanishes_while_it_is_read_is_no_gap_as_its_changes_are_kept_for_a_day() -> None:
     world = a_world()
     write(world, range(3))
     world.clock.after(5, lambda: world.stream.vanish(the_shard(world)))
-    with pytest.raises(StreamGap):
-        world.project(seconds=10)
+    with pytest.raises(AwsError, match=r"though its changes are younger than 24 hours|though it exists"):
+        world.project(seconds=1_000)
+    assert 300 <= world.clock.monotonic() < 360
+
+
+def test_one_wrong_answer_that_a_shard_does_not_exist_is_no_gap() -> None:
+    world = a_world()
+    write(world, range(3))
+    world.project()
+    write(world, range(3, 6))
+    hidden = the_shard(world)
+    shard = world.stream._shards.pop(hidden)
+    world.clock.after(60, lambda: world.stream._shards.update({hidden: shard}))
+    world.project()
+    assert world.differences() == []
+
+
+def test_a_gap_that_is_none_is_found_to_be_none_at_the_next_start() -> None:
+    world = a_world()
+    write(world, range(3))
+    world.project()
+    write(world, range(3, 6))
+    marked = replace(position_of(world, the_shard(world)), state=ShardState.GAP)
+    world.sink.checkpoints[world.stream.arn][the_shard(world)] = marked
+    world.project()
+    assert world.differences() == []
+    assert any("all its changes are there" in notice for notice in world.notices)
+
+
+def test_a_listed_shard_that_no_longer_exists_is_skipped_where_nobody_was_promised_it() -> None:
+    """Seen on AWS: apache/flink, issues 21102 and 21237."""
+    world = a_world()
+    gone = the_shard(world)
+    world.stream.rotate(world.stream.open_shards[0])
+    write(world, range(5))
+    world.stream.stale.add(gone)
+    world.project()
+    assert world.differences() == []
+    assert len(world.sink.rows) == 5
+    world.stream.vanish(gone)
+    write(world, range(5, 9))
+    world.project()
+    assert world.differences() == []
 
 
 def test_generations_that_passed_unread_are_a_gap() -> None:
@@ -694,7 +738,7 @@ def test_what_aws_refused_stays_known_as_the_cause() -> None:
     source = world.source({})
     source.take()
     world.stream.outage = "all"
-    shard_reader = ShardReader(world.stream, world.stream.arn, Position(the_shard(world), None))
+    shard_reader = ShardReader(world.stream, world.stream.arn, Position(the_shard(world), None), world.clock.now)
     with pytest.raises(TransientAwsError) as raised:
         shard_reader.read()
     assert error_code(raised.value) == "InternalServerError"

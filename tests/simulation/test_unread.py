@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,14 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.change import Position, SequenceNumber, ShardState
+from cqrsctl.change import ChangeRecord, Position, SequenceNumber, ShardState
+from cqrsctl.stream.poll import Tip
 from cqrsctl.stream.shard_reader import ShardLost, ShardReader
-from cqrsctl.stream.unread import oldest_unread, unread_shards
+from cqrsctl.stream.unread import Asking, first_unread, unread_shards
 from tests.simulation.stream import Faults, Product, SimulatedStream, written
-from tests.simulation.world import VirtualClock
+from tests.simulation.world import InlineExecutor, VirtualClock
 
 if TYPE_CHECKING:
-    from cqrsctl.change import ChangeRecord, Checkpoints
+    from collections.abc import Mapping
+
+    from cqrsctl.change import Checkpoints
     from tests.simulation.stream import SimulatedShard
 
 KEYS = range(200)
@@ -41,9 +43,19 @@ def read_to(shard: SimulatedShard, records: int) -> Position:
     return Position(shard.shard_id, shard.parent_id, number, record_time=shard.written_at[records - 1])
 
 
-def unread(stream: SimulatedStream, positions: Checkpoints) -> dict[str, ChangeRecord | None]:
-    with ThreadPoolExecutor(1) as executor:
-        return unread_shards(stream, stream.arn, positions, executor)
+TIP = Tip(pages=5, seconds=0.0, pause_seconds=0.4)
+
+
+def asking(stream: SimulatedStream, clock: VirtualClock) -> Asking:
+    return Asking(stream, InlineExecutor(), clock, TIP)
+
+
+def unread(stream: SimulatedStream, clock: VirtualClock, positions: Checkpoints) -> Mapping[str, ChangeRecord | None]:
+    return unread_shards(asking(stream, clock), stream.arn, {"product": positions}).first
+
+
+def oldest_unread(stream: SimulatedStream, clock: VirtualClock, position: Position) -> ChangeRecord | ShardLost | None:
+    return first_unread(asking(stream, clock), stream.arn, [(position, None)])[position.shard_id]
 
 
 @pytest.mark.parametrize("empty_page", [0.0, 1.0])
@@ -56,7 +68,7 @@ def test_of_each_of_many_shards_the_first_change_after_its_position_is_found(emp
         shard.shard_id: read_to(shard, count) for shard in stream.open_shards if (count := read[shard.shard_id])
     }
 
-    found = unread(stream, positions)
+    found = unread(stream, clock, positions)
 
     assert {shard_id: change and int(change.sequence_number) for shard_id, change in found.items()} == {
         shard.shard_id: shard.numbers[read[shard.shard_id]] for shard in stream.open_shards
@@ -69,7 +81,7 @@ def test_a_shard_that_was_read_to_its_tip_has_nothing_unread() -> None:
     fill(stream, clock)
     (shard,) = stream.open_shards
 
-    assert unread(stream, {shard.shard_id: read_to(shard, len(KEYS))}) == {shard.shard_id: None}
+    assert unread(stream, clock, {shard.shard_id: read_to(shard, len(KEYS))}) == {shard.shard_id: None}
     assert stream.calls["GetRecords"] == 5
 
 
@@ -80,7 +92,7 @@ def test_a_closed_shard_is_read_to_its_end_however_many_pages_are_empty() -> Non
     (parent,) = stream.open_shards
     stream.split(parent)
 
-    found = unread(stream, {parent.shard_id: read_to(parent, len(KEYS) - 1)})
+    found = unread(stream, clock, {parent.shard_id: read_to(parent, len(KEYS) - 1)})
 
     change = found[parent.shard_id]
     assert change is not None
@@ -97,7 +109,7 @@ def test_children_of_a_finished_shard_count_from_their_start_and_it_is_not_asked
     fill(stream, clock, price=2)
     finished = replace(read_to(parent, len(KEYS)), state=ShardState.FINISHED)
 
-    found = unread(stream, {parent.shard_id: finished})
+    found = unread(stream, clock, {parent.shard_id: finished})
 
     assert {shard_id: change and int(change.sequence_number) for shard_id, change in found.items()} == {
         child.shard_id: child.numbers[0] for child in stream.open_shards
@@ -111,9 +123,9 @@ def test_changes_from_before_a_position_begins_are_passed_over_page_by_page() ->
     (shard,) = stream.open_shards
     since = shard.written_at[150]
 
-    change = oldest_unread(stream, stream.arn, Position(shard.shard_id, None, since=since))
+    change = oldest_unread(stream, clock, Position(shard.shard_id, None, since=since))
 
-    assert change is not None
+    assert isinstance(change, ChangeRecord)
     assert change.created_at == since
 
 
@@ -125,8 +137,8 @@ def test_what_was_trimmed_after_a_position_is_lost() -> None:
     position = read_to(shard, 10)
     clock.sleep(timedelta(hours=25).total_seconds())
 
-    with pytest.raises(ShardLost, match="left the stream before they were read") as lost:
-        unread(stream, {shard.shard_id: position})
+    with pytest.raises(ShardLost, match="may have left the stream before they were read") as lost:
+        unread(stream, clock, {shard.shard_id: position})
 
     assert lost.value.position is not None
     assert lost.value.position.shard_id == shard.shard_id
@@ -138,7 +150,7 @@ def test_a_checkpoint_that_is_a_gap_stays_one() -> None:
     (shard,) = stream.open_shards
 
     with pytest.raises(ShardLost):
-        unread(stream, {shard.shard_id: Position(shard.shard_id, None, state=ShardState.GAP)})
+        unread(stream, clock, {shard.shard_id: Position(shard.shard_id, None, state=ShardState.GAP)})
 
 
 def test_a_shard_that_vanished_unread_is_lost_and_without_checkpoints_nothing_was_promised() -> None:
@@ -151,8 +163,8 @@ def test_a_shard_that_vanished_unread_is_lost_and_without_checkpoints_nothing_wa
     stream.vanish(parent.shard_id)
 
     with pytest.raises(ShardLost):
-        unread(stream, {parent.shard_id: position})
-    assert set(unread(stream, {})) == set(stream.shard_ids)
+        unread(stream, clock, {parent.shard_id: position})
+    assert set(unread(stream, clock, {})) == set(stream.shard_ids)
 
 
 def test_a_shard_that_is_listed_late_is_asked_all_the_same() -> None:
@@ -162,7 +174,7 @@ def test_a_shard_that_is_listed_late_is_asked_all_the_same() -> None:
     (shard,) = stream.open_shards
     shard.listed_from = clock.monotonic() + 5
 
-    found = unread(stream, {shard.shard_id: read_to(shard, 3)})
+    found = unread(stream, clock, {shard.shard_id: read_to(shard, 3)})
 
     change = found[shard.shard_id]
     assert change is not None
@@ -174,9 +186,9 @@ def test_asking_does_not_move_whoever_reads_the_shard() -> None:
     stream = stream_of(clock, records_a_page=10)
     fill(stream, clock)
     (shard,) = stream.open_shards
-    reader = ShardReader(stream, stream.arn, Position(shard.shard_id, None))
+    reader = ShardReader(stream, stream.arn, Position(shard.shard_id, None), clock.now)
     reader.read()
 
-    oldest_unread(stream, stream.arn, reader.position)
+    oldest_unread(stream, clock, reader.position)
 
     assert [int(change.sequence_number) for change in reader.read().page.changes] == shard.numbers[10:20]

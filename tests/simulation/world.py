@@ -23,9 +23,9 @@ from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from tests.simulation.stream import Faults, Product, SimulatedStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from cqrsctl.change import Checkpoints
+    from cqrsctl.change import Followers
     from cqrsctl.projection.batch import Batch
 
 P = ParamSpec("P")
@@ -46,11 +46,17 @@ class VirtualClock:
     """Time that passes only when someone sleeps; what is due by then happens meanwhile."""
 
     def __init__(self) -> None:
+        self.skew_seconds = 0.0
+        """How far this machine's clock is ahead of AWS's."""
         self._elapsed = 0.0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
     def now(self) -> datetime:
+        return self.aws_now() + timedelta(seconds=self.skew_seconds)
+
+    def aws_now(self) -> datetime:
+        """The time that DynamoDB has."""
         return BEGINNING + timedelta(seconds=self._elapsed)
 
     def monotonic(self) -> float:
@@ -153,14 +159,14 @@ class MemorySink:
     def has_positions(self, stream_arn: str) -> bool:
         return bool(self.checkpoints.get(stream_arn))
 
-    def open(self) -> Checkpoints:
+    def open(self) -> Followers:
         if self._rng.random() < self.crashes.at_open:
             raise TransientDatabaseError("simulated: no connection")
         self._is_open = True
         arn = self._stream_arn()
         if self.checkpoints and arn not in self.checkpoints:
             raise StreamGap(f"fed by another stream, never by {arn}")
-        return dict(self.checkpoints.get(arn, {}))
+        return {PRODUCT.name: dict(self.checkpoints.get(arn, {}))}
 
     def tables(self) -> Tables:
         return Tables((Table(PRODUCT, 1),))
@@ -187,7 +193,7 @@ class MemorySink:
     def beat(self) -> None:
         self._check_open()
 
-    def mark_gap(self, position: Position) -> None:
+    def mark_gap(self, position: Position, followers: Collection[str]) -> None:
         self._check_open()
         shards = self.checkpoints.setdefault(self._stream_arn(), {})
         shards[position.shard_id] = replace(position, state=ShardState.GAP)
@@ -323,7 +329,7 @@ class World(Generic[AnySink]):
         deadline = None if seconds is None else self.clock.monotonic() + seconds
         projector = Projector(
             sink=self.sink,
-            open_source=lambda checkpoints: self.source(checkpoints, options),
+            open_source=lambda followers: self.source(followers, options),
             clock=self.clock,
             progress=lambda summary: None,
             notice=self.notices.append,
@@ -336,10 +342,9 @@ class World(Generic[AnySink]):
             ),
         )
 
-    def source(self, checkpoints: Checkpoints, options: ReaderOptions | None = None) -> StreamReader:
-        return StreamReader(
-            self.stream, self.stream.arn, checkpoints, self.clock, InlineExecutor(), options or ReaderOptions()
-        )
+    def source(self, followers: Followers, options: ReaderOptions | None = None) -> StreamReader:
+        told = replace(options or ReaderOptions(), notice=self.notices.append)
+        return StreamReader(self.stream, self.stream.arn, followers, self.clock, InlineExecutor(), told)
 
     def differences(self) -> list[str]:
         """What is wrong with the read model now, in words."""

@@ -92,12 +92,20 @@ class TestMalformedRecords:
         with pytest.raises(ValueError, match=f"not a record of a DynamoDB stream: '{name}' is missing"):
             decode_record(record)
 
-    @pytest.mark.parametrize("name", ["SequenceNumber", "Keys", "ApproximateCreationDateTime"])
+    @pytest.mark.parametrize("name", ["SequenceNumber", "Keys"])
     def test_a_body_that_lacks_a_part_is_refused_naming_it(self, name: str) -> None:
         record = lambda_records()[0]
         del record["dynamodb"][name]
         with pytest.raises(ValueError, match=f"'{name}' is missing"):
             decode_record(record)
+
+    def test_a_record_without_a_time_counts_as_made_when_it_was_received(self) -> None:
+        """AWS's reference calls the time optional, and its own sample event has none."""
+        record = lambda_records()[0]
+        del record["dynamodb"]["ApproximateCreationDateTime"]
+        received_at = datetime(2026, 3, 1, tzinfo=UTC)
+        change = decode_record(record, received_at=received_at)
+        assert (change.created_at, change.is_dated) == (received_at, False)
 
     def test_an_unknown_event_is_refused(self) -> None:
         with pytest.raises(ValueError, match="UPSERT"):

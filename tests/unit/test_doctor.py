@@ -23,7 +23,7 @@ from cqrsctl.operations.doctor.findings import Severity
 from cqrsctl.operations.doctor.look import Look
 from cqrsctl.operations.doctor.needs import ACTIONS
 from cqrsctl.operations.doctor.survey import ReadModel, Server
-from cqrsctl.operations.unread import Unread
+from cqrsctl.operations.unread import UnreadShard
 from cqrsctl.read_model.grants import parse
 from cqrsctl.read_model.schema import ProjectionStatus
 from cqrsctl.stream.lineage import Shard
@@ -130,9 +130,9 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("stream_gap", CRITICAL, {"read_model": made(checkpoints=({**CHECKPOINT, "state": "gap"},))}, "shard-1"),
     ("stream_changed", CRITICAL,
      {"read_model": made(checkpoints=({**CHECKPOINT, "stream": OLDER_ARN},))}, "another stream (2026-10-01"),
-    ("stream_trimming", WARNING, {"unread": {"product": [Unread("s", NOW - timedelta(hours=19))]}}, "for 19 h"),
-    ("stream_trimming", CRITICAL, {"unread": {"product": [Unread("s", NOW - timedelta(hours=22))]}}, "for 22 h"),
-    ("stream_trimming", CRITICAL, {"unread": {"product": [Unread("s", None)]}}, "lost changes of shard s"),
+    ("stream_trimming", WARNING, {"unread": {"product": [UnreadShard("s", NOW - timedelta(hours=19))]}}, "for 19 h"),
+    ("stream_trimming", CRITICAL, {"unread": {"product": [UnreadShard("s", NOW - timedelta(hours=22))]}}, "for 22 h"),
+    ("stream_trimming", CRITICAL, {"unread": {"product": [UnreadShard("s", None)]}}, "lost changes of shard s"),
     ("stream_iterator_age", WARNING, {"iterator_age_seconds": 18 * 3600.0}, "18 h old"),
     ("stream_iterator_age", CRITICAL, {"iterator_age_seconds": 22 * 3600.0}, "22 h old"),
     ("mapping_missing", WARNING, {"mappings": []}, "No stream is mapped"),

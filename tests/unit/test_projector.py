@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.change import ChangeRecord, Checkpoints, Event, Page, Position
+from cqrsctl.change import ChangeRecord, Event, Followers, Page, Position
 from cqrsctl.errors import Busy, CqrsctlError, TransactionConflict, TransientAwsError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import default_product
@@ -17,7 +17,7 @@ from cqrsctl.projection.projector import Projector
 from cqrsctl.projection.tables import Table, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/Products/stream/2026-11-23T10:00:00.000"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -58,12 +58,12 @@ class Sink:
     reached: int | None = None
     """Where the checkpoint of the shard stands from the second opening on."""
 
-    def open(self) -> Checkpoints:
+    def open(self) -> Followers:
         self.calls.append("open")
         self._fail(self.opens)
         if self.reached is None or self.calls.count("open") == 1:
-            return {}
-        return {"s": Position("s", None, self.reached)}
+            return {"product": {}}
+        return {"product": {"s": Position("s", None, self.reached)}}
 
     def tables(self) -> Tables:
         return Tables((Table(default_product(), 1),))
@@ -76,7 +76,7 @@ class Sink:
     def beat(self) -> None:
         self.calls.append("beat")
 
-    def mark_gap(self, position: Position) -> None:
+    def mark_gap(self, position: Position, followers: Collection[str]) -> None:
         self.calls.append(f"gap {position.shard_id}")
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ def run(sink: Sink, stopped: Callable[[], bool] = lambda: False) -> tuple[Projec
     notices: list[str] = []
     projector = Projector(
         sink,
-        lambda checkpoints: Source([] if checkpoints else [Page((change,), Position("s", None, 1))]),
+        lambda followers: Source([] if followers["product"] else [Page((change,), Position("s", None, 1))]),
         Clock(),
         lambda _: None,
         notices.append,

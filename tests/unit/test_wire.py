@@ -163,8 +163,8 @@ def test_other_operations_are_parsed_as_ever() -> None:
 )
 def test_an_answer_that_is_none_of_dynamodb_is_an_error_with_a_hint(body: bytes) -> None:
     STREAMS.body = body
-    with pytest.raises(AwsError, match="not what DynamoDB sends") as caught:
+    with pytest.raises(AwsError, match="the response is not valid") as caught:
         records_page(STREAMS.raw.get_records(ShardIterator="i"), STREAM)
 
     assert caught.value.code == "unexpected_answer"
-    assert "endpoint URL" in str(caught.value.hint)
+    assert "Is this endpoint AWS" in str(caught.value.hint)

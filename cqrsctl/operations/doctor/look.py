@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import wraps
@@ -15,8 +16,11 @@ from cqrsctl.functions import metrics, queue
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.operations.doctor import survey
 from cqrsctl.operations.functions import runs_nothing
+from cqrsctl.operations.streams import glanced_tip
 from cqrsctl.operations.unread import unread_before
 from cqrsctl.stream import shards
+from cqrsctl.stream.unread import Asking
+from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
@@ -29,13 +33,14 @@ if TYPE_CHECKING:
     from cqrsctl.config import Environment
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.functions.queue import Queue
-    from cqrsctl.operations.unread import Unread
+    from cqrsctl.operations.unread import UnreadShard
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.stream.shards import Stream
     from cqrsctl.wiring import Wiring
 
 _Answer = TypeVar("_Answer")
 _ATTEMPTS = 2
+_MOST_PROBES = 16
 CLOSE_TO_TRIMMING = timedelta(hours=18)
 """Six hours before the stream forgets a change it should be read."""
 
@@ -171,15 +176,17 @@ class Look:
         return survey.positions(self.connection(), self.environment.projections, found.stream_arn)
 
     @remembered
-    def unread(self) -> dict[str, list[Unread]]:
+    def unread(self) -> dict[str, list[UnreadShard]]:
         """The shards with changes that should have been read long ago, by projection; none where a function reads."""
         stream, made = self.stream(), self.read_model()
         if stream is None or made is None or made.by_function:
             return {}
-        return {
-            name: list(unread_before(self.wiring.streams, stream, positions, self.now - CLOSE_TO_TRIMMING))
-            for name, positions in self.positions().items()
-        }
+        with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
+            asking = Asking(self.wiring.streams, executor, SystemClock(), glanced_tip(self.wiring))
+            return {
+                name: list(unread_before(asking, stream, positions, self.now - CLOSE_TO_TRIMMING))
+                for name, positions in self.positions().items()
+            }
 
     def close(self) -> None:
         """Close the connection, if there is one."""

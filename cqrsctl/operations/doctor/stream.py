@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.operations.doctor.findings import Finding
     from cqrsctl.operations.doctor.look import Look
-    from cqrsctl.operations.unread import Unread
+    from cqrsctl.operations.unread import UnreadShard
 
 MOST_READERS = 2
 VERY_CLOSE = timedelta(hours=22)
@@ -98,7 +98,7 @@ def trimming(look: Look) -> Iterator[Finding]:
         yield from close_to_trimming(projection, unread, look.now)
 
 
-def close_to_trimming(projection: str, unread: Sequence[Unread], now: datetime) -> Iterator[Finding]:
+def close_to_trimming(projection: str, unread: Sequence[UnreadShard], now: datetime) -> Iterator[Finding]:
     """How bad it is that changes were not read for so long."""
     for each in unread:
         if each.since is None:

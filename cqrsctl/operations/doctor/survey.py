@@ -103,7 +103,7 @@ def positions(connection: Connection, projections: Sequence[Projection], stream_
     """How far each projection that follows a stream has read its shards, by projection. Raises DatabaseError."""
     following = {row["projection"] for row in checkpoints.listing(connection) if row["stream"] == stream_arn}
     return {
-        projection.name: checkpoints.read(connection, [projection], stream_arn)
+        projection.name: checkpoints.read(connection, [projection], stream_arn)[projection.name]
         for projection in projections
         if projection.name in following
     }

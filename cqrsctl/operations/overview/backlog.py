@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Protocol
 from cqrsctl.errors import AwsError, ConfigurationError
 from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
+from cqrsctl.operations.streams import glanced_tip
 from cqrsctl.read_model import checkpoints, heartbeat
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.stream import shards
-from cqrsctl.stream.unread import unread_shards
+from cqrsctl.stream.unread import Asking, unread_shards
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from cqrsctl.change import Checkpoints
+    from cqrsctl.change import Followers
     from cqrsctl.stream.lineage import Shard
+    from cqrsctl.stream.shards import Stream
     from cqrsctl.wiring import Wiring
 
 _log = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class Backlog:
 
     listed: Mapping[str, Shard]
     unread: Mapping[str, datetime | None] | None
+    childless: frozenset[str] = frozenset()
+    """Shards that ended a moment ago, and whose children are not listed yet: what is in those is unknown."""
 
     @property
     def oldest(self) -> datetime | None:
@@ -55,35 +59,34 @@ class Backlog:
     @property
     def waiting_seconds(self) -> float | None:
         """How long the oldest change waited, 0 where none did; None where that is not known."""
-        if self.unread is None:
-            return None
-        return 0.0 if self.oldest is None else self.age_seconds(self.oldest)
+        if self.oldest is not None:
+            return self.age_seconds(self.oldest)
+        return None if self.unread is None or self.childless else 0.0
 
     def age_seconds(self, moment: datetime) -> float:
         """How old a change was by this machine's clock; 0 where another clock is ahead of it."""
         return max((self.at - moment).total_seconds(), 0.0)
 
 
-def backlog(
-    wiring: Wiring, stream_arn: str, clock: Clock, *, mapped: bool, listed: Mapping[str, Shard] | None = None
-) -> Backlog:
+def backlog(wiring: Wiring, stream_arn: str, clock: Clock, *, mapped: bool, listed: Stream | None = None) -> Backlog:
     """What is not applied yet. `mapped`: the stream is mapped to the Lambda function; `listed` saves listing shards.
 
     Raises StreamGap where changes were lost, AwsError, DatabaseError, ConfigurationError.
     """
-    positions = _positions(wiring, stream_arn, mapped=mapped)
+    following = _followers(wiring, stream_arn, mapped=mapped)
     at = clock.now()
-    if listed is None:
-        listed = shards.describe(wiring.streams, stream_arn).shards
+    stream = listed or shards.describe(wiring.streams, stream_arn)
     with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
-        changes = unread_shards(wiring.streams, stream_arn, positions or {}, executor, listed)
-    unread = {shard_id: change.created_at if change else None for shard_id, change in changes.items()}
-    if positions is None and any(unread.values()):
-        return Backlog(at, listed, None)
-    return Backlog(at, listed, unread)  # where the stream holds nothing at all, nothing is unread, whoever projects
+        asking = Asking(wiring.streams, executor, clock, glanced_tip(wiring))
+        found = unread_shards(asking, stream_arn, following or {}, stream)
+    unread = {shard_id: change.created_at if change else None for shard_id, change in found.first.items()}
+    if following is None and any(unread.values()):
+        return Backlog(at, stream.shards, None)
+    # where the stream holds nothing at all, nothing is unread, whoever projects
+    return Backlog(at, stream.shards, unread, found.childless)
 
 
-def _positions(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Checkpoints | None:
+def _followers(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Followers | None:
     """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects."""
     try:
         with connect(wiring.database) as connection:
@@ -93,7 +96,7 @@ def _positions(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Checkpoints 
             found = checkpoints.read(connection, wiring.environment.projections, stream_arn)
     except ReadModelMissing:
         return {}
-    return found or (None if by_function else {})
+    return found if any(found.values()) else (None if by_function else {})
 
 
 def iterator_age(wiring: Wiring, now: datetime) -> float | None:

@@ -59,7 +59,7 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> Part:
     if found.unread is None:
         return Part("shards", Health.OK, f"{summary}; AWS keeps their positions for the Lambda function", None, facts)
     if found.oldest is None:
-        return Part("shards", Health.OK, f"{summary}; nothing unread", None, facts)
+        return _nothing_unread(found, summary, facts)
     age = found.age_seconds(found.oldest)
     left = facts["hours_left"] = hours_left(age)
     waiting = sum(moment is not None for moment in found.unread.values())
@@ -68,6 +68,13 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> Part:
         return Part("shards", Health.OK, summary, None, facts)
     health = Health.FAILING if left <= _LAST_HOURS else Health.WARNING
     return Part("shards", health, summary, f"unread changes are trimmed in {left:.1f} h", facts)
+
+
+def _nothing_unread(found: Backlog, summary: str, facts: dict[str, Any]) -> Part:
+    if found.childless:
+        told = f"shard {min(found.childless)} ended, and no child of it is listed yet: look again in a minute"
+        return Part("shards", Health.UNKNOWN, summary, told, facts)
+    return Part("shards", Health.OK, f"{summary}; nothing unread", None, facts)
 
 
 @dataclass(frozen=True, slots=True)

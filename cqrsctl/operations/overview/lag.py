@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow, TransientDatabaseError
 from cqrsctl.operations import functions
 from cqrsctl.operations.overview.backlog import backlog, iterator_age
-from cqrsctl.operations.streams import RETENTION
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Freshness
 from cqrsctl.read_model.sink import BEAT_SECONDS
 from cqrsctl.stream.lineage import oldest_first
+from cqrsctl.stream.retention import RETENTION
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
@@ -166,6 +166,11 @@ def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | N
         ordered += [shard_id for shard_id in found.unread if shard_id not in found.listed]
     each = tuple(_shard_lag(shard_id, found) for shard_id in ordered)
     waiting = found.waiting_seconds
+    if found.unread is not None and waiting is None:
+        reason = (
+            f"shard {min(found.childless)} ended, and DescribeStream lists no child of it yet; look again in a minute"
+        )
+        return Lag(None, None, each, readers, iterator_age, reason=reason)
     if waiting is not None:
         left = None if found.oldest is None else hours_left(waiting)
         return Lag(waiting, left, each, readers, iterator_age)

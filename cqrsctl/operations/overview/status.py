@@ -151,7 +151,7 @@ class Overview:
         if isinstance(found, CqrsctlError):
             raise NotAsked("they are not known without the stream")
         known = not isinstance(functions_found, CqrsctlError) and functions_found.mapping is not None
-        return backlog(self._wiring, found.arn, self._clock, mapped=known, listed=found.shards)
+        return backlog(self._wiring, found.arn, self._clock, mapped=known, listed=found)
 
     def _traces(self) -> ProjectorTraces:
         endpoint = self._wiring.database

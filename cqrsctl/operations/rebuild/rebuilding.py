@@ -22,13 +22,14 @@ from cqrsctl.operations.rebuild.beginning import Beginning
 from cqrsctl.operations.rebuild.companion import Companion
 from cqrsctl.operations.rebuild.progress import Phase, Progress, Rebuilt, Unfit
 from cqrsctl.operations.rebuild.snapshot import Snapshot
+from cqrsctl.operations.streams import certain_tip
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import prepare
-from cqrsctl.stream.unread import unread_shards
+from cqrsctl.stream.unread import Asking, unread_shards
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Rebuilding:
     def _built(self, connection: Connection, rebuild: Rebuild) -> Rebuilt:
         on_error = OnError.STOP if self.unfit is Unfit.STOP else OnError.DEAD_LETTER
         projection = rebuild.former.projection if rebuild.undoing else self.projection
-        companion = Companion(self.wiring, projection, on_error, self.notice)
+        companion = Companion(self.wiring, projection, rebuild.stream_arn, on_error, self.notice)
         again = rerunning(self.clock.sleep, lambda: False)
         if rebuild.state is not State.CUTOVER:
             with companion.running():
@@ -191,12 +192,14 @@ class Rebuilding:
 
         def reached() -> bool:
             self._report(Phase.CATCHING_UP)
-            positions = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
+            following = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
             is_all_there = self.clock.now() >= all_there
-            unread = unread_shards(self.wiring.streams, rebuild.stream_arn, positions, executor)
-            return all(change.created_at > until if change else is_all_there for change in unread.values())
+            unread = unread_shards(asking, rebuild.stream_arn, following)
+            read = all(change.created_at > until if change else is_all_there for change in unread.first.values())
+            return read and not unread.childless
 
         with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
+            asking = Asking(self.wiring.streams, executor, self.clock, certain_tip(self.wiring))
             self._until(reached, connection, companion)
 
     def _require_whole(self, connection: Connection, rebuild: Rebuild) -> None:

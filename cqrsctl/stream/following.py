@@ -1,0 +1,135 @@
+"""The projections that read along, during one reading: where each stands, and from where each shard is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cqrsctl.change import Page, Position, ShardState
+from cqrsctl.stream import followers, lineage, shards
+from cqrsctl.stream.followers import Absent
+from cqrsctl.stream.shard_reader import ShardLost, is_kept_after_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Executor
+    from datetime import datetime
+
+    from cqrsctl.change import Checkpoints
+    from cqrsctl.stream.lineage import Shard
+    from cqrsctl.stream.shards import StreamsClient
+
+_REMEMBER_TIP = timedelta(hours=1)
+"""How often it is written down that an idle shard was read to its tip."""
+NOBODY = ""
+"""The follower of a reading for which no projection has checkpoints, as when a stream is only shown."""
+
+
+@dataclass(slots=True)
+class Following:
+    """`by_name` are the positions of each follower, as far as pages were handed out; `positions` as far as shards are
+    read, each from the position of the follower that is furthest behind."""
+
+    client: StreamsClient
+    stream_arn: str
+    by_name: dict[str, dict[str, Position]]
+    now: Callable[[], datetime]
+    executor: Executor
+    positions: dict[str, Position] = field(default_factory=dict)
+    _remembered: dict[str, datetime] = field(default_factory=dict)
+    _gaps_checked: bool = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody has a position yet."""
+        return not any(self.by_name.values())
+
+    def in_shard(self, shard_id: str) -> dict[str, Position]:
+        """The followers that stand somewhere in a shard, each with its position."""
+        return followers.in_shard(self.by_name, shard_id)
+
+    def counts_on(self, shard: Shard) -> bool:
+        """Whether a follower read the parent of a shard, so that all changes of the shard are promised."""
+        return any(shard.parent_id in positions for positions in self.by_name.values())
+
+    def lost(self, position: Position) -> ShardLost:
+        """The error of a loss that a shard's reader met, with the followers that needed the changes."""
+        return ShardLost(position, followers.behind(self.by_name, position, self.now()) - {NOBODY})
+
+    def absent(self, listed: Mapping[str, Shard]) -> tuple[list[Page], set[str]]:
+        """Shards that a listing should show and does not: pages that finish those that nobody needs, and the ids of
+        those that are late, though they exist; their descendants wait for them.
+
+        Raises ShardLost where one does not exist any more and was needed; AwsError.
+        """
+        missing = [
+            (name, shard_id, position)
+            for name, positions in self.by_name.items()
+            for shard_id, position in lineage.unlisted(listed, positions)
+        ]
+        asked = list(dict.fromkeys(shard_id for _, shard_id, _ in missing))
+        answers = self.executor.map(lambda shard_id: shards.exists(self.client, self.stream_arn, shard_id), asked)
+        late = {shard_id for shard_id, exists in zip(asked, answers, strict=True) if exists}
+        over = []
+        for name, shard_id, position in missing:
+            positions = self.by_name[name]
+            if shard_id in late or not positions:  # without any position, nothing was promised
+                continue
+            match followers.why_absent(shard_id, position, positions, self.now()):
+                case Absent.LOST:
+                    raise ShardLost(position, frozenset({name}) - {NOBODY})
+                case Absent.NEEDLESS:
+                    positions[shard_id] = replace(position, state=ShardState.FINISHED)
+                    over.append(Page((), positions[shard_id]))
+                case Absent.LATE:
+                    late.add(shard_id)
+        return over, late
+
+    def healed(self, listed: Mapping[str, Shard]) -> Iterator[Page]:
+        """Look at each gap again, once: one answer may have been wrong. Raises ShardLost where it is one, AwsError."""
+        if self._gaps_checked:
+            return
+        for name, positions in self.by_name.items():
+            for position in [each for each in positions.values() if each.state is ShardState.GAP]:
+                if not self._is_kept(position, positions, listed.get(position.shard_id)):
+                    raise ShardLost(position, frozenset({name}) - {NOBODY})
+                positions[position.shard_id] = replace(position, state=ShardState.OPEN)
+                yield Page((), positions[position.shard_id])
+        self._gaps_checked = True
+
+    def _is_kept(self, gap: Position, positions: Checkpoints, listed: Shard | None) -> bool:
+        if gap.sequence_number is None and gap.parent_id is not None and gap.parent_id not in positions:
+            return False  # it was the parent that was lost
+        return is_kept_after_all(self.client, self.stream_arn, gap, listed, self.now)
+
+    def registered(
+        self, listed: Mapping[str, Shard], start: Callable[[Shard, Checkpoints, datetime], Position]
+    ) -> Iterator[Page]:
+        """Remember shards that a follower did not know, at their `start`, and from where each shard is read."""
+        now = self.now()
+        for shard in lineage.oldest_first(listed.values()):
+            newcomers = [positions for positions in self.by_name.values() if shard.shard_id not in positions]
+            for positions in newcomers:
+                positions[shard.shard_id] = start(shard, positions, now)
+            if shard.shard_id not in self.positions:
+                self.positions[shard.shard_id] = followers.furthest_behind(self.in_shard(shard.shard_id).values())
+            if newcomers:
+                yield Page((), self.positions[shard.shard_id])
+
+    def is_to_be_remembered(self, position: Position) -> bool:
+        """Whether it was long ago that it was written down how far an idle shard was read."""
+        known = self._remembered.get(position.shard_id)
+        if known is None:
+            known = followers.furthest_behind(self.in_shard(position.shard_id).values()).read_through
+        through = position.read_through
+        return through is not None and (known is None or through - known >= _REMEMBER_TIP)
+
+    def hand_out(self, page: Page) -> Page:
+        """The page, with the followers moved to its position: before the next one is taken they have applied it."""
+        position = page.position
+        if position.read_through is not None:
+            self._remembered[position.shard_id] = position.read_through
+        for positions in self.by_name.values():
+            positions[position.shard_id] = position.unless_further(positions.get(position.shard_id))
+        return page
