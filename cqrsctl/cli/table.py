@@ -93,7 +93,10 @@ def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: Out
     else:
         make_all(client, calls)
         tables.wait_until_active(client, name)
-        invocation.note(f"The stream of table {name!r} is on.")
+        invocation.note(
+            f"The stream of table {name!r} is on. What changed while it was off is in no change record: if there is a "
+            "read model, rebuild it with: cqrsctl rebuild"
+        )
     return _show(ctx, output)
 
 

@@ -54,8 +54,8 @@ def _check_origin(records: Sequence[dict[str, Any]], table: str) -> None:
         if view_type in _WITHOUT_NEW_IMAGES:
             raise EventRefused(
                 f"The stream's records have no new images (view type {view_type}).",
-                hint="Switch the stream off and on again with new images: `cqrsctl stream disable`, then "
-                "`cqrsctl stream enable`; then deploy anew.",
+                hint="Switch the stream off and on again with new images: `cqrsctl table disable-stream --yes`, "
+                "`cqrsctl table enable-stream`; then `cqrsctl function deploy` and `cqrsctl rebuild`.",
             )
 
 

@@ -95,6 +95,9 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     with _rarely_collected(), ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
         projector = Projector(sink, open_source, run.clock, run.progress, run.notice, run.on_error)
         summary = projector.run(once=once, stopped=run.clock.stop.is_set)
+    if once and summary.caught_up:
+        shards = "1 open shard" if summary.shards == 1 else f"{summary.shards} open shards"
+        run.notice(f"Caught up: {shards}, {options.tip} in each.")
     if first and once and summary.caught_up and not dry_run:
         _hint_at_older_items(run)
     return summary

@@ -38,7 +38,7 @@ class Pace:
 
     def __call__(self) -> None:
         now = self.clock.monotonic()
-        earliest = now - 0.5  # a burst of half a second's calls
+        earliest = now - 2 / self.calls_a_second  # so that a burst stays within the limit of any one second
         self._free_at = max(self._free_at, earliest) + 1 / self.calls_a_second
         if self._free_at > now:
             self.clock.sleep(self._free_at - now)

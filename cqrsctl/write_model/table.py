@@ -154,13 +154,15 @@ def require_stream(table: Table) -> str:
     if table.stream_arn is None:
         raise AwsError(
             f"The stream of table {table.name!r} is off.",
-            hint="Switch it on with: cqrsctl table enable-stream",
+            hint="Switch it on with: cqrsctl table enable-stream. What changed while it was off is recorded nowhere: "
+            "rebuild the read model after that, with `cqrsctl rebuild`.",
             code="stream_off",
         )
     if table.view_type not in {VIEW_TYPE, "NEW_IMAGE"}:
         raise AwsError(
             f"The stream of table {table.name!r} has the view type {table.view_type}, which lacks new images.",
-            hint="Switch it off and on again with cqrsctl: table disable-stream, then table enable-stream.",
+            hint="Switch it off and on again, then rebuild the read model: `cqrsctl table disable-stream --yes`, "
+            "`cqrsctl table enable-stream`, `cqrsctl rebuild`.",
             code="stream_view_type",
         )
     try:

@@ -9,7 +9,7 @@ iterators expire, records are trimmed, calls are throttled.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -128,6 +128,14 @@ class SimulatedStream:
         """Pages as they went out: shard, records, and whether it was the shard's last."""
         self.strict = False
         """Whether a sequence number that was trimmed itself is refused too, as AWS does; emulators do not."""
+        self.filters = "taken"
+        """What becomes of a ShardFilter: `taken`, `refused`, or `ignored`, as emulators do."""
+        self.lists_children_of_ended = True
+        """Whether whoever has read a shard's end finds its children listed."""
+        self.listings_a_second: float | None = None
+        """How many DescribeStream calls AWS takes within a second."""
+        self.throttled_listings = 0
+        self._listed_at: deque[float] = deque()
         self.stale: set[str] = set()
         """Shards that DescribeStream lists though they no longer exist."""
         self.trimmed = 0
@@ -304,8 +312,14 @@ class SimulatedStream:
         # A real client tries a failed call again, or a listing of many pages would hardly ever come to its end.
         attempts = _ATTEMPTS if "ExclusiveStartShardId" in parameters else 1
         self._call("DescribeStream", parameters["StreamArn"], attempts)
+        self._limit_listings()
         after = self._ranks.get(parameters.get("ExclusiveStartShardId", ""), -1.0)
         listed = [shard for shard in self._shards.values() if shard.listed_from <= self._clock.monotonic()]
+        if "ShardFilter" in parameters and self.filters == "refused":
+            raise _refusal("ValidationException", "DescribeStream")
+        if "ShardFilter" in parameters and self.filters == "taken":
+            assert parameters["ShardFilter"]["Type"] == "CHILD_SHARDS"
+            listed = [shard for shard in listed if shard.parent_id == parameters["ShardFilter"]["ShardId"]]
         rest = sorted((shard for shard in listed if shard.rank > after), key=lambda shard: shard.rank)
         page = rest[: self._listed_a_page]
         description: dict[str, Any] = {
@@ -320,6 +334,15 @@ class SimulatedStream:
         if len(rest) > len(page):
             description["LastEvaluatedShardId"] = page[-1].shard_id
         return {"StreamDescription": description}
+
+    def _limit_listings(self) -> None:
+        now = self._clock.monotonic()
+        while self._listed_at and self._listed_at[0] <= now - 1:
+            self._listed_at.popleft()
+        if self.listings_a_second is not None and len(self._listed_at) >= self.listings_a_second:
+            self.throttled_listings += 1
+            raise _refusal("LimitExceededException", "DescribeStream")
+        self._listed_at.append(now)
 
     def get_shard_iterator(self, **parameters: Any) -> dict[str, Any]:
         """GetShardIterator. An iterator's text is all there is to it: shard, position, birth, and whether it is new."""
@@ -357,7 +380,7 @@ class SimulatedStream:
         at_end = not shard.is_open and end == len(shard.numbers)
         if at_end and end > begin and self._rng.random() < self.faults.separate_end:
             at_end = False
-        if at_end:
+        if at_end and self.lists_children_of_ended:
             self._list_children(shard_id)
         self.served.append((shard_id, end - begin, at_end))
         answer: dict[str, Any] = {"Records": shard.records[begin:end]}

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import ChangeRecord, Event, Followers, Page, Position
-from cqrsctl.errors import Busy, CqrsctlError, TransactionConflict, TransientAwsError, TransientDatabaseError
+from cqrsctl.errors import (
+    BAD_CREDENTIALS,
+    LOGIN_REFUSED,
+    AwsError,
+    Busy,
+    ConfigurationError,
+    CqrsctlError,
+    DatabaseError,
+    TransactionConflict,
+    TransientAwsError,
+    TransientDatabaseError,
+)
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector
@@ -162,6 +173,32 @@ def test_a_password_that_aws_does_not_give_for_a_moment_is_waited_for() -> None:
     projector, _ = run(sink)
 
     assert projector.summary.changes == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("Access denied", code=LOGIN_REFUSED),
+        AwsError("rds DescribeDBClusters: access denied", code="access_denied"),
+        ConfigurationError("the token expired", code=BAD_CREDENTIALS),
+    ],
+)
+def test_a_refusal_after_a_first_success_is_waited_out_and_named(error: CqrsctlError) -> None:
+    """Passwords rotate, logins with tokens are throttled, roles and policies change while a projector runs."""
+    sink = Sink(opens=[None, error, error], applies=[TransientDatabaseError("cut")])
+
+    projector, notices = run(sink)
+
+    assert projector.summary.changes == 1
+    assert notices == ["cut Trying again.", *[f"{error} Trying again."] * 2]
+    with pytest.raises(type(error)):
+        run(Sink(opens=[error]))
+
+
+def test_another_error_of_the_database_is_not_waited_out() -> None:
+    sink = Sink(opens=[None, DatabaseError("no such column")], applies=[TransientDatabaseError("cut")])
+    with pytest.raises(DatabaseError, match="no such column"):
+        run(sink)
 
 
 @pytest.mark.parametrize("error", [Busy("held"), TransientDatabaseError("down"), TransientAwsError("throttled")])
