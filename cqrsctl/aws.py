@@ -44,12 +44,7 @@ _BAD_CREDENTIALS = {
     "SignatureDoesNotMatch",
 }
 _DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
-_THROTTLED = {
-    "ProvisionedThroughputExceededException",
-    "ThrottlingException",
-    "LimitExceededException",
-    "RequestLimitExceeded",
-}
+_TRANSIENT_STATUSES = {408, 429}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +133,7 @@ def aws_errors(what: str) -> Iterator[None]:
         ) from error
     except ResponseParserError as error:
         raise TransientAwsError(
-            f"{what}: what answers is not AWS, or not now: its answer cannot be read.",
+            f"{what}: the response is not valid: is this endpoint AWS?",
             hint="Check the endpoint URL; not every emulator knows every call.",
         ) from error
     except BotoCoreError as error:
@@ -149,6 +144,12 @@ def error_code(error: BaseException | None) -> str:
     """The AWS error code behind one of our errors, or an empty string."""
     cause = error.__cause__ if isinstance(error, CqrsctlError) else error
     return str(cause.response["Error"].get("Code", "")) if isinstance(cause, ClientError) else ""
+
+
+def attempts_before(error: AwsError) -> int:
+    """How often boto3 had sent a request before the one that was refused: an earlier one may have been carried out."""
+    cause = error.__cause__
+    return int(cause.response["ResponseMetadata"].get("RetryAttempts", 0)) if isinstance(cause, ClientError) else 0
 
 
 def _refusal(what: str, error: ClientError) -> CqrsctlError:
@@ -167,9 +168,23 @@ def _refusal(what: str, error: ClientError) -> CqrsctlError:
             hint="Grant the missing permission to this identity.",
             code="access_denied",
         )
-    if code in _THROTTLED or status >= 500:
+    if _is_transient(error, status):
         return TransientAwsError(f"{what}: {' '.join((code or str(status), message)).strip()}")
     return AwsError(f"{what}: {message or code}", hint=None, code=_snake(code))
+
+
+def _is_transient(error: ClientError, status: int) -> bool:
+    """Whether the same call may succeed later: by botocore's own list of codes, and by the status whatever the body."""
+    from botocore.retries.standard import (  # noqa: PLC0415 -- only when something was refused
+        RetryContext,
+        ThrottledRetryableChecker,
+        TransientRetryableChecker,
+    )
+
+    context = RetryContext(1, parsed_response=error.response)
+    checkers = (ThrottledRetryableChecker(), TransientRetryableChecker())
+    by_code = any(checker.is_retryable(context) for checker in checkers)
+    return by_code or status >= 500 or status in _TRANSIENT_STATUSES
 
 
 def _first_line(message: str) -> str:

@@ -20,7 +20,7 @@ MOST_PARALLEL = 10
 BATCH_SIZE = 1_000
 _PARALLELIZATION = 1
 WINDOW_SECONDS = 1
-MOST_AGE_SECONDS = 6 * 3600
+MOST_AGE_SECONDS = 24 * 3600
 MOST_RETRIES = 1_000
 
 
@@ -28,10 +28,10 @@ MOST_RETRIES = 1_000
 class MappingSpec:
     """The mapping as asked for. None leaves a choice to what is there, else to the default.
 
-    A batch that fails is tried again, in halves, with growing pauses, until it is six hours old: time to mend a
-    database, and 18 of the stream's 24 hours left to find what went to the destination and read it again. The age is
-    the bound that counts; the retries (1,000 for each batch) are the second one, for an error that comes back at once.
-    Bad records are dead letters and no errors, so the only things that are tried again are those that may pass.
+    A batch that fails is tried again, in halves, with growing pauses of up to a minute or so: 1,000 times, which is
+    hours in which a database can be repaired, and an hour or less where each attempt fails at once. Bad records are
+    dead letters and no errors, so only what may pass is tried again. The age of a record must not bound it sooner than
+    the stream does (24 hours): Lambda discards what is older, also records that were never tried.
     """
 
     function: str

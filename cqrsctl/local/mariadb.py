@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import pwd
 import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cqrsctl.account import account
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local.ports import LOOPBACK, free_port, last_line, wait_until
 from cqrsctl.local.state import write_private
@@ -122,7 +121,7 @@ def start(instance: Instance, preferred_port: int | None = None, *, read_only: b
     command = [
         server,
         "--no-defaults",
-        f"--user={_account()}",
+        f"--user={account()}",
         f"--datadir={instance.data}",
         f"--tmpdir={_temporary(instance)}",
         f"--init-file={accounts}",
@@ -222,11 +221,11 @@ def _make_data(instance: Instance) -> None:
             [
                 _program("mariadb-install-db", _SERVER_PACKAGES),
                 "--no-defaults",
-                f"--user={_account()}",
+                f"--user={account()}",
                 f"--datadir={unfinished}",
                 _LOG_FILE_SIZE,
                 "--auth-root-authentication-method=socket",
-                f"--auth-root-socket-user={_account()}",
+                f"--auth-root-socket-user={account()}",
                 "--skip-test-db",
                 "--skip-name-resolve",
             ],
@@ -250,14 +249,6 @@ def _temporary(instance: Instance) -> Path:
     folder = instance.folder / "tmp"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _account() -> str:
-    """The account that this process really runs under, as the server's socket will see it."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return getpass.getuser()
 
 
 def _program(name: str, packages: Mapping[str, str]) -> str:

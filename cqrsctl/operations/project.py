@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import Page, Position
+from cqrsctl.change import Page, Position, stream_label_micros
 from cqrsctl.codec import from_json
 from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
 from cqrsctl.operations.streams import certain_tip
@@ -106,10 +106,12 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
 def from_file(run: Run, lines: Iterable[str]) -> Summary:
     """Replay change records, as `stream tail -o jsonl` writes them. Checkpoints stay as they are.
 
-    Each record carries its version, so a replayed one never overwrites a newer row.
+    Each record carries its version, so a replayed one never overwrites a newer row. Raises CqrsctlError (`bad_input`)
+    where one is not of this table, or of a later stream of it than there is: all changes to come would be stale then.
     """
     summary = Summary(caught_up=True)
-    records = _records(lines)
+    described = table.describe(run.wiring.dynamodb, run.wiring.environment.table)
+    records = _records(lines, described)
     prepare(run.wiring.database, run.projections)
     with connect(run.wiring.database) as connection:
         again = rerunning(run.clock.sleep, run.clock.stop.is_set)
@@ -220,18 +222,31 @@ def _pages(records: Iterable[tuple[str, ChangeRecord]]) -> list[Page]:
     return [Page(tuple(changes), Position(shard_id, None)) for shard_id, changes in shards.items()]
 
 
-def _records(lines: Iterable[str]) -> Iterator[tuple[str, ChangeRecord]]:
-    number = 0
+def _require_ours(stream_arn: str, described: table.Table) -> None:
+    """Raises ValueError where a stream is not the table's, or is a later one than its last."""
+    of_table = stream_arn.partition("/stream/")[0]
+    if of_table != described.arn:
+        raise ValueError(f"it is of {of_table}, and this environment's table is {described.arn}")
+    last = described.latest_stream_arn
+    if last is None or stream_label_micros(stream_arn) > stream_label_micros(last):
+        raise ValueError(f"its stream is {stream_arn}, and the table's last one is {last or 'none at all'}")
+
+
+def _records(lines: Iterable[str], described: table.Table) -> Iterator[tuple[str, ChangeRecord]]:
+    number, known = 0, ""
     try:
         for line in lines:
             number += 1
             if line.strip():
                 content = json.loads(line)
                 change = from_json(content)
+                if change.stream_arn != known:
+                    _require_ours(change.stream_arn, described)
+                    known = change.stream_arn
                 yield str(content.get("shard_id", "")), change
     except (ValueError, RecursionError) as error:
         raise CqrsctlError(
-            f"Line {number} is no change record: {error}. The lines before it may be applied already.",
-            hint="The file must be what `cqrsctl stream tail -o jsonl` wrote.",
+            f"Line {number} cannot be replayed: {error}. The lines before it may be applied already.",
+            hint="The file must be what `cqrsctl stream tail -o jsonl` wrote in this environment.",
             code="bad_input",
         ) from error

@@ -190,7 +190,12 @@ class Projection:
 
     def includes(self, image: Mapping[str, Value]) -> bool:
         """Whether an item belongs into the view."""
-        return all(_at(image, path) == value for path, value in self.where)
+        return all(_is(_at(image, path), value) for path, value in self.where)
+
+
+def _is(value: Value, wanted: Value) -> bool:
+    """Whether a value is the one wanted, and of its type: in Python 1 equals True."""
+    return isinstance(value, bool) is isinstance(wanted, bool) and value == wanted
 
 
 def _at(image: Mapping[str, Value], path: str) -> Value:

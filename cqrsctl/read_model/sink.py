@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cqrsctl.account import account
 from cqrsctl.change import ShardState
 from cqrsctl.errors import Busy, TablesChanged, TransactionConflict, TransientDatabaseError, ValueRejected
 from cqrsctl.read_model import checkpoints, heartbeat, schema
@@ -219,4 +219,4 @@ def lock_name(database: str, projection: str) -> str:
 
 def holder() -> str:
     """Who this is: user, host and process."""
-    return f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}"
+    return f"{account()}@{socket.gethostname()}, process {os.getpid()}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.aws import ApiCall, attempts_before, error_code
 from cqrsctl.errors import AwsError, CqrsctlError
 from cqrsctl.write_model.table import KEY
 
@@ -61,12 +61,20 @@ class Put:
             old = self.call().make(client).get("Attributes")
         except AwsError as error:
             if error_code(error) == "ConditionalCheckFailedException":
+                if self._was_done_before(client, error):
+                    return Outcome.CREATED
                 state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
                 raise ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.") from error
             raise _without_table(error, self.table) from error
         if old is None:
             return Outcome.CREATED
         return Outcome.UNCHANGED if old == self.product.item() else Outcome.REPLACED
+
+    def _was_done_before(self, client: Any, error: AwsError) -> bool:
+        """Whether the refused put was sent again, and the first one, whose answer was lost, wrote the product."""
+        if self.existence is not Existence.ABSENT or not attempts_before(error):
+            return False
+        return get(client, self.table, self.product.product_id) == self.product.item()
 
 
 def get(client: Any, table: str, product_id: int) -> dict[str, Any] | None:

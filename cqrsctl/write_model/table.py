@@ -96,6 +96,8 @@ class Table:
     kms_key: str | None
     stream_arn: str | None
     view_type: str | None
+    latest_stream_arn: str | None = None
+    """The table's last stream, also where it was switched off."""
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Table:
@@ -117,6 +119,7 @@ class Table:
             kms_key=(description.get("SSEDescription") or {}).get("KMSMasterKeyArn"),
             stream_arn=description.get("LatestStreamArn") if streaming else None,
             view_type=stream.get("StreamViewType") if streaming else None,
+            latest_stream_arn=description.get("LatestStreamArn"),
         )
 
 

@@ -314,7 +314,31 @@ def test_usage_errors_are_exit_2_also_as_json(cqrsctl: Cqrsctl) -> None:
 
 
 def test_a_replayed_file_that_is_none_names_the_line(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
     result = cqrsctl("project", "--input", "-", stdin='{"stream_arn": "x"}\n')
 
     assert result.code == 1
-    assert "Line 1 is no change record" in result.err
+    assert "Line 1 cannot be replayed: not a change record" in result.err
+
+
+def test_a_replayed_file_of_another_table_or_a_later_stream_is_refused_before_any_of_it_is_applied(
+    cqrsctl: Cqrsctl,
+) -> None:
+    """Applied, they would win over every change of this table's stream to come."""
+    cqrsctl.ok("table", "create")
+    cqrsctl.ok("product", "put", "1", "--name", "Lamp", "--price", "1")
+    lines = cqrsctl.ok("stream", "tail", "--no-follow", "-o", "jsonl").out
+    arn = json.loads(lines)["stream_arn"]
+    table, _, _ = arn.partition("/stream/")
+    for other in (
+        f"{table}/stream/2099-01-01T00:00:00.000",
+        arn.replace(":table/", ":table/Other"),
+        arn.replace("us-east-1", "eu-west-1"),
+        arn.replace(":123456789012:", ":999999999999:"),
+    ):
+        result = cqrsctl("project", "--input", "-", stdin=lines.replace(arn, other))
+        assert result.code == 1
+        assert "Line 1 cannot be replayed: it" in result.err
+        assert other.partition("/stream/")[0] in result.err
+        assert cqrsctl.ok("query", "count", "-o", "json").json() == {"count": 0}
+    assert cqrsctl.ok("project", "--input", "-", "-o", "json", stdin=lines).json()["rows"] == 1

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.read_model.connection import connect
+from cqrsctl.write_model.table import describe
 from tests.pipelines import MARK_GAP
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ FIT: dict[int, dict[str, Any]] = {
 SKUS = (b"\x00\xff", b"'\\%s")
 PLACE: dict[str, Any] = {"Place": {"M": {"Address": {"M": {"City": {"S": "Ulm"}}}}}}
 LINE: dict[str, Any] = {
-    "stream_arn": "arn:aws:dynamodb:us-east-1:123456789012:table/Stock/stream/2026-11-23T10:00:00.000",
     "shard_id": "shard-1",
     "event": "INSERT",
     "created_at": "2026-11-23T10:00:00Z",
@@ -110,13 +110,22 @@ def test_binary_keys_and_nested_maps_are_projected_and_verified(cqrsctl: Cqrsctl
         ]
         """
     )
+    stream_arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn
     lines = []
     for number, sku in enumerate(SKUS):
         keys: dict[str, Any] = {"Sku": {"B": sku}, "Warehouse": {"S": "Süd"}}
         put(wiring, {**keys, **PLACE})
         keys["Sku"]["B"] = base64.b64encode(sku).decode()
         lines.append(
-            json.dumps({**LINE, "keys": keys, "new_image": {**keys, **PLACE}, "sequence_number": f"1{number}"})
+            json.dumps(
+                {
+                    **LINE,
+                    "stream_arn": stream_arn,
+                    "keys": keys,
+                    "new_image": {**keys, **PLACE},
+                    "sequence_number": f"1{number}",
+                }
+            )
         )
 
     # Not from the emulator's stream: moto encodes binary keys twice there.

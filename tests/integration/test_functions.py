@@ -106,7 +106,7 @@ def test_every_parameter_of_the_mapping_is_as_decided(functions: Operated) -> No
             "MaximumBatchingWindowInSeconds": 1,
             "ParallelizationFactor": 1,
             "BisectBatchOnFunctionError": True,
-            "MaximumRecordAgeInSeconds": 21600,
+            "MaximumRecordAgeInSeconds": 86400,
             "MaximumRetryAttempts": 1000,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "DestinationConfig": {"OnFailure": {"Destination": QUEUE}},

@@ -16,6 +16,7 @@ ROOT = Path(cqrsctl.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 SHARED = {"change", "codec", "errors", "aws", "wire"}
 ROOMS: dict[str, set[str]] = {
+    "account": set(),
     "change": set(),
     "errors": {"change"},
     "codec": {"change"},
@@ -26,10 +27,10 @@ ROOMS: dict[str, set[str]] = {
     "write_model": SHARED,
     "stream": SHARED,
     "projection": {"change", "errors"},
-    "read_model": {"change", "codec", "errors", "projection"},
+    "read_model": {"account", "change", "codec", "errors", "projection"},
     "aurora": {"aws", "errors", "polling"},
     "functions": {"aws", "polling", "change", "codec", "errors", "projection", "read_model", "write_model"},
-    "local": {"errors"},
+    "local": {"account", "errors"},
     "wiring": {*SHARED, "config", "aurora", "local", "read_model"},
     "operations": {
         *SHARED,

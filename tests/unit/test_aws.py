@@ -74,3 +74,29 @@ def test_a_call_is_made_by_its_api_name() -> None:
     call = ApiCall("dynamodb", "UpdateContinuousBackups", {"TableName": "t"})
 
     assert call.make(Client()) == ("update_continuous_backups", {"TableName": "t"})
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("Throttling", 400),  # RDS, IAM, CloudWatch, Application Auto Scaling
+        ("TooManyRequestsException", 400),
+        ("RequestLimitExceeded", 400),
+        ("SlowDown", 400),
+        ("ThrottledException", 400),
+        ("RequestThrottled", 400),
+        ("PriorRequestNotComplete", 400),
+        ("EC2ThrottledException", 400),
+        ("TransactionInProgressException", 400),
+        ("RequestTimeout", 400),
+        ("", 429),
+        ("", 408),
+        ("", 503),
+    ],
+)
+def test_what_may_pass_is_known_by_botocores_own_list_and_by_its_status(code: str, status: int) -> None:
+    refusal = ClientError(
+        {"Error": {"Code": code, "Message": "not now"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "DescribeTable"
+    )
+    with pytest.raises(TransientAwsError), aws_errors("dynamodb DescribeTable"):
+        raise refusal

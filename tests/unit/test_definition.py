@@ -483,6 +483,8 @@ class TestProjection:
             ({"OutOfStock": True, "Stock": {"Count": Decimal(1)}}, False),
             ({"OutOfStock": True, "Stock": "none"}, False),
             ({"OutOfStock": True}, False),
+            ({"OutOfStock": Decimal(1), "Stock": {"Count": Decimal(0)}}, False),
+            ({"OutOfStock": True, "Stock": {"Count": False}}, False),
         ],
     )
     def test_an_item_is_in_the_view_where_all_conditions_hold(self, image: Item, included: bool) -> None:

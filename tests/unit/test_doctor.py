@@ -63,7 +63,7 @@ MAPPED = {
     "State": "Enabled",
     "ParallelizationFactor": 1,
     "BisectBatchOnFunctionError": True,
-    "MaximumRecordAgeInSeconds": 21_600,
+    "MaximumRecordAgeInSeconds": 86_400,
     "MaximumRetryAttempts": 1_000,
     "DestinationConfig": {"OnFailure": {"Destination": QUEUE}},
 }

@@ -105,7 +105,7 @@ def test_a_mapping_that_was_made_by_hand_gets_our_settings_and_keeps_its_size() 
         "MaximumBatchingWindowInSeconds": 1,
         "ParallelizationFactor": 1,
         "BisectBatchOnFunctionError": True,
-        "MaximumRecordAgeInSeconds": 21600,
+        "MaximumRecordAgeInSeconds": 86400,
         "MaximumRetryAttempts": 1000,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::failed"}},

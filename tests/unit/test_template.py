@@ -209,7 +209,7 @@ def test_the_mapping_is_set_so_that_nothing_is_skipped_and_nothing_blocks_the_st
         "ParallelizationFactor": {"Ref": "Parallelization"},
         "BisectBatchOnFunctionError": True,
         "MaximumRetryAttempts": {"Ref": "RetryAttempts"},
-        "MaximumRecordAgeInSeconds": 21_600,
+        "MaximumRecordAgeInSeconds": 86_400,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailureQueue", "Arn"]}}},
     }
