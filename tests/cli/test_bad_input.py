@@ -318,7 +318,7 @@ def test_a_replayed_file_that_is_none_names_the_line(cqrsctl: Cqrsctl) -> None:
     result = cqrsctl("project", "--input", "-", stdin='{"stream_arn": "x"}\n')
 
     assert result.code == 1
-    assert "Line 1 cannot be replayed: not a change record" in result.err
+    assert "Line 1 cannot be replayed: not the ARN of a stream" in result.err
 
 
 def test_a_replayed_file_of_another_table_or_a_later_stream_is_refused_before_any_of_it_is_applied(
