@@ -14,6 +14,7 @@ from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.rows import row_of
 from cqrsctl.read_model import dead_letters
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import TableWriter
 
@@ -39,7 +40,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A dead letter that was tried again. `error` says why it was refused."""
+    """A dead letter that was tried again.
+
+    `error` says why it was refused: by the table behind the view, or where it was applied by one that is being built.
+    """
 
     number: int
     outcome: Outcome
@@ -76,24 +80,37 @@ def retry(wiring: Wiring, numbers: Sequence[int] | None) -> Iterator[Retried]:
 def discard(wiring: Wiring, numbers: Sequence[int]) -> list[int]:
     """Remove letters for good; the numbers of those removed. Raises CqrsctlError where one is not there."""
     with connect(wiring.database) as connection:
-        removed = [number for number in _chosen(connection, numbers) if dead_letters.remove(connection, number)]
+        chosen = _chosen(connection, numbers)
+        removed = [number for number in chosen if dead_letters.settle(connection, number, Settled.DISCARDED)]
+        dead_letters.forget_settled(connection)
         connection.commit()
         return removed
 
 
-def _retried(connection: Connection, number: int, projections: Mapping[str, Projection]) -> Retried | None:
-    """Try one letter; None where another one retried or discarded it meanwhile."""
+def _retried(
+    connection: Connection, number: int, projections: Mapping[str, Projection], refused: str | None = None
+) -> Retried | None:
+    """Try one letter; None where another one retried or discarded it meanwhile.
+
+    `refused`: why a table that is being built is left out. It stops nothing, but the letter stays for it.
+    """
     letter = dead_letters.find(connection, number, for_update=True)
     if letter is None:
         connection.rollback()
         return None
     try:
-        applied = _apply(connection, letter, projections)
-        dead_letters.remove(connection, number)
+        applied, misfit = _apply(connection, letter, projections, with_building=refused is None)
+        refused = refused or misfit
+        if refused is None:
+            dead_letters.settle(connection, number, Settled.RETRIED)
+        else:
+            dead_letters.failed_again(connection, number, refused)
         connection.commit()
     except (Misfit, ValueRejected) as refusal:
         error = refusal.reason if isinstance(refusal, ValueRejected) else str(refusal)
         connection.rollback()
+        if isinstance(refusal, ValueRejected) and refusal.building:
+            return _retried(connection, number, projections, error)
         dead_letters.failed_again(connection, number, error)
         connection.commit()
         return Retried(number, Outcome.REFUSED, error)
@@ -103,10 +120,13 @@ def _retried(connection: Connection, number: int, projections: Mapping[str, Proj
     except TablesChanged:
         connection.rollback()
         return _retried(connection, number, projections)
-    return Retried(number, Outcome.APPLIED if applied.rows else Outcome.STALE)
+    return Retried(number, Outcome.APPLIED if applied.rows else Outcome.STALE, refused)
 
 
-def _apply(connection: Connection, letter: KeptLetter, projections: Mapping[str, Projection]) -> Applied:
+def _apply(
+    connection: Connection, letter: KeptLetter, projections: Mapping[str, Projection], *, with_building: bool
+) -> tuple[Applied, str | None]:
+    """Put a letter's row into the tables, within the running transaction; and why one being built cannot take it."""
     projection = projections.get(letter.projection)
     if projection is None:
         raise Misfit(f"projection {letter.projection} is not declared")
@@ -116,7 +136,12 @@ def _apply(connection: Connection, letter: KeptLetter, projections: Mapping[str,
         return {table.projection.name: [row_of(table.projection, letter.change)] for table in tables}
 
     tables = writer.tables()
-    return writer.apply_rows(Batch(rows(tables.active), (), 1, building=rows(tables.building)))
+    active, building, misfit = rows(tables.active), {}, None
+    try:
+        building = rows(tables.building) if with_building else {}
+    except Misfit as refusal:
+        misfit = str(refusal)
+    return writer.apply_rows(Batch(active, (), 1, building=building)), misfit
 
 
 def _chosen(connection: Connection, numbers: Sequence[int] | None) -> list[int]:

@@ -43,7 +43,8 @@ TABLES = {
         holder  VARCHAR(255) NOT NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
-    # Changes that did not fit, whole, until someone retries or discards them; written in the same transaction too.
+    # Changes that did not fit, whole; written in the same transaction too. Those that someone retried or discarded are
+    # settled: kept for some days, as the same change may come again, and as an undo of a rebuild may need them.
     "cqrs_dead_letter": """
     CREATE TABLE IF NOT EXISTS cqrs_dead_letter (
         id              BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -55,6 +56,8 @@ TABLES = {
         error           TEXT            NOT NULL,
         first_seen      DATETIME(6)     NOT NULL,
         attempts        INT UNSIGNED    NOT NULL,
+        settled         ENUM('retried', 'discarded') NULL,
+        settled_at      DATETIME(6)     NULL,
         UNIQUE KEY (projection, stream, shard, sequence_number)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,

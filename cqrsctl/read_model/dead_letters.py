@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.codec import from_json, to_json
@@ -21,6 +22,7 @@ _STATEMENT_CHARACTERS = 1_000_000
 """A letter may be as large as two items of 400 KB, and SQL makes two or more characters of one; MariaDB takes
 statements of 16 MB."""
 _ERROR_CHARACTERS = 2_000
+_KEEP_SETTLED_DAYS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,24 @@ class KeptLetter:
     attempts: int
 
 
+class Settled(StrEnum):
+    """What became of a letter that is none any more."""
+
+    RETRIED = "retried"
+    DISCARDED = "discarded"
+
+
 def write(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    """Put letters into the running transaction. One that is there already is kept, with its number."""
+    """Put letters into the running transaction. One that is there already is kept, with its number.
+
+    A letter is known by its projection, stream, sequence number and item: who writes it may not know the shard. One
+    that was discarded stays so; one that was retried, and is refused again, is a letter again: a table lacks it.
+    """
     chunk: list[tuple[str, ...]] = []
     size = 0
     for letter in letters:
+        if _is_known(connection, letter):
+            continue
         cells = _cells(letter)
         if chunk and size + len(cells[4]) > _STATEMENT_CHARACTERS:
             _insert(connection, chunk)
@@ -55,7 +70,8 @@ def listing(connection: Connection) -> Iterator[KeptLetter]:
     """All letters, the oldest first."""
     after = 0
     while rows := connection.query(
-        "SELECT * FROM cqrs_dead_letter WHERE id > %s ORDER BY id LIMIT %s", (after, _LETTERS_A_QUERY)
+        "SELECT * FROM cqrs_dead_letter WHERE id > %s AND settled IS NULL ORDER BY id LIMIT %s",
+        (after, _LETTERS_A_QUERY),
     ):
         yield from map(_kept, rows)
         after = rows[-1]["id"]
@@ -64,19 +80,20 @@ def listing(connection: Connection) -> Iterator[KeptLetter]:
 def find(connection: Connection, number: int, *, for_update: bool = False) -> KeptLetter | None:
     """One letter, or None; locked until the transaction ends where it is to be changed."""
     lock = " FOR UPDATE" if for_update else ""
-    rows = connection.query(f"SELECT * FROM cqrs_dead_letter WHERE id = %s{lock}", (number,))
+    rows = connection.query(f"SELECT * FROM cqrs_dead_letter WHERE id = %s AND settled IS NULL{lock}", (number,))
     return _kept(rows[0]) if rows else None
 
 
 def numbers(connection: Connection) -> list[int]:
     """The numbers of all letters, the oldest first."""
-    return [row["id"] for row in connection.query("SELECT id FROM cqrs_dead_letter ORDER BY id")]
+    return [row["id"] for row in connection.query("SELECT id FROM cqrs_dead_letter WHERE settled IS NULL ORDER BY id")]
 
 
 def count(connection: Connection, projection: str, since: datetime | None = None) -> int:
     """How many letters a projection has; with `since`, a time of the database, those first seen from then on."""
     found = connection.query(
-        "SELECT COUNT(*) AS n FROM cqrs_dead_letter WHERE projection = %s AND first_seen >= COALESCE(%s, first_seen)",
+        "SELECT COUNT(*) AS n FROM cqrs_dead_letter"
+        " WHERE projection = %s AND first_seen >= COALESCE(%s, first_seen) AND settled IS NULL",
         (projection, since),
     )
     return int(found[0]["n"])
@@ -90,9 +107,45 @@ def failed_again(connection: Connection, number: int, error: str) -> None:
     )
 
 
-def remove(connection: Connection, number: int) -> bool:
-    """Remove a letter; False where there is none of that number."""
-    return connection.execute("DELETE FROM cqrs_dead_letter WHERE id = %s", (number,)) > 0
+def settle(connection: Connection, number: int, how: Settled) -> bool:
+    """End a letter within the running transaction; False where there is none of that number."""
+    sql = "UPDATE cqrs_dead_letter SET settled = %s, settled_at = NOW(6) WHERE id = %s AND settled IS NULL"
+    return connection.execute(sql, (how.value, number)) > 0
+
+
+def unsettle(connection: Connection, projection: str, since: datetime | None) -> None:
+    """Make letters again of those retried since a time of the database: a table from before lacks their changes."""
+    connection.execute(
+        "UPDATE cqrs_dead_letter SET settled = NULL, settled_at = NULL"
+        " WHERE projection = %s AND settled = %s AND settled_at >= COALESCE(%s, settled_at)",
+        (projection, Settled.RETRIED.value, since),
+    )
+
+
+def forget_settled(connection: Connection) -> None:
+    """Remove letters that were settled so long ago that nothing can bring their changes again."""
+    connection.execute(
+        "DELETE FROM cqrs_dead_letter WHERE settled_at < NOW(6) - INTERVAL %s DAY", (_KEEP_SETTLED_DAYS,)
+    )
+
+
+def _is_known(connection: Connection, letter: DeadLetter) -> bool:
+    """Whether there is such a letter already; what was retried is one again then."""
+    rows = connection.query(
+        "SELECT id, record, settled FROM cqrs_dead_letter"
+        " WHERE projection = %s AND stream = %s AND sequence_number = %s",
+        (letter.projection, letter.change.stream_arn, str(letter.change.sequence_number)),
+    )
+    for row in rows:
+        if from_json(json.loads(row["record"])).keys != letter.change.keys:
+            continue
+        if row["settled"] != Settled.DISCARDED:
+            connection.execute(
+                "UPDATE cqrs_dead_letter SET settled = NULL, settled_at = NULL, error = %s WHERE id = %s",
+                (letter.error[:_ERROR_CHARACTERS], row["id"]),
+            )
+        return True
+    return False
 
 
 def _cells(letter: DeadLetter) -> tuple[str, ...]:

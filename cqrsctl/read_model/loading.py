@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.projection.definition import Kind
-from cqrsctl.read_model import schema
+from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import literal
 from cqrsctl.read_model.writing import chunks
 
@@ -35,6 +35,9 @@ _FIELDS: dict[type, Callable[[Any], str]] = {
     bytes: bytes.hex,
     type(None): lambda _: "\\N",
 }
+
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,11 @@ class Loader:
         for sql in chunk.statements:
             self._connection.execute(sql)
 
+    @property
+    def _as_of(self) -> str:
+        """When the snapshot has all changes from before; where that is unknown any change wins over it."""
+        return literal(checkpoints.naive(self._table.since or _NEVER))
+
     def _load_statement(self, path: str) -> str:
         fields, unpacked = [], ""
         for index, column in enumerate((*self._table.projection.keys, *self._table.projection.values)):
@@ -86,7 +94,7 @@ class Loader:
         return (
             f"LOAD DATA LOCAL INFILE {literal(path)} IGNORE INTO TABLE {schema.quoted(self._table.name)}"
             f" CHARACTER SET utf8mb4 ({', '.join(fields)})"
-            f" SET _version = 0, _deleted = FALSE, _changed_at = NOW(6), _applied_at = NOW(6){unpacked}"
+            f" SET _version = 0, _deleted = FALSE, _changed_at = {self._as_of}, _applied_at = NOW(6){unpacked}"
         )
 
     def _inserts(self, rows: Sequence[Row]) -> list[str]:
@@ -98,7 +106,8 @@ class Loader:
         )
         # Not INSERT IGNORE, which would also bend values that do not fit.
         tail = "\nON DUPLICATE KEY UPDATE _version = _version"
-        cells = (f"({', '.join(map(literal, (*row.key, *row.values)))}, 0, FALSE, NOW(6), NOW(6))" for row in rows)
+        as_of = self._as_of
+        cells = (f"({', '.join(map(literal, (*row.key, *row.values)))}, 0, FALSE, {as_of}, NOW(6))" for row in rows)
         return [head + ",\n".join(some) + tail for some in chunks(cells)]
 
 

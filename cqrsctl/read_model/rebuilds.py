@@ -17,10 +17,12 @@ from cqrsctl.codec import decode_item, encode_item
 from cqrsctl.errors import Busy, CqrsctlError, TransientDatabaseError
 from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.tables import Table
-from cqrsctl.read_model import checkpoints, schema, tables
+from cqrsctl.read_model import checkpoints, dead_letters, schema, tables
 from cqrsctl.read_model.sink import lock_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cqrsctl.change import Item
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
@@ -99,17 +101,32 @@ def rebuild_lock_name(database: str, projection: str) -> str:
 
 def find(connection: Connection, name: str) -> Rebuild | None:
     """A projection's last rebuild, under way or done; None where there never was one."""
-    rows = connection.query("SELECT * FROM cqrs_rebuild WHERE projection = %s", (name,))
+    rows = connection.query(
+        """
+        SELECT rebuild.*, snapshot.since
+        FROM cqrs_rebuild AS rebuild
+        LEFT JOIN cqrs_snapshot AS snapshot
+               ON snapshot.projection = rebuild.projection AND snapshot.version = rebuild.version
+        WHERE rebuild.projection = %s
+        """,
+        (name,),
+    )
     connection.commit()
     return _rebuild(rows[0]) if rows else None
 
 
 def begin(
-    connection: Connection, projection: Projection, stream_arn: str, segments: int, since: datetime | None = None
+    connection: Connection,
+    projection: Projection,
+    stream_arn: str,
+    segments: int,
+    floor: Callable[[], datetime | None] = lambda: None,
 ) -> Rebuild:
     """Make the next table and register it as being built. The caller has the lock; no other one is being built.
 
-    `since`: the snapshot, which is read later, has all changes from before that time; by the clock of the changes.
+    `floor` is asked once no transaction of a projector is under way any more: a time, by the clock of the changes, that
+    is later than every change which came into the read model until then. All changes from before it have to be in the
+    snapshot that is read later; whatever brings one of them again is stale for the new table.
 
     Checkpoints from which no projector could go on (a gap, another stream) are replaced: the snapshot needs only what
     comes from now on. Tables that earlier rebuilds left are dropped. Raises TransactionConflict where somebody reads
@@ -125,6 +142,7 @@ def begin(
     table = Table(projection, version)
     connection.execute(schema.table_ddl(table, indexed=False))
     _lock_tables(connection, projection.name)
+    since = floor()
     lost = None
     if checkpoints.are_lost(connection, projection.name, stream_arn):
         lost = checkpoints.kept(connection, projection.name)
@@ -146,6 +164,7 @@ def begin(
             lost,
         ),
     )
+    dead_letters.forget_settled(connection)
     connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection.name,))
     for number in range(segments):
         connection.execute(
@@ -186,6 +205,7 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
             code="nothing_to_undo",
         )
     _lock_tables(connection, name)
+    dead_letters.unsettle(connection, name, since=done.ended_at)
     now = checkpoints.kept(connection, name)
     checkpoints.put_back(connection, name, account["left_at"])
     _exchange(connection, name)
@@ -226,6 +246,14 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
     connection.commit()
     if not rebuild.undoing:
         connection.execute(f"DROP TABLE IF EXISTS {schema.quoted(rebuild.table.name)}")
+
+
+def way_back(connection: Connection, name: str) -> Table | None:
+    """The table that an undo would bring back, as long as one is possible; None where there is none."""
+    done = find(connection, name)
+    if done is None or done.state is not State.DONE or _age(connection, name) > _UNDO_WITHIN:
+        return None
+    return done.former if done.former.name in schema.physical_tables(connection, name) else None
 
 
 def under_way(connection: Connection, name: str) -> Rebuild | None:
@@ -311,7 +339,9 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
 
 def _rebuild(row: dict[str, Any]) -> Rebuild:
     return Rebuild(
-        table=Table(tables.declared(row["projection"], row["declaration"]), row["version"]),
+        table=Table(
+            tables.declared(row["projection"], row["declaration"]), row["version"], checkpoints.aware(row["since"])
+        ),
         former=Table(tables.declared(row["projection"], row["former_declaration"]), row["former_version"]),
         stream_arn=row["stream"],
         state=State(row["state"]),

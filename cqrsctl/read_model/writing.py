@@ -88,8 +88,13 @@ class TableWriter:
         return written, stale
 
 
+_NEWER = "VALUES(_version) > _version AND (_version > 0 OR VALUES(_changed_at) >= _changed_at)"
+
+
 def upserts(table: Table, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
     """The guarded upserts of rows, each with its number of rows: an older or equal version changes nothing.
+
+    A row of version 0 was made from the item itself, as it was at `_changed_at`: changes from before that are in it.
 
     A statement has not too many rows, and stays well below the server's max_allowed_packet (16 MB).
     """
@@ -97,9 +102,7 @@ def upserts(table: Table, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
     values = [schema.quoted(column.name) for column in table.projection.values]
     guarded = [*values, "_deleted", "_changed_at", "_applied_at", "_version"]
     # Assignments run from left to right and see the values already assigned, so _version comes last.
-    assignments = ",\n    ".join(
-        f"{name} = IF(VALUES(_version) > _version, VALUES({name}), {name})" for name in guarded
-    )
+    assignments = ",\n    ".join(f"{name} = IF({_NEWER}, VALUES({name}), {name})" for name in guarded)
     head = (
         f"INSERT INTO {schema.quoted(table.name)}\n"
         f"    ({', '.join([*keys, *values])}, _version, _deleted, _changed_at, _applied_at)\n"

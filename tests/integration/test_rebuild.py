@@ -501,7 +501,7 @@ def test_the_account_tells_how_far_a_rebuild_is(wiring: Wiring) -> None:
 def test_what_is_older_than_the_snapshot_is_stale_for_the_new_table(wiring: Wiring) -> None:
     prepare(wiring.database, [PRODUCT])
     with connect(wiring.database) as connection:
-        begun = rebuilds.begin(connection, PRODUCT, "arn", 1, NOW)
+        begun = rebuilds.begin(connection, PRODUCT, "arn", 1, lambda: NOW)
         rebuilds.cut_over(connection, begun)
         writer = TableWriter(connection, [PRODUCT])
         before = Row((1,), ("Old", Decimal(1), False), 5, deleted=False, changed_at=NOW - timedelta(seconds=1))

@@ -25,6 +25,7 @@ from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.projection.tables import Table
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.repair import AsOf
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import upserts
 from cqrsctl.stream.reader import Beginning
@@ -82,6 +83,11 @@ class Clock(SystemClock):
         self.slept += 1
         self.seconds += seconds
         self._meanwhile(self.slept)
+
+
+def as_of() -> AsOf:
+    """What a repaired row is here."""
+    return AsOf(datetime(2026, 11, 23, 12, tzinfo=UTC), 2**62)
 
 
 @pytest.fixture
@@ -305,7 +311,7 @@ def test_repair_loses_against_a_change_that_is_applied_while_it_reads_the_item(f
         return {key_of(PRODUCT, item): item for item in found}
 
     with connect(filled.database) as connection:
-        outcomes = Mender(Sides(connection, PRODUCT, items), Clock().sleep).mend(keys)
+        outcomes = Mender(Sides(connection, PRODUCT, items), Clock().sleep, as_of).mend(keys)
 
     assert outcomes == dict.fromkeys([stale, absent, buried, orphan], Outcome.EQUAL)
     assert len(reads) == 2
@@ -357,7 +363,7 @@ def test_a_rebuild_that_begins_before_the_write_holds_it_up(filled: Wiring) -> N
         return {}
 
     with connect(filled.database) as connection, pytest.raises(Busy):
-        Mender(Sides(connection, PRODUCT, items), Clock().sleep).mend([(9_007,)])
+        Mender(Sides(connection, PRODUCT, items), Clock().sleep, as_of).mend([(9_007,)])
     assert 9_007 in rows(filled)
 
 

@@ -32,8 +32,8 @@ class Beginning:
     undo: bool
     sleep: Callable[[float], None]
     notice: Callable[[str], None]
-    before_now: Callable[[], datetime | None]
-    """Tells a time before which all changes are in a snapshot that is read from now on."""
+    floor: Callable[[], datetime | None]
+    """Tells a time that is later than all changes until now, as `rebuilds.begin` wants it."""
 
     def rebuild(self) -> Rebuild:
         """The rebuild to be gone on with. Raises Busy where another one than is asked for is under way."""
@@ -59,7 +59,7 @@ class Beginning:
         if self.undo:
             return self._undo()
         schema.create_missing(self.connection, self.projection)
-        return again(rebuilds.begin, self.connection, self.projection, self.stream_arn, SEGMENTS, self.before_now())
+        return again(rebuilds.begin, self.connection, self.projection, self.stream_arn, SEGMENTS, self.floor)
 
     def _is_asked_for(self, found: Rebuild) -> bool:
         """Whether a rebuild leads where this one is to lead."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
 from cqrsctl.errors import Busy, CqrsctlError, StreamGap, TransientAwsError, TransientDatabaseError
+from cqrsctl.operations.change_clock import ChangeClock
 from cqrsctl.operations.project import require_keys
 from cqrsctl.operations.rebuild.beginning import Beginning
 from cqrsctl.operations.rebuild.companion import Companion
@@ -48,7 +49,6 @@ _SERVER_TIME_ERROR = timedelta(seconds=2)
 """Times of records are rounded to the second, and so is the one that the server tells."""
 _STREAM_DELAY = timedelta(seconds=5)
 """A change may come into the stream a little after it can be read from the table."""
-_SNAPSHOT_MARGIN = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Rebuilding:
                 undo,
                 self.clock.sleep,
                 self.notice,
-                self._before_now,
+                self._floor,
             )
             while True:
                 rebuild = beginning.rebuild()
@@ -126,13 +126,19 @@ class Rebuilding:
                     self._began_anew = True
                     self.notice(f"{gap} The rebuild begins anew.")
 
-    def _before_now(self) -> datetime | None:
-        """A time before which all changes are in the table for certain, by the clock that gives changes their times.
+    def _floor(self) -> datetime | None:
+        """The first time that no change can have yet."""
+        now = self._change_clock.now()
+        return None if now is None else self._change_clock.next_step(now)
 
-        DynamoDB rounds those to the second, DynamoDB Local to the minute.
-        """
-        told = table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
-        return (told - _SNAPSHOT_MARGIN).replace(second=0, microsecond=0) if told else None
+    @property
+    def _change_clock(self) -> ChangeClock:
+        return ChangeClock(self.wiring, self.clock.now)
+
+    def _wait_for_floor(self, floor: datetime | None, connection: Connection, companion: Companion) -> None:
+        """Wait until every change from before the floor is in the table, and so in a scan that begins then."""
+        if floor is not None:
+            self._until(lambda: self._change_clock.is_past(floor), connection, companion)
 
     def _built(self, connection: Connection, rebuild: Rebuild) -> Rebuilt:
         on_error = OnError.STOP if self.unfit is Unfit.STOP else OnError.DEAD_LETTER
@@ -145,6 +151,7 @@ class Rebuilding:
                     lambda: checkpoints.has_any(connection, projection.name, rebuild.stream_arn), connection, companion
                 )
                 if rebuild.state is State.LOADING:
+                    self._wait_for_floor(rebuild.table.since, connection, companion)
                     self._load(connection, rebuild, companion)
                     again(rebuilds.mark_loaded, connection, rebuild)
                     self._got_on()

@@ -6,21 +6,26 @@ be applied to a mended row later all the same, so nothing is mended while a proj
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import Busy, TransactionConflict, ValueRejected
 from cqrsctl.operations.verification.comparison import DriftKind, difference
+from cqrsctl.projection.definition import Misfit
 from cqrsctl.projection.projector import rerunning
-from cqrsctl.read_model import repair
+from cqrsctl.read_model import rebuilds, repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cqrsctl.change import Item
     from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.operations.verification.sides import Seen, Sides
+    from cqrsctl.projection.definition import Projection, SqlValue
     from cqrsctl.projection.tables import Table
+    from cqrsctl.read_model.repair import AsOf
 
 _ROUNDS = 5
 
@@ -41,6 +46,8 @@ class Mender:
 
     sides: Sides
     sleep: Callable[[float], None]
+    as_of: Callable[[], AsOf]
+    """Tells what a row is that is made from an item which is read from now on."""
     _written: set[Key] = field(default_factory=set, init=False)
     _refused: set[Key] = field(default_factory=set, init=False)
 
@@ -58,11 +65,11 @@ class Mender:
         outcomes: dict[Key, Outcome] = {}
         again = rerunning(self.sleep, lambda: False)
         for _ in range(_ROUNDS):
-            table = self.table()
+            table, as_of = self.table(), self.as_of()
             differing = self._differing([key for key in keys if key not in outcomes], table, outcomes)
             if not differing:
                 return outcomes
-            again(self._write, differing, table)
+            again(self._write, differing, table, as_of)
         self._differing([key for key in keys if key not in outcomes], self.table(), outcomes)
         return {key: outcomes.get(key, Outcome.LEFT) for key in keys}
 
@@ -79,19 +86,23 @@ class Mender:
                 differing[key] = seen
         return differing
 
-    def _write(self, differing: dict[Key, Seen], table: Table) -> None:
-        """Write rows in a transaction of their own; in key order, as projectors do."""
+    def _write(self, differing: dict[Key, Seen], table: Table, as_of: AsOf) -> None:
+        """Write rows in a transaction of their own; in key order, as projectors do.
+
+        As long as the last rebuild can be undone they go into the former table too.
+        """
         written = set()
-        connection, projection = self.sides.connection, self.sides.projection
+        connection = self.sides.connection
+        former = rebuilds.way_back(connection, self.sides.projection.name)
         try:
             if self._only_active(locked=True) == table:
                 for key in sorted(differing):
                     seen = differing[key]
-                    shown = seen.item is not None and projection.includes(seen.item)
-                    values = [column.of(seen.item) for column in projection.values] if shown and seen.item else None
+                    values = _values(table.projection, seen.item)
                     try:
-                        if repair.mend(connection, table, key, values, seen.stored):
+                        if repair.mend(connection, table, key, values, seen.stored, as_of):
                             written.add(key)
+                            self._write_former(former, key, seen, as_of)
                     except ValueRejected:
                         self._refused.add(key)
             connection.commit()
@@ -99,6 +110,14 @@ class Mender:
             connection.rollback()
             raise
         self._written |= written
+
+    def _write_former(self, former: Table | None, key: Key, seen: Seen, as_of: AsOf) -> None:
+        """What does not fit the former declaration is not in the former table either way."""
+        if former is None:
+            return
+        with suppress(Misfit):
+            values = _values(former.projection, seen.item)
+            repair.put_into_former(self.sides.connection, former, key, values, seen.stored, as_of)
 
     def _only_active(self, *, locked: bool) -> Table:
         found = self.sides.active(locked=locked)
@@ -111,3 +130,10 @@ class Mender:
             )
         (table,) = found.active
         return table
+
+
+def _values(projection: Projection, item: Item | None) -> list[SqlValue] | None:
+    """The values of an item's row; None where the view has none for it. Raises Misfit."""
+    if item is None or not projection.includes(item):
+        return None
+    return [column.of(item) for column in projection.values]

@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import stream_label_micros
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.operations import functions
+from cqrsctl.operations.change_clock import ChangeClock
 from cqrsctl.operations.overview.backlog import backlog
 from cqrsctl.operations.verification import sampling
 from cqrsctl.operations.verification.comparison import DriftKind, difference, key_of, misfitting
@@ -33,6 +35,7 @@ from cqrsctl.operations.verification.suspects import PATIENCE_SECONDS, Suspects
 from cqrsctl.projection.definition import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.repair import AsOf
 from cqrsctl.write_model import table
 from cqrsctl.write_model.scan import scan
 
@@ -129,7 +132,7 @@ class Verification:
             sides = Sides(connection, self.projection, items)
             self._suspects = Suspects(sides, self.clock, self.patience_seconds)
             if self.repair:
-                self._mender = Mender(sides, self.clock.sleep)
+                self._mender = Mender(sides, self.clock.sleep, lambda: self._as_of(described))
                 self._mender.table()
                 if described.stream_arn is not None:
                     self._require_caught_up(described.stream_arn)
@@ -138,6 +141,12 @@ class Verification:
             for drift in self._suspects.settle():
                 yield from self._told(drift)
             self._report()
+
+    def _as_of(self, described: table.Table) -> AsOf:
+        change_clock = ChangeClock(self.wiring, self.clock.now)
+        last = described.latest_stream_arn
+        moment = change_clock.rounded(change_clock.now() or self.clock.now())
+        return AsOf(moment, stream_label_micros(last) if last else 0)
 
     def _require_caught_up(self, stream_arn: str) -> None:
         """Raises CqrsctlError where changes wait that a projector at work would have applied by now.

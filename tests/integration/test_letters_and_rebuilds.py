@@ -1,0 +1,224 @@
+"""Letters, repairs and rebuilds together: what is retried goes nowhere back, and an undo loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cqrsctl.change import SequenceNumber
+from cqrsctl.operations import dead_letters, project
+from cqrsctl.operations.dead_letters import Outcome
+from cqrsctl.operations.rebuild.progress import Phase, Unfit
+from cqrsctl.operations.verification.verify import Verification
+from cqrsctl.projection.batch import Batch, DeadLetter
+from cqrsctl.projection.definition import ColumnType, Projection
+from cqrsctl.projection.recovery import OnError
+from cqrsctl.projection.rows import row_of
+from cqrsctl.read_model import dead_letters as kept
+from cqrsctl.read_model import rebuilds
+from cqrsctl.read_model.checkpoints import aware
+from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.writing import TableWriter
+from cqrsctl.stream.reader import Beginning
+from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.write_model.table import describe
+from tests.integration.test_rebuild import (
+    PRODUCT,
+    Died,
+    create_table,
+    die_at,
+    execute,
+    names,
+    put,
+    query,
+    remove,
+    run,
+)
+from tests.integration.test_sink import change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONG = "x" * 300
+
+
+def sized(characters: int) -> Projection:
+    """The projection with a Name of another length."""
+    columns = tuple(
+        replace(column, type=ColumnType.parse(f"varchar({characters})")) if column.name == "Name" else column
+        for column in PRODUCT.columns
+    )
+    return replace(PRODUCT, columns=columns)
+
+
+WIDER = sized(500)
+
+
+@pytest.fixture(autouse=True)
+def table(wiring: Wiring) -> None:
+    create_table(wiring)
+
+
+def projected(wiring: Wiring, projection: Projection = PRODUCT) -> None:
+    runner = project.Run(wiring, (projection,), SystemClock(), lambda _: None, lambda _: None, OnError.DEAD_LETTER)
+    project.from_stream(runner, once=True, beginning=Beginning.HORIZON, dry_run=False)
+
+
+def declared(wiring: Wiring, projection: Projection) -> Wiring:
+    return Wiring(replace(wiring.environment, projections=(projection,)))
+
+
+def retried(wiring: Wiring, projection: Projection = WIDER) -> list[Outcome]:
+    return [each.outcome for each in dead_letters.retry(declared(wiring, projection), None)]
+
+
+def letters(wiring: Wiring) -> list[str]:
+    return [str(letter.change.keys["ProductId"]) for letter in dead_letters.listing(wiring)]
+
+
+def repaired(wiring: Wiring) -> int:
+    verify = Verification(wiring, PRODUCT, SystemClock(), lambda _: None, repair=True, patience_seconds=0.2)
+    return sum(row.mended for row in verify.run())
+
+
+def test_a_letter_from_just_before_a_rebuild_is_stale_after_it(wiring: Wiring) -> None:
+    put(wiring, 7, LONG)
+    put(wiring, 7, "newest")
+    put(wiring, 8, LONG)
+    remove(wiring, 8)
+    projected(wiring)
+    assert letters(wiring) == ["7", "8"]
+    run(wiring, WIDER)
+    assert retried(wiring) == [Outcome.STALE, Outcome.STALE]
+    assert names(wiring) == {7: "newest"}
+
+
+def test_a_letter_from_before_a_repair_is_stale_for_the_row_that_it_inserted(wiring: Wiring) -> None:
+    put(wiring, 7, LONG)
+    put(wiring, 7, "newest")
+    projected(wiring)
+    execute(wiring, "DELETE FROM product_v1")
+    SystemClock().sleep(1.1)  # times of changes are rounded to the second
+    assert repaired(wiring) == 1
+    execute(wiring, "ALTER TABLE product_v1 MODIFY Name VARCHAR(500)")
+    execute(wiring, "UPDATE cqrs_projection SET declaration = REPLACE(declaration, 'varchar(255)', 'varchar(500)')")
+    assert retried(wiring) == [Outcome.STALE]
+    assert names(wiring) == {7: "newest"}
+
+
+def test_later_changes_win_over_a_row_that_was_repaired_after_a_record_of_a_later_stream(wiring: Wiring) -> None:
+    put(wiring, 7, "first")
+    projected(wiring)
+    execute(wiring, "UPDATE product_v1 SET Name = 'foreign', _version = _version + 9 * POW(10, 55)")
+    assert repaired(wiring) == 1
+    assert names(wiring) == {7: "first"}
+    put(wiring, 7, "second")
+    projected(wiring)
+    assert names(wiring) == {7: "second"}
+
+
+def test_an_undo_makes_letters_again_of_those_that_were_retried_since_the_rebuild(wiring: Wiring) -> None:
+    put(wiring, 7, LONG)
+    put(wiring, 8, LONG)
+    projected(wiring)
+    run(wiring, WIDER, unfit=Unfit.SKIP)
+    first, second = [letter.number for letter in dead_letters.listing(wiring)]
+    assert [each.number for each in dead_letters.retry(declared(wiring, WIDER), [first])] == [first]
+    dead_letters.discard(wiring, [second])
+    assert letters(wiring) == []
+    run(wiring, WIDER, undo=True)
+    assert letters(wiring) == ["7"]
+
+
+def test_an_undo_keeps_what_was_repaired_since_the_rebuild(wiring: Wiring) -> None:
+    put(wiring, 7, "first")
+    put(wiring, 8, "second")
+    projected(wiring)
+    execute(wiring, "DELETE FROM product_v1 WHERE ProductId = 7")
+    execute(wiring, "UPDATE product_v1 SET Name = 'drifted' WHERE ProductId = 8")
+    run(wiring)
+    execute(wiring, "DELETE FROM product_v2 WHERE ProductId = 7")
+    execute(wiring, "UPDATE product_v2 SET Name = 'drifted' WHERE ProductId = 8")
+    assert repaired(wiring) == 2
+    run(wiring, undo=True)
+    assert names(wiring) == {7: "first", 8: "second"}
+
+
+# A letter is one, whoever writes it.
+
+
+@pytest.fixture
+def two_writers(wiring: Wiring) -> Iterator[list[DeadLetter]]:
+    """The same change set aside by the function, which knows no shard, and by the projector."""
+    projected(wiring)
+    refused = change(5, 7, LONG)
+    yield [DeadLetter("product", shard_id, refused, "too long") for shard_id in ("", "shard-1")]
+
+
+def write(wiring: Wiring, *written: DeadLetter) -> None:
+    with connect(wiring.database) as connection:
+        kept.write(connection, written)
+        connection.commit()
+
+
+def test_a_change_is_one_letter_whether_the_function_or_the_projector_set_it_aside(
+    wiring: Wiring, two_writers: list[DeadLetter]
+) -> None:
+    write(wiring, two_writers[0])
+    write(wiring, two_writers[1])
+    assert letters(wiring) == ["7"]
+
+
+def test_a_discarded_letter_does_not_come_back(wiring: Wiring, two_writers: list[DeadLetter]) -> None:
+    write(wiring, two_writers[0])
+    dead_letters.discard(wiring, [letter.number for letter in dead_letters.listing(wiring)])
+    write(wiring, two_writers[1])
+    assert letters(wiring) == []
+
+
+def test_changes_of_two_items_with_one_sequence_number_are_two_letters(
+    wiring: Wiring, two_writers: list[DeadLetter]
+) -> None:
+    other = replace(two_writers[0], shard_id="shard-2", change=change(5, 8, LONG))
+    write(wiring, two_writers[0], other)
+    assert sorted(letters(wiring)) == ["7", "8"]
+
+
+def test_a_letter_that_only_the_table_being_built_cannot_take_is_applied_and_stays(wiring: Wiring) -> None:
+    projected(wiring)
+    put(wiring, 7, LONG)
+    projected(wiring)
+    with connect(wiring.database, bulk=True) as connection:
+        arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn or ""
+        rebuilds.begin(connection, sized(10), arn, 1)
+        execute(wiring, "ALTER TABLE product_v1 MODIFY Name VARCHAR(500)")
+        execute(wiring, "UPDATE cqrs_projection SET declaration = REPLACE(declaration, 'varchar(255)', 'varchar(500)')")
+    (each,) = dead_letters.retry(declared(wiring, WIDER), None)
+    assert (each.outcome, each.error) == (Outcome.APPLIED, "Name: 300 characters, where 10 fit")
+    assert names(wiring) == {7: LONG}
+    assert letters(wiring) == ["7"]
+
+
+# Mistakes that nothing found.
+
+
+def test_the_floor_of_the_former_table_outlives_the_next_rebuild(wiring: Wiring) -> None:
+    """Until it is dropped it serves, and an undo may bring it back: what is older than its snapshot stays stale."""
+    put(wiring, 7, "newest")
+    projected(wiring)
+    run(wiring)
+    with pytest.raises(Died):
+        run(wiring, progress=die_at(Phase.LOADING))
+    old = change(SequenceNumber("5"), 8, "older than the snapshot")
+    with connect(wiring.database) as connection:
+        (since,) = query(wiring, "SELECT since FROM cqrs_snapshot WHERE version = 2")
+        before = (aware(since["since"]) or old.created_at) - timedelta(seconds=1)
+        row = row_of(PRODUCT, old._replace(created_at=before))
+        applied = TableWriter(connection, [PRODUCT]).apply(
+            Batch({"product": [row]}, (), 1, building={"product": [row]})
+        )
+    assert applied.rows == 0
+    assert names(wiring) == {7: "newest"}
