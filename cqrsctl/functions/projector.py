@@ -57,7 +57,11 @@ class Counts:
 
 @dataclass(slots=True)
 class ProjectorFunction:
-    """The function, with the connection that it keeps between invocations."""
+    """The function, with the connection that it keeps between invocations.
+
+    It fills the tables of every registered projection, each as it was declared; `projections`, those of the zip, only
+    say which tables to make if they are missing.
+    """
 
     table: str
     projections: Sequence[Projection]
@@ -100,7 +104,8 @@ class ProjectorFunction:
     def _apply_on_one(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
         """Whatever was committed before an error is met again as stale."""
         connection = self._ready()
-        writer = TableWriter(connection, self.projections)
+        # What is registered counts: a rebuild may have added a projection since the function was deployed.
+        writer = TableWriter(connection, self.projections, others_too=True)
         counts = Counts()
 
         def commit(batch: Batch) -> Applied:
