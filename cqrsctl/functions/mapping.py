@@ -12,6 +12,7 @@ from cqrsctl.functions.parts import MANAGED_BY, Part, updated
 if TYPE_CHECKING:
     from collections.abc import Mapping as Described
     from collections.abc import Sequence
+    from datetime import datetime
 
 ENABLED = "Enabled"
 DISABLED = "Disabled"
@@ -20,6 +21,8 @@ MOST_PARALLEL = 10
 BATCH_SIZE = 1_000
 _PARALLELIZATION = 1
 WINDOW_SECONDS = 1
+_WELL = {"OK", "No records processed"}
+"""Results of a mapping's last poll that are no problem."""
 MOST_AGE_SECONDS = 6 * 3600
 MOST_RETRIES = 1_000
 
@@ -98,7 +101,10 @@ class MappingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A mapping as Lambda describes it. `settings` are named as in the API."""
+    """A mapping as Lambda describes it. `settings` are named as in the API.
+
+    `modified_at` is when its state or a setting last changed (Lambda API reference, EventSourceMappingConfiguration).
+    """
 
     uuid: str
     function: str
@@ -108,6 +114,7 @@ class Mapping:
     reason: str
     last_result: str
     settings: dict[str, Any]
+    modified_at: datetime | None = None
 
     @classmethod
     def of(cls, described: Described[str, Any]) -> Mapping:
@@ -133,6 +140,7 @@ class Mapping:
                 **{name: described.get(name) for name in names},
                 "DestinationConfig": {"OnFailure": {"Destination": destination}},
             },
+            modified_at=described.get("LastModified"),
         )
 
     @property
@@ -143,6 +151,11 @@ class Mapping:
     @property
     def paused(self) -> bool:
         return self.state in {DISABLED, "Disabling"}
+
+    @property
+    def reads_since(self) -> datetime | None:
+        """Since when it has been reading its stream without a problem, at least; None if it is not."""
+        return self.modified_at if self.state == ENABLED and self.last_result in _WELL else None
 
     @property
     def settled(self) -> bool:

@@ -229,6 +229,18 @@ def mapping_state(wiring: Wiring) -> str | None:
 
     None where there is no function or no mapping, where functions are not run, or where this identity may not look.
     """
+    found = _mapping(wiring)
+    return found.state if found else None
+
+
+def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
+    """Since when the projector function has been reading a stream without a problem; None if not, or unknown."""
+    found = _mapping(wiring)
+    return found.reads_since if found and found.stream_arn == stream_arn else None
+
+
+def _mapping(wiring: Wiring) -> Mapping | None:
+    """The mapping of a stream of this table to the projector function."""
     if runs_nothing(wiring):
         return None
     client = wiring.client("lambda", attempts=1)  # an endpoint may know no functions
@@ -238,7 +250,7 @@ def mapping_state(wiring: Wiring) -> str | None:
         _log.info("whether a function reads the stream is not known: %s", error.message)
         return None
     marker = f":table/{wiring.environment.table}/stream/"
-    return next((each.state for each in mapped if marker in each.stream_arn), None)
+    return next((each for each in mapped if marker in each.stream_arn), None)
 
 
 def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:

@@ -21,7 +21,6 @@ from cqrsctl.read_model.connection import ReadModelMissing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from typing import Any
 
     from cqrsctl.change import ChangeRecord
     from cqrsctl.read_model.connection import Connection
@@ -58,7 +57,7 @@ class Gap:
     rebuilding: bool
 
     def __str__(self) -> str:
-        return f"Projection {self.projection} lacks changes: {_REASONS[self.reason]}"
+        return _told(self.projection, self.reason)
 
 
 def write(connection: Connection, changes: Sequence[ChangeRecord]) -> bool:
@@ -73,8 +72,9 @@ def write(connection: Connection, changes: Sequence[ChangeRecord]) -> bool:
     marked = False
     for stream_arn in sorted(streams, key=stream_label_micros):
         if _write(connection, stream_arn, streams[stream_arn]):
-            before = {*_positions(connection)} - {stream_arn}
-            marked |= _mark_change(connection, stream_arn, _followed(connection, before))
+            others = [name for name in handled_streams(connection) if name != stream_arn]
+            behind = _behind(_followed(connection, others), stream_arn)
+            marked |= mark(connection, stream_arn, Reason.STREAM_CHANGED, behind)
     return marked
 
 
@@ -97,27 +97,20 @@ def _write(connection: Connection, stream_arn: str, changes: Sequence[ChangeReco
     return touched == 1  # an inserted row counts as 1, a changed one as 2
 
 
-def mark_change(
-    connection: Connection, stream_arn: str, *, mapped: Iterable[str] = (), among: Collection[str] | None = None
-) -> bool:
-    """Mark a gap for each projection that last followed an earlier stream, in the running transaction.
+def behind_stream(connection: Connection, stream_arn: str, mapped: Iterable[str] = ()) -> list[str]:
+    """The projections that last followed an earlier stream than this one.
 
-    `mapped`: streams that the function was mapped to, whether or not it wrote that it followed them; `among`: look at
-    these projections only. Whether a projection was marked.
+    `mapped`: streams that the function was mapped to, whether or not it wrote that it followed them.
     """
-    followed = _followed(connection, {*_positions(connection), *mapped})
-    return _mark_change(
-        connection, stream_arn, {name: streams for name, streams in followed.items() if among is None or name in among}
-    )
+    return _behind(_followed(connection, [*handled_streams(connection), *mapped]), stream_arn)
 
 
-def _mark_change(connection: Connection, stream_arn: str, followed: Mapping[str, set[str]]) -> bool:
+def _behind(followed: Mapping[str, set[str]], stream_arn: str) -> list[str]:
     label = stream_label_micros(stream_arn)
-    names = [name for name, streams in followed.items() if streams and max(map(stream_label_micros, streams)) < label]
-    return mark(connection, stream_arn, Reason.STREAM_CHANGED, names)
+    return [name for name, streams in followed.items() if streams and max(map(stream_label_micros, streams)) < label]
 
 
-def _followed(connection: Connection, by_function: set[str]) -> dict[str, set[str]]:
+def _followed(connection: Connection, by_function: Iterable[str]) -> dict[str, set[str]]:
     """The streams that each registered projection followed: by the function, a projector, or its last rebuild."""
     rows = connection.query(
         """
@@ -178,9 +171,9 @@ def gaps(connection: Connection, projections: Collection[str] | None = None) -> 
     ]
 
 
-def error(found: Sequence[Gap]) -> StreamGap:
-    """The error that names every gap, of which there is one at least."""
-    return StreamGap("; ".join(map(str, found)) + ".")
+def error(found: Iterable[Gap | tuple[str, Reason]]) -> StreamGap:
+    """The error that names every gap; one that is not marked yet by projection and reason."""
+    return StreamGap("; ".join(str(each) if isinstance(each, Gap) else _told(*each) for each in found) + ".")
 
 
 def require_whole(found: Sequence[Gap]) -> None:
@@ -210,15 +203,23 @@ def without_projector(connection: Connection, stream_arn: str, limit: timedelta)
 def left_to_function(connection: Connection, stream_arn: str, projections: Collection[str]) -> list[str]:
     """Which projections a projector would take over from the function.
 
-    Those without checkpoints in the stream, if the function handled any; and all registered ones, if the function was
-    the last to write the heartbeat.
+    All that are registered, if the function was the last to write the heartbeat. Else those of `projections` without
+    checkpoints in the stream, if the function handled anything since they were registered.
     """
     if heartbeat.by_function(connection):
         return [row["name"] for row in connection.query("SELECT name FROM cqrs_projection ORDER BY name")]
-    if not _positions(connection):
+    if not handled_streams(connection):
         return []
-    rows = connection.query("SELECT DISTINCT projection FROM cqrs_checkpoint WHERE stream = %s", (stream_arn,))
-    return sorted({*projections} - {row["projection"] for row in rows})
+    rows = connection.query(
+        """
+        SELECT name FROM cqrs_projection
+        LEFT JOIN cqrs_checkpoint ON projection = name AND stream = %s
+        WHERE projection IS NULL AND created_at <= (SELECT MAX(handled_at) FROM cqrs_function_position)
+        ORDER BY name
+        """,
+        (stream_arn,),
+    )
+    return [row["name"] for row in rows if row["name"] in projections]
 
 
 def standstill(connection: Connection, stream_arn: str, until: datetime | None = None) -> timedelta | None:
@@ -227,8 +228,8 @@ def standstill(connection: Connection, stream_arn: str, until: datetime | None =
     It counts from the newest change handled, if that is earlier: what was unread then is hardly older. A function from
     an earlier release wrote a heartbeat only. None if the function never handled anything of this stream.
     """
-    positions = _positions(connection)
-    if not positions:
+    streams = handled_streams(connection)
+    if not streams:
         if not heartbeat.by_function(connection):
             return None
         (row,) = connection.query(
@@ -236,7 +237,7 @@ def standstill(connection: Connection, stream_arn: str, until: datetime | None =
             (naive(until),),
         )
         return timedelta(seconds=row["seconds"])
-    if stream_arn not in positions:
+    if stream_arn not in streams:
         return None
     (row,) = connection.query(
         "SELECT TIMESTAMPDIFF(SECOND, LEAST(handled_at, record_time), COALESCE(%s, NOW(6))) AS seconds"
@@ -264,13 +265,17 @@ def forget_pause(connection: Connection, stream_arn: str) -> datetime | None:
     return aware(rows[0]["paused_at"]) if rows else None
 
 
-def _positions(connection: Connection) -> Mapping[str, Any]:
-    """What the function handled, by stream."""
+def handled_streams(connection: Connection) -> list[str]:
+    """The streams that the function handled changes of."""
     try:
-        rows = connection.query("SELECT stream, handled_at FROM cqrs_function_position")
+        rows = connection.query("SELECT stream FROM cqrs_function_position ORDER BY stream")
     except ReadModelMissing:
-        return {}  # no function of this release has run yet: the table is not there
-    return {row["stream"]: row["handled_at"] for row in rows}
+        return []  # no function of this release has run yet: the table is not there
+    return [row["stream"] for row in rows]
+
+
+def _told(projection: str, reason: Reason) -> str:
+    return f"Projection {projection} lacks changes: {_REASONS[reason]}"
 
 
 def _utc(moment: datetime) -> datetime:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from cqrsctl.errors import AwsError, ConfigurationError
 from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
-from cqrsctl.read_model import checkpoints, heartbeat
+from cqrsctl.operations import functions
+from cqrsctl.read_model import checkpoints, function_position, heartbeat
 from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.takeover import lost
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import unread_shards
 
@@ -84,9 +86,17 @@ def backlog(
 
 
 def _positions(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Checkpoints | None:
-    """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects."""
+    """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects.
+
+    Raises StreamGap if the function left a gap, or a projector that took over from it now would find one.
+    """
+    names = {projection.name for projection in wiring.environment.projections}
     try:
         with connect(wiring.database) as connection:
+            function_position.require_whole(function_position.gaps(connection, names))
+            gaps = lost(connection, stream_arn, names, lambda: functions.reads_since(wiring, stream_arn))
+            if found_here := [(name, reason) for reason, found in gaps.items() for name in found if name in names]:
+                raise function_position.error(found_here)
             by_function = heartbeat.by_function(connection)
             if by_function and mapped:
                 return None
