@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.parts import MANAGED_BY, Part, updated
+from cqrsctl.read_model.function_position import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Described
@@ -21,6 +23,8 @@ MOST_PARALLEL = 10
 BATCH_SIZE = 1_000
 _PARALLELIZATION = 1
 WINDOW_SECONDS = 1
+MOST_PAUSE = RETENTION - timedelta(minutes=5)
+"""So long a pause loses nothing: the stream keeps changes for 24 hours, and this clock may be wrong by five minutes."""
 _WELL = {"OK", "No records processed"}
 """Results of a mapping's last poll that are no problem."""
 MOST_AGE_SECONDS = 6 * 3600
@@ -77,15 +81,25 @@ class MappingSpec:
         }
         return ApiCall("lambda", "CreateEventSourceMapping", parameters)
 
-    def part(self, found: Sequence[Mapping]) -> Part:
-        """What makes the mapping as asked for; mappings of the function on other streams are replaced by it."""
+    def part(self, found: Sequence[Mapping], now: datetime | None = None) -> Part:
+        """What makes the mapping as asked for; mappings of the function on other streams are replaced by it.
+
+        Its note tells which changes are lost with that, or were lost by a pause until `now`.
+        """
         title = f"mapping of {self.function}"
         others = [mapping for mapping in found if mapping.stream_arn != self.stream_arn]
         removed = tuple(delete_call(mapping) for mapping in others)
         note = " ".join(
-            f"The mapping of {other.stream_arn} is removed: the table has another stream." for other in others
+            f"The mapping of {other.stream_arn} is removed: the table has another stream. Changes that it had not "
+            "read, and those between the two streams, reach the read model by `cqrsctl rebuild` only."
+            for other in others
         )
         there = next((mapping for mapping in found if mapping.stream_arn == self.stream_arn), None)
+        if there is not None and now is not None and there.paused_too_long(now):
+            note = (
+                f"{note} The mapping has been paused since {there.modified_at:%Y-%m-%d %H:%M} UTC: changes may have "
+                "left the stream. They reach the read model by `cqrsctl rebuild` only."
+            ).strip()
         if there is None:
             last = others[-1] if others else None
             return Part(title, "replaced" if others else "created", (self.create_call(last), *removed), note)
@@ -148,9 +162,17 @@ class Mapping:
         found: str | None = self.settings["DestinationConfig"]["OnFailure"]["Destination"]
         return found
 
+    def is_of(self, table: str) -> bool:
+        """Whether it brings changes of a table, from whichever of its streams."""
+        return f":table/{table}/stream/" in self.stream_arn
+
     @property
     def paused(self) -> bool:
         return self.state in {DISABLED, "Disabling"}
+
+    def paused_too_long(self, now: datetime) -> bool:
+        """Whether it has been paused until changes may have left the stream."""
+        return self.paused and self.modified_at is not None and now - self.modified_at > MOST_PAUSE
 
     @property
     def reads_since(self) -> datetime | None:

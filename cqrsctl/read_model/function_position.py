@@ -56,6 +56,11 @@ class Gap:
     marked_at: datetime
     rebuilding: bool
 
+    @property
+    def why(self) -> str:
+        """Why changes are missing, as a sentence without its full stop."""
+        return _REASONS[self.reason]
+
     def __str__(self) -> str:
         return _told(self.projection, self.reason)
 

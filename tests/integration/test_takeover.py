@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,31 @@ def test_checkpoints_that_the_function_left_behind_are_no_gap(
     sink.close()
 
     assert sorted(found) == (["shard-2"] if forgotten else ["shard-1", "shard-2"])
+
+
+def test_a_gap_ends_with_exit_6_until_a_rebuild(cqrsctl: Cqrsctl, wiring: Wiring) -> None:
+    cqrsctl.ok("table", "create")
+    cqrsctl.ok("product", "put", "1", "--name", "Lamp", "--price", "1")
+    deployed(wiring)({"Records": records(wiring)}, f"{heartbeat.FUNCTION} X")
+    cqrsctl.ok("product", "put", "2", "--name", "Lost", "--price", "1")
+    with connect(wiring.database) as connection:
+        connection.execute("UPDATE cqrs_function_position SET handled_at = handled_at - INTERVAL 1 DAY")
+        connection.commit()
+
+    assert cqrsctl("lag").code == 6
+    for _ in range(2):
+        projecting = cqrsctl("project", "--once", "-o", "json")
+        assert (projecting.code, json.loads(projecting.err)["error"]["code"]) == (6, "stream_gap")
+    assert "cqrsctl rebuild" in projecting.err
+    assert "Projection product lacks changes" in cqrsctl.ok("read-model", "status").err
+    assert cqrsctl("status").code == 1
+    assert "stream_gap" in cqrsctl("doctor", "-o", "json").out
+    cqrsctl.ok("rebuild")
+
+    assert cqrsctl.ok("project", "--once", "-o", "json").json()["rows"] == 0
+    assert cqrsctl.ok("verify", "-o", "json").json() == []
+    assert "lacks" not in cqrsctl.ok("read-model", "status").err
+    assert cqrsctl.ok("lag", "-o", "json").json()["lag_seconds"] == 0
 
 
 STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/2026-03-01T12:00:00.000"
