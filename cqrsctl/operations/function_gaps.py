@@ -9,7 +9,7 @@ from cqrsctl.errors import CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import MOST_PAUSE
 from cqrsctl.read_model import bookkeeping, function_position
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.function_position import Reason
+from cqrsctl.read_model.function_position import STANDSTILL_LIMIT, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +82,26 @@ def before_replacement(wiring: Wiring, mapped: Sequence[Mapping], stream_arn: st
             "recorded nowhere",
             error,
         )
+
+
+def before_creation(wiring: Wiring, stream_arn: str) -> StreamGap | None:
+    """Mark a gap if a function that was deleted is about to be deployed again after changes have left the stream.
+
+    Without a read model, or a database that can be reached, nothing tells that there was a function before.
+    """
+    try:
+        with connect(wiring.database) as connection:
+            idle = function_position.standstill(connection, stream_arn)
+            if idle is None or idle <= STANDSTILL_LIMIT:
+                return None
+            _complete_bookkeeping(connection)
+            names = function_position.without_projector(connection, stream_arn, STANDSTILL_LIMIT)
+            gap = _marked(connection, stream_arn, Reason.STOOD_STILL, names)
+            connection.commit()
+            return gap
+    except CqrsctlError as error:
+        _log.info("whether a function projected before is not known: %s", error.message)
+        return None
 
 
 def _complete_bookkeeping(connection: Connection) -> None:

@@ -222,12 +222,13 @@ class Functions:
     def _record_losses(self, planned: Sequence[Part]) -> None:
         """Mark which changes are lost before the calls that make it unknown."""
         client, name = self.client("lambda"), self.wiring.environment.table
-        if functions.find(client, PROJECTOR) is None:
-            return
-        mapped = [each for each in mappings.of_function(client, PROJECTOR) if each.is_of(name)]
+        there = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
+        mapped = [each for each in there if each.is_of(name)]
         stream_arn = table.require_stream(table.describe(self.client("dynamodb"), name))
         if any(each.stream_arn != stream_arn for each in mapped):
             self.gap = function_gaps.before_replacement(self.wiring, mapped, stream_arn)
+        elif not mapped:
+            self.gap = function_gaps.before_creation(self.wiring, stream_arn)
         updated = {call.parameters["UUID"] for part in planned for call in part.calls if call.operation == _UPDATE}
         for each in mapped:
             if each.paused and each.uuid in updated:

@@ -208,6 +208,17 @@ def test_a_mapping_of_an_earlier_stream_is_replaced_and_a_gap(operated: Operated
     assert operated.gap is None
 
 
+@pytest.mark.parametrize(("hours", "gap"), [(23, False), (30, True)])
+def test_a_function_that_is_deployed_again_after_a_day_has_a_gap(operated: Operated, hours: int, gap: bool) -> None:
+    handled(operated, hours * 3_600)
+    operated.remove(operated.removals(with_logs=False))
+
+    operated.deploy(Which.PROJECTOR, Options(), ZIP, wait=False)
+
+    assert (operated.gap is not None) is gap
+    assert marked(operated) == ({"product": Reason.STOOD_STILL} if gap else {})
+
+
 def test_after_a_rebuild_on_the_new_stream_the_replacement_is_no_gap(operated: Operated) -> None:
     arn = with_another_stream(operated)
     with connect(operated.wiring.database) as connection:
