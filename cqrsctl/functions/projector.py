@@ -97,7 +97,8 @@ class ProjectorFunction:
             newest = max(change.created_at for change in changes)
             # How far behind the read model is now that the batch stands in it: DynamoDB rounds times to the second.
             measures["LagSeconds"] = max(0.0, round((self.now() - newest).total_seconds(), 3))
-            measures["Gaps"] = len(counts.gaps)
+        if counts.gaps:
+            measures["Gaps"] = len(counts.gaps)  # until they are rebuilt
         if counts.gap_found:
             gap = function_position.error(counts.gaps)
             report = {"level": "WARNING", "code": gap.code, "message": gap.message, "hint": gap.hint}

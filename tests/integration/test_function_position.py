@@ -111,6 +111,7 @@ def test_what_the_function_handled_is_written_with_the_rows_or_not_at_all(
 
 
 def test_the_first_stream_is_no_gap(function: Function, connection: Connection) -> None:
+    assert "Gaps" not in function({"Records": [record(2, 2)]}, "test").measures
     assert marked(connection) == []
 
 
