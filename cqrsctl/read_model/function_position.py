@@ -123,6 +123,7 @@ def _followed(connection: Connection, by_function: Iterable[str]) -> dict[str, s
         UNION
         SELECT name, stream FROM cqrs_projection
         JOIN cqrs_rebuild ON projection = name AND version = active_version AND state = 'done'
+        WHERE version > former_version -- an undo leads back to a table from before
         """
     )
     followed: dict[str, set[str]] = {}

@@ -270,6 +270,23 @@ def test_a_stream_that_the_function_never_followed_is_a_gap(wiring: Wiring) -> N
     assert gap_reasons(wiring) == {"product": Reason.STREAM_CHANGED}
 
 
+def test_the_undo_of_a_rebuild_on_a_new_stream_brings_the_gap_back(wiring: Wiring) -> None:
+    product = default_product()
+    function_handled(wiring, 1, stream=EARLIER)
+    with connect(wiring.database) as connection:
+        rebuild = rebuilds.begin(connection, product, STREAM, 1)
+        sink = sink_of(wiring, product)  # the rebuild's own projector
+        sink.open()
+        sink.close()
+        rebuilds.mark_loaded(connection, rebuild)
+        rebuilds.cut_over(connection, rebuild)
+        assert gap_reasons(wiring) == {}
+
+        rebuilds.cut_over(connection, rebuilds.begin_undo(connection, "product", STREAM))
+
+    assert gap_reasons(wiring) == {"product": Reason.STREAM_CHANGED}
+
+
 def test_a_projection_that_only_the_function_filled_is_taken_over_from_it_later_too(wiring: Wiring) -> None:
     """A projector for another projection wrote the heartbeat meanwhile."""
     function_handled(wiring, 30, beat=False)
