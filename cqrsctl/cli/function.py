@@ -26,9 +26,10 @@ from cqrsctl.operations.functions import Functions, Which, invoke_call
 from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cqrsctl.functions.logs import Line
+    from cqrsctl.functions.parts import Part
 
 app = group("Package, deploy and operate the two Lambda functions.")
 
@@ -113,7 +114,8 @@ def deploy(
 ) -> None:
     """Put the functions in place with role, log group, queue and mapping, or update what differs of them.
 
-    What is not asked for stays as it is. A mapping that is paused stays paused.
+    What is not asked for stays as it is. A mapping that is paused stays paused. If the table has another stream than
+    the mapping, what changed between the two is lost: everything is deployed all the same, and ends with exit 6.
 
     \b
     Examples:
@@ -134,14 +136,16 @@ def deploy(
         code = functions.package()
         if dry_run:
             planned = functions.plan(which, options, code)
+            _note_parts(ctx, planned)
             return render.planned(output, [shown(call) for part in planned for call in part.calls])
         parts = functions.deploy(which, options, code, wait=not no_wait)
-    for part in parts:
-        if part.note:
-            of(ctx).note(part.note)
+    _note_parts(ctx, parts)
     if functions.runs_nothing:
         of(ctx).note("The embedded endpoint keeps functions, but runs none: the projector here is `cqrsctl project`.")
-    return render.rows(output, _PART_COLUMNS, [{"part": part.name, "change": part.change} for part in parts])
+    render.rows(output, _PART_COLUMNS, [{"part": part.name, "change": part.change} for part in parts])
+    if functions.gap is not None:
+        raise functions.gap
+    return None
 
 
 @app.command()
@@ -233,6 +237,8 @@ def resume(
 ) -> None:
     """Let a paused projector go on where it stopped.
 
+    After a pause of 24 hours changes may have left the stream: it is resumed all the same, and ends with exit 6.
+
     \b
     Example:
       cqrsctl -e prod function resume
@@ -309,12 +315,23 @@ def operating(ctx: typer.Context) -> Iterator[Functions]:
 def _switch(ctx: typer.Context, *, enabled: bool, wait: bool, dry_run: bool, output: Output) -> None:
     with operating(ctx) as functions:
         if dry_run:
+            if enabled and functions.paused_too_long():
+                of(ctx).note("The projector was paused until changes left the stream: resuming it ends with exit 6.")
             return render.planned(output, functions.switch_calls(enabled=enabled))
         changed = functions.switch(enabled=enabled, wait=wait)
         found = [{"state": each.state, "stream": each.stream_arn} for each in functions.mappings()]
     state = "enabled" if enabled else "paused"
     of(ctx).note(f"The projector is {state}." if changed else f"The projector is {state} already.")
-    return render.rows(output, ("state", "stream"), found)
+    render.rows(output, ("state", "stream"), found)
+    if functions.gap is not None:
+        raise functions.gap
+    return None
+
+
+def _note_parts(ctx: typer.Context, parts: Sequence[Part]) -> None:
+    for part in parts:
+        if part.note:
+            of(ctx).note(part.note)
 
 
 def _seconds(text: str) -> int:

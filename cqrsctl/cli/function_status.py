@@ -9,8 +9,10 @@ from cqrsctl.cli.render import Output
 
 if TYPE_CHECKING:
     from cqrsctl.operations.function_status import FunctionStatus, MappingStatus, Status
+    from cqrsctl.read_model.function_position import Gap
 
 _FUNCTION_COLUMNS = ("name", "state", "last_update", "runtime", "memory_mb", "timeout_seconds", "code", "modified")
+_GAP_COLUMNS = ("projection", "reason", "marked_at", "stream")
 _NUMBER_COLUMNS = ("name", "invocations", "errors", "throttles", "duration_p99_ms", "iterator_age_ms")
 
 
@@ -19,14 +21,28 @@ def show(found: Status, output: Output) -> None:
     described = [_function(each) for each in found.functions]
     mapped = [_mapping(each) for each in found.mappings]
     if output is not Output.TABLE:
-        return render.one(output, {"functions": described, "mappings": mapped})
+        gaps = None if found.gaps is None else [_gap(each) for each in found.gaps]
+        return render.one(output, {"functions": described, "mappings": mapped, "gaps": gaps})
     render.rows(output, _FUNCTION_COLUMNS, described)
     render.line("\nThe last hour")
     render.rows(output, _NUMBER_COLUMNS, described)
     for record in mapped:
         render.line("\nMapping")
         render.one(output, record)
+    if found.gaps:
+        render.line("\nGaps, which a rebuild ends: cqrsctl rebuild")
+        render.rows(output, _GAP_COLUMNS, [_gap(each) for each in found.gaps])
     return None
+
+
+def _gap(found: Gap) -> dict[str, Any]:
+    return {
+        "projection": found.projection,
+        "reason": found.reason.value,
+        "marked_at": found.marked_at,
+        "stream": found.stream_arn,
+        "rebuilding": found.rebuilding,
+    }
 
 
 def _function(found: FunctionStatus) -> dict[str, Any]:

@@ -138,6 +138,9 @@ def _show(ctx: typer.Context, output: Output) -> None:
         if row["state"] == ShardState.GAP:
             gap = StreamGap(f"Gap: projection {row['projection']} lost changes of shard {row['shard']}.")
             of(ctx).note(f"{gap} {gap.hint}")
+    for missed in found.function_gaps:
+        gap = StreamGap(f"Gap: {missed}.")
+        of(ctx).note(f"{gap} {gap.hint}")
     if output.is_json:
         return render.one(
             output,

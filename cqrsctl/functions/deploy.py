@@ -17,6 +17,7 @@ from cqrsctl.functions.roles import RoleSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from cqrsctl.aws import ApiCall
     from cqrsctl.functions.function import Function
@@ -95,7 +96,9 @@ def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, opti
     ]
 
 
-def plan_projector(clients: Clients, source: Source, access: Access, code: bytes, options: Options) -> list[Part]:
+def plan_projector(
+    clients: Clients, source: Source, access: Access, code: bytes, options: Options, now: datetime
+) -> list[Part]:
     """The projector's parts, with its queue and its mapping. Raises AwsError where one of their names is not ours."""
     place = source.place
     found = functions.find(clients("lambda"), PROJECTOR)
@@ -127,7 +130,7 @@ def plan_projector(clients: Clients, source: Source, access: Access, code: bytes
         *([_queue_part(clients, PROJECTOR)] if own_queue else []),
         _role_part(clients, RoleSpec(PROJECTOR, policy)),
         spec.part(found),
-        mapping.part(mapped),
+        mapping.part(mapped, now),
     ]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.parts import MANAGED_BY, Part, updated
+from cqrsctl.read_model.function_position import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Described
     from collections.abc import Sequence
+    from datetime import datetime
 
 ENABLED = "Enabled"
 DISABLED = "Disabled"
@@ -20,6 +23,10 @@ MOST_PARALLEL = 10
 BATCH_SIZE = 1_000
 _PARALLELIZATION = 1
 WINDOW_SECONDS = 1
+MOST_PAUSE = RETENTION - timedelta(minutes=5)
+"""So long a pause loses nothing: the stream keeps changes for 24 hours, and this clock may be wrong by five minutes."""
+_WELL = {"OK", "No records processed"}
+"""Results of a mapping's last poll that are no problem."""
 MOST_AGE_SECONDS = 24 * 3600
 MOST_RETRIES = 1_000
 
@@ -74,15 +81,25 @@ class MappingSpec:
         }
         return ApiCall("lambda", "CreateEventSourceMapping", parameters)
 
-    def part(self, found: Sequence[Mapping]) -> Part:
-        """What makes the mapping as asked for; mappings of the function on other streams are replaced by it."""
+    def part(self, found: Sequence[Mapping], now: datetime | None = None) -> Part:
+        """What makes the mapping as asked for; mappings of the function on other streams are replaced by it.
+
+        Its note tells which changes are lost with that, or were lost by a pause until `now`.
+        """
         title = f"mapping of {self.function}"
         others = [mapping for mapping in found if mapping.stream_arn != self.stream_arn]
         removed = tuple(delete_call(mapping) for mapping in others)
         note = " ".join(
-            f"The mapping of {other.stream_arn} is removed: the table has another stream." for other in others
+            f"The mapping of {other.stream_arn} is removed: the table has another stream. Changes that it had not "
+            "read, and those between the two streams, reach the read model by `cqrsctl rebuild` only."
+            for other in others
         )
         there = next((mapping for mapping in found if mapping.stream_arn == self.stream_arn), None)
+        if there is not None and now is not None and there.paused_too_long(now):
+            note = (
+                f"{note} The mapping has been paused since {there.modified_at:%Y-%m-%d %H:%M} UTC: changes may have "
+                "left the stream. They reach the read model by `cqrsctl rebuild` only."
+            ).strip()
         if there is None:
             last = others[-1] if others else None
             return Part(title, "replaced" if others else "created", (self.create_call(last), *removed), note)
@@ -98,7 +115,10 @@ class MappingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A mapping as Lambda describes it. `settings` are named as in the API."""
+    """A mapping as Lambda describes it. `settings` are named as in the API.
+
+    `modified_at` is when its state or a setting last changed (Lambda API reference, EventSourceMappingConfiguration).
+    """
 
     uuid: str
     function: str
@@ -108,6 +128,7 @@ class Mapping:
     reason: str
     last_result: str
     settings: dict[str, Any]
+    modified_at: datetime | None = None
 
     @classmethod
     def of(cls, described: Described[str, Any]) -> Mapping:
@@ -133,6 +154,7 @@ class Mapping:
                 **{name: described.get(name) for name in names},
                 "DestinationConfig": {"OnFailure": {"Destination": destination}},
             },
+            modified_at=described.get("LastModified"),
         )
 
     @property
@@ -140,9 +162,22 @@ class Mapping:
         found: str | None = self.settings["DestinationConfig"]["OnFailure"]["Destination"]
         return found
 
+    def is_of(self, table: str) -> bool:
+        """Whether it brings changes of a table, from whichever of its streams."""
+        return f":table/{table}/stream/" in self.stream_arn
+
     @property
     def paused(self) -> bool:
         return self.state in {DISABLED, "Disabling"}
+
+    def paused_too_long(self, now: datetime) -> bool:
+        """Whether it has been paused until changes may have left the stream."""
+        return self.paused and self.modified_at is not None and now - self.modified_at > MOST_PAUSE
+
+    @property
+    def reads_since(self) -> datetime | None:
+        """Since when it has been reading its stream without a problem, at least; None if it is not."""
+        return self.modified_at if self.state == ENABLED and self.last_result in _WELL else None
 
     @property
     def settled(self) -> bool:

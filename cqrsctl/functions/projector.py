@@ -1,7 +1,8 @@
 """ProductHandlerFunction: applies the stream's changes to the read model.
 
-AWS keeps the position, so there are no checkpoints: what comes again, or late, meets the guard of its row. What is
-transient is raised, and the event source mapping sends the batch again.
+AWS keeps the position, so there are no checkpoints: what comes again, or late, meets the guard of its row. How far the
+function came is written all the same, beside the rows: a stream that is new to it is a gap. What is transient is
+raised, and the event source mapping sends the batch again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cqrsctl.errors import CqrsctlError, DatabaseError, TransactionConflict, Tra
 from cqrsctl.functions.events import changes_of
 from cqrsctl.functions.telemetry import Done
 from cqrsctl.projection.recovery import Applier, OnError
-from cqrsctl.read_model import heartbeat
+from cqrsctl.read_model import function_position, heartbeat
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import TableWriter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cqrsctl.projection.batch import Applied, Batch
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection, Endpoint
+    from cqrsctl.read_model.function_position import Gap
 
 _NO_SHARD = ""
 """The event does not tell it."""
@@ -42,11 +44,16 @@ class Renewable(Protocol):
 
 @dataclass(slots=True)
 class Counts:
-    """What an invocation did. `stale`: rows whose guard found the same or a newer version."""
+    """What an invocation did. `stale`: rows whose guard found the same or a newer version.
+
+    `gaps` are those of all projections now, `gap_found` tells whether this invocation marked one of them.
+    """
 
     applied: int = 0
     stale: int = 0
     dead_lettered: int = 0
+    gaps: Sequence[Gap] = ()
+    gap_found: bool = False
 
     def count(self, batch: Batch, applied: Applied) -> None:
         """Add what one transaction did."""
@@ -57,7 +64,11 @@ class Counts:
 
 @dataclass(slots=True)
 class ProjectorFunction:
-    """The function, with the connection that it keeps between invocations."""
+    """The function, with the connection that it keeps between invocations.
+
+    It fills the tables of every registered projection, each as it was declared; `projections`, those of the zip, only
+    say which tables to make if they are missing.
+    """
 
     table: str
     projections: Sequence[Projection]
@@ -81,11 +92,17 @@ class ProjectorFunction:
             "Stale": counts.stale,
             "DeadLettered": counts.dead_lettered,
         }
+        report: dict[str, Any] = {}
         if changes:
             newest = max(change.created_at for change in changes)
             # How far behind the read model is now that the batch stands in it: DynamoDB rounds times to the second.
             measures["LagSeconds"] = max(0.0, round((self.now() - newest).total_seconds(), 3))
-        return Done({"batchItemFailures": []}, measures)
+        if counts.gaps:
+            measures["Gaps"] = len(counts.gaps)  # until they are rebuilt
+        if counts.gap_found:
+            gap = function_position.error(counts.gaps)
+            report = {"level": "WARNING", "code": gap.code, "message": gap.message, "hint": gap.hint}
+        return Done({"batchItemFailures": []}, measures, report)
 
     def _apply(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
         """Apply once more on a new connection where a kept one broke: that it did says nothing of the server."""
@@ -100,11 +117,18 @@ class ProjectorFunction:
     def _apply_on_one(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
         """Whatever was committed before an error is met again as stale."""
         connection = self._ready()
-        writer = TableWriter(connection, self.projections)
+        # What is registered counts: a rebuild may have added a projection since the function was deployed.
+        writer = TableWriter(connection, self.projections, others_too=True)
         counts = Counts()
 
         def commit(batch: Batch) -> Applied:
-            return writer.apply(batch, lambda: heartbeat.write(connection, holder))
+            return writer.apply(batch, account)
+
+        def account() -> None:
+            # A new stream is a gap, but what it brings is applied all the same.
+            counts.gap_found |= function_position.write(connection, changes)
+            counts.gaps = function_position.gaps(connection)
+            heartbeat.write(connection, holder)
 
         with self._looked_after(connection):
             applier = Applier(writer.tables, OnError.DEAD_LETTER, commit, counts.count)

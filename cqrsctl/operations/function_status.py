@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cqrsctl.errors import AwsError
+from cqrsctl.errors import AwsError, CqrsctlError
 from cqrsctl.functions import function as functions
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions import metrics, queue
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
+from cqrsctl.read_model import function_position
+from cqrsctl.read_model.connection import ReadModelMissing, connect
 
 if TYPE_CHECKING:
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.operations.functions import Functions
+    from cqrsctl.read_model.function_position import Gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,11 @@ class MappingStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The functions that are there, and the projector's mappings."""
+    """The functions that are there, the projector's mappings, and the gaps it left (None: unknown)."""
 
     functions: list[FunctionStatus]
     mappings: list[MappingStatus]
+    gaps: list[Gap] | None
 
 
 def status(operated: Functions) -> Status:
@@ -53,7 +57,19 @@ def status(operated: Functions) -> Status:
     return Status(
         [FunctionStatus(each, each.code_sha256 == code, _numbers(operated, each.name)) for each in found],
         [MappingStatus(each, _depth(operated, each)) for each in mapped],
+        _gaps(operated),
     )
+
+
+def _gaps(operated: Functions) -> list[Gap] | None:
+    try:
+        with connect(operated.wiring.database) as connection:
+            return function_position.gaps(connection)
+    except ReadModelMissing:
+        return []
+    except CqrsctlError as error:
+        operated.note(f"Whether changes were lost is unknown: {error.message}")
+        return None
 
 
 def _numbers(operated: Functions, function: str) -> dict[str, float | None]:

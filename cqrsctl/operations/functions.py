@@ -15,7 +15,7 @@ from cqrsctl.functions import function as functions
 from cqrsctl.functions import logs, package, queue, roles, secret, waiting
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.parts import COMMAND, PROJECTOR, Part, log_group, queue_name, role_name
-from cqrsctl.operations import function_database
+from cqrsctl.operations import function_database, function_gaps
 from cqrsctl.write_model import table
 from cqrsctl.write_model.products import Existence
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from cqrsctl.errors import StreamGap
     from cqrsctl.functions.deploy import Options
     from cqrsctl.functions.logs import Line
     from cqrsctl.functions.mapping import Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cqrsctl.write_model.product import Product
 
 _log = logging.getLogger(__name__)
+
+_UPDATE = "UpdateEventSourceMapping"
 
 
 class Which(StrEnum):
@@ -75,6 +78,8 @@ class Functions:
         self.note = note
         self.progress = progress
         self.clients: dict[str, Any] = {}
+        self.gap: StreamGap | None = None
+        """Changes that were lost, as `deploy` or `switch` found; they make everything all the same."""
 
     def client(self, service: str) -> Any:
         """The client of a service, made once."""
@@ -113,9 +118,12 @@ class Functions:
     def deploy(self, which: Which, options: Options, code: bytes, *, wait: bool) -> list[Part]:
         """Make what differs, and wait until the functions are active and the mapping enabled.
 
-        What became of each part. Raises AwsError, which names what was made before it.
+        What became of each part; `gap` tells if changes are lost by it. Raises AwsError, which names what was made
+        before it.
         """
         planned = self.plan(which, options, code)
+        if which is not Which.COMMAND:
+            self._record_losses(planned)
         if planned[0].calls and planned[0].name.startswith("secret "):
             # Only now the secret's ARN is known, which the role and the function are given.
             self._maker().make(planned[:1])
@@ -141,10 +149,20 @@ class Functions:
         """The calls that pause or resume the projector; none where that is so already."""
         return [mappings.switch_call(each, enabled=enabled) for each in self.mappings() if each.paused is enabled]
 
+    def paused_too_long(self) -> bool:
+        """Whether the projector is paused until changes may have left the stream, as far as AWS tells."""
+        return any(each.paused_too_long(self.clock.now()) for each in self.mappings())
+
     def switch(self, *, enabled: bool, wait: bool) -> bool:
-        """Pause or resume the projector, and wait until it is so; False where it was so already."""
+        """Pause or resume the projector, and wait until it is so; False where it was so already.
+
+        `gap` tells if changes were lost by the pause.
+        """
         found = self.mappings()
         calls = self.switch_calls(enabled=enabled)
+        for each in found if enabled else ():
+            if each.paused:
+                self.gap = function_gaps.before_resume(self.wiring, each, self.clock.now()) or self.gap
         part = Part("mapping", calls=tuple(calls))
         self._maker().make([part])
         state = mappings.ENABLED if enabled else mappings.DISABLED
@@ -198,8 +216,25 @@ class Functions:
         source = deployment.Source(found.name, found.arn, table.require_stream(found))
         own_secret = function_database.secret_part(self.wiring, self.client)
         access = function_database.access(self.wiring, self.client, source.place)
-        parts = deployment.plan_projector(self.client, source, access, code, options)
+        parts = deployment.plan_projector(self.client, source, access, code, options, self.clock.now())
         return [*([own_secret] if own_secret else []), *parts]
+
+    def _record_losses(self, planned: Sequence[Part]) -> None:
+        """Mark which changes are lost before the calls that make it unknown."""
+        client, name = self.client("lambda"), self.wiring.environment.table
+        there = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
+        mapped = [each for each in there if each.is_of(name)]
+        stream_arn = table.require_stream(table.describe(self.client("dynamodb"), name))
+        if any(each.stream_arn != stream_arn for each in mapped):
+            self.gap = function_gaps.before_replacement(self.wiring, mapped, stream_arn)
+        elif not mapped:
+            self.gap = function_gaps.before_creation(self.wiring, stream_arn)
+        updated = {call.parameters["UUID"] for part in planned for call in part.calls if call.operation == _UPDATE}
+        for each in mapped:
+            if each.paused and each.uuid in updated:
+                failure = function_gaps.before_update(self.wiring, each, self.clock.now())
+                if failure:
+                    self.note(failure)
 
     def _wait(self, which: Which) -> None:
         client = self.client("lambda")
@@ -229,6 +264,18 @@ def mapping_state(wiring: Wiring) -> str | None:
 
     None where there is no function or no mapping, where functions are not run, or where this identity may not look.
     """
+    found = _mapping(wiring)
+    return found.state if found else None
+
+
+def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
+    """Since when the projector function has been reading a stream without a problem; None if not, or unknown."""
+    found = _mapping(wiring)
+    return found.reads_since if found and found.stream_arn == stream_arn else None
+
+
+def _mapping(wiring: Wiring) -> Mapping | None:
+    """The mapping of a stream of this table to the projector function."""
     if runs_nothing(wiring):
         return None
     client = wiring.client("lambda", attempts=1)  # an endpoint may know no functions
@@ -237,8 +284,7 @@ def mapping_state(wiring: Wiring) -> str | None:
     except (AwsError, ConfigurationError) as error:
         _log.info("whether a function reads the stream is not known: %s", error.message)
         return None
-    marker = f":table/{wiring.environment.table}/stream/"
-    return next((each.state for each in mapped if marker in each.stream_arn), None)
+    return next((each for each in mapped if each.is_of(wiring.environment.table)), None)
 
 
 def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:

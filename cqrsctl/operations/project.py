@@ -18,7 +18,7 @@ from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary, rerunning
 from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.projection.tables import Table, Tables
-from cqrsctl.read_model import checkpoints, schema
+from cqrsctl.read_model import checkpoints, function_position, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.sink import MySqlSink, prepare
 from cqrsctl.read_model.writing import TableWriter
@@ -27,6 +27,7 @@ from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from cqrsctl.change import ChangeRecord, Followers
     from cqrsctl.projection.batch import Batch
@@ -69,6 +70,12 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     stream_arn = table.require_stream(described)
     require_keys(run.projections, described)
     function = _state_of_function(run)
+
+    def reads_since() -> datetime | None:
+        from cqrsctl.operations import functions  # noqa: PLC0415 -- much code for one question
+
+        return functions.reads_since(run.wiring, stream_arn)
+
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
         if dry_run
@@ -78,6 +85,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
             stream_arn,
             run.clock.monotonic,
             beside_function=function is not None,
+            reads_since=reads_since,
         )
     )
     first = False
@@ -179,6 +187,8 @@ class DrySink:
     def open(self) -> Followers:
         try:
             with connect(self._wiring.database) as connection:
+                names = {projection.name for projection in self._projections}
+                function_position.require_whole(function_position.gaps(connection, names))
                 return checkpoints.read(connection, self._projections, self._stream_arn)
         except ReadModelMissing:
             return {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.read_model import checkpoints, dead_letters, schema
+from cqrsctl.read_model import checkpoints, dead_letters, function_position, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import take_lock
 
 if TYPE_CHECKING:
+    from cqrsctl.read_model.function_position import Gap
     from cqrsctl.wiring import Wiring
 
 
@@ -20,6 +21,7 @@ class ReadModelStatus:
     projections: list[dict[str, Any]]
     checkpoints: list[dict[str, Any]]
     heartbeat: dict[str, Any] | None
+    function_gaps: list[Gap]
 
 
 def status(wiring: Wiring) -> ReadModelStatus:
@@ -42,6 +44,7 @@ def status(wiring: Wiring) -> ReadModelStatus:
             ],
             checkpoints=checkpoints.listing(connection),
             heartbeat=beats[0] if beats else None,
+            function_gaps=function_position.gaps(connection, {projection.name for projection in found}),
         )
 
 

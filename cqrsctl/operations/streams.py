@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
 from cqrsctl.errors import CqrsctlError, DatabaseError, UsageError
-from cqrsctl.read_model import checkpoints
+from cqrsctl.read_model import checkpoints, function_position
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import followers, shards
 from cqrsctl.stream.lineage import oldest_first
@@ -82,6 +82,10 @@ def require_shard(client: shards.StreamsClient, stream_arn: str, shard_id: str) 
 def _followers(wiring: Wiring, arn: str, note: Callable[[str], None]) -> Followers:
     try:
         with connect(wiring.database) as connection:
+            names = {projection.name for projection in wiring.environment.projections}
+            for missed in function_position.gaps(connection, names):
+                gap = function_position.error([missed])
+                note(f"Gap: {gap} {gap.hint}")
             return checkpoints.read(connection, wiring.environment.projections, arn)
     except DatabaseError as error:
         note(f"No checkpoints: {error}")

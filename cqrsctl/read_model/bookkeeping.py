@@ -43,6 +43,29 @@ TABLES = {
         holder  VARCHAR(255) NOT NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
+    # How far the projector function came in each stream, written in the same transaction as its rows: when it last
+    # handled a batch, the newest time and the highest sequence number of a change. `paused_at` is since when it was
+    # paused, if AWS no longer knows.
+    "cqrs_function_position": """
+    CREATE TABLE IF NOT EXISTS cqrs_function_position (
+        stream          VARCHAR(255) NOT NULL PRIMARY KEY,
+        handled_at      DATETIME(6)  NOT NULL,
+        record_time     DATETIME(6)  NOT NULL,
+        sequence_number VARCHAR(40)  NOT NULL,
+        paused_at       DATETIME(6)  NULL
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # Projections that lack changes which never reached the function: their tables up to a version.
+    "cqrs_function_gap": """
+    CREATE TABLE IF NOT EXISTS cqrs_function_gap (
+        projection VARCHAR(40)  NOT NULL,
+        stream     VARCHAR(255) NOT NULL,
+        reason     ENUM('stream_changed', 'paused', 'stood_still') NOT NULL,
+        version    INT UNSIGNED NOT NULL,
+        marked_at  DATETIME(6)  NOT NULL,
+        PRIMARY KEY (projection, stream)
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
     # Changes that did not fit, whole; written in the same transaction too. Those that someone retried or discarded are
     # settled: kept for some days, as the same change may come again, and as an undo of a rebuild may need them.
     "cqrs_dead_letter": """
@@ -136,6 +159,7 @@ def columns(text: str) -> dict[str, str]:
 def forget(connection: Connection, projection: str) -> None:
     """Remove all that is known of a projection but its dead letters: one may be the only record of its change."""
     connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection,))
+    connection.execute("DELETE FROM cqrs_function_gap WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_snapshot WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_rebuild WHERE projection = %s", (projection,))

@@ -180,6 +180,7 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
 
     Dead letters stay: one may be the only record of its change.
     """
+    bookkeeping.make(connection)  # an earlier release made fewer tables
     dropped = []
     for projection in projections:
         for table in physical_tables(connection, projection.name):

@@ -13,10 +13,12 @@ from cqrsctl.change import ShardState
 from cqrsctl.errors import Busy, TablesChanged, TransactionConflict, TransientDatabaseError, ValueRejected
 from cqrsctl.read_model import checkpoints, heartbeat, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.takeover import take_over
 from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
 
     from cqrsctl.change import Followers, Position
     from cqrsctl.projection.batch import Applied, Batch
@@ -38,14 +40,17 @@ class MySqlSink:
         monotonic: Callable[[], float],
         *,
         beside_function: bool = False,
+        reads_since: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         """`find_writer` is asked at each opening: after a failover the writer is another server.
 
         `beside_function`: a Lambda function projects this stream as well, and AWS keeps its position. Where it was the
         last to project, the checkpoints are older than the read model: then reading begins anew, at the horizon, and
-        what the function applied is stale.
+        what the function applied is stale. `reads_since`: since when it has been reading the stream without a problem;
+        asked if it handled nothing for so long that changes may be lost.
         """
         self._beside_function = beside_function
+        self._reads_since = reads_since
         self._find_writer = find_writer
         self._database = ""
         self._projections = projections
@@ -68,11 +73,16 @@ class MySqlSink:
         self._open = TableWriter(connection, self._projections)
         connection.require_writable()
         take_lock(connection, self._database, self._projections)
-        if self._beside_function and heartbeat.by_function(connection):
-            checkpoints.forget(connection, self._stream_arn)
-        self._beside_function = False
+        take_over(
+            connection,
+            self._stream_arn,
+            {projection.name for projection in self._projections},
+            beside_function=self._beside_function,
+            reads_since=self._reads_since,
+        )
         self._write_beat()
         checkpoints.forget_finished(connection, self._stream_arn)
+        self._beside_function = False
         self._followers = checkpoints.read(connection, self._projections, self._stream_arn)
         return {name: dict(positions) for name, positions in self._followers.items()}
 

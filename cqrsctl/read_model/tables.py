@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
 
 
-def read(connection: Connection, projections: Sequence[Projection], *, locked: bool = False) -> Tables:
+def read(
+    connection: Connection, projections: Sequence[Projection], *, others_too: bool = False, locked: bool = False
+) -> Tables:
     """The tables of projections, each as it was declared; `locked`: as they stay until the transaction ends.
 
-    Raises ReadModelMissing where a projection has none.
+    `others_too`: also those of every other registered projection. Raises ReadModelMissing if one of `projections` has
+    no tables.
     """
     names = sorted(projection.name for projection in projections)
+    condition = "" if others_too else f"WHERE projection.name IN ({', '.join(['%s'] * len(names))})"
     rows = connection.query(
         f"""
         SELECT projection.name, active_version, projection.declaration, building_version,
@@ -35,10 +39,10 @@ def read(connection: Connection, projections: Sequence[Projection], *, locked: b
                ON active.projection = projection.name AND active.version = projection.active_version
         LEFT JOIN cqrs_snapshot AS building
                ON building.projection = projection.name AND building.version = projection.building_version
-        WHERE projection.name IN ({", ".join(["%s"] * len(names))})
+        {condition}
         ORDER BY projection.name {"LOCK IN SHARE MODE" if locked else ""}
         """,
-        names,
+        [] if others_too else names,
     )
     if missing := set(names) - {row["name"] for row in rows}:
         raise ReadModelMissing(

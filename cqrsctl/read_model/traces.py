@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
-from cqrsctl.read_model import dead_letters, rebuilds, tables
+from cqrsctl.read_model import dead_letters, function_position, rebuilds, tables
 from cqrsctl.read_model.heartbeat import FUNCTION
 from cqrsctl.read_model.rebuilds import rebuild_lock_name
 from cqrsctl.read_model.sink import lock_name
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
+    from cqrsctl.read_model.function_position import Gap
 
 _STATISTICS_EXPIRY = "information_schema_stats_expiry"
 
@@ -52,7 +53,10 @@ class Building:
 
 @dataclass(frozen=True, slots=True)
 class StoredProjection:
-    """What there is of a projection. `rows` is an estimate; None, as `bytes`, where its table is gone."""
+    """What there is of a projection. `rows` is an estimate; None, as `bytes`, where its table is gone.
+
+    `gaps` counts shards that a projector found trimmed, `function_gap` is what never reached the function.
+    """
 
     table: str
     rows: int | None
@@ -61,6 +65,7 @@ class StoredProjection:
     dead_letters: int
     gaps: int
     declared_otherwise: bool
+    function_gap: Gap | None = None
 
 
 def of_projector(connection: Connection, database: str, projections: Sequence[Projection]) -> ProjectorTraces:
@@ -100,6 +105,7 @@ def of_projection(connection: Connection, database: str, projection: Projection)
         dead_letters=dead_letters.count(connection, projection.name),
         gaps=gaps[0]["n"],
         declared_otherwise=active.projection != projection,
+        function_gap=next(iter(function_position.gaps(connection, [projection.name])), None),
     )
 
 

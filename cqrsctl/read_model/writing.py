@@ -27,16 +27,17 @@ _STATEMENT_CHARACTERS = 1_000_000
 
 @dataclass(slots=True)
 class TableWriter:
-    """Writes to some projections' tables through one connection."""
+    """Writes to some projections' tables through one connection; with `others_too`, to those of all registered ones."""
 
     connection: Connection
     projections: Sequence[Projection]
+    others_too: bool = False
     _tables: Tables | None = field(default=None, init=False)
 
     def tables(self) -> Tables:
         """The tables as they were last seen; batches are to be made for these. Raises ReadModelMissing."""
         if self._tables is None:
-            self._tables = tables.read(self.connection, self.projections)
+            self._tables = self._read()
         return self._tables
 
     def apply(self, batch: Batch, with_it: Callable[[], None] = lambda: None) -> Applied:
@@ -58,7 +59,7 @@ class TableWriter:
         """Upsert a batch's rows into every table that is active or being built, within the running transaction."""
         seen = self.tables()
         # The shared lock keeps a rebuild from changing the set of tables until this transaction has ended.
-        self._tables = tables.read(self.connection, self.projections, locked=True)
+        self._tables = self._read(locked=True)
         if self._tables != seen:
             raise TablesChanged("The tables of the read model changed.")
         for table in seen.building:
@@ -73,6 +74,9 @@ class TableWriter:
             written += done
             stale += refused
         return Applied(written, stale)
+
+    def _read(self, *, locked: bool = False) -> Tables:
+        return tables.read(self.connection, self.projections, others_too=self.others_too, locked=locked)
 
     def _upsert(self, table: Table, rows: Sequence[Row]) -> tuple[int, int]:
         new = rows if table.since is None else [row for row in rows if row.changed_at >= table.since]

@@ -17,10 +17,12 @@ from cqrsctl.local.ports import free_port
 from cqrsctl.operations import functions
 from cqrsctl.operations.overview import lag as lags
 from cqrsctl.operations.overview.lag import Lag, ReaderLag, ShardLag, Source
-from cqrsctl.read_model import heartbeat
+from cqrsctl.read_model import function_position, heartbeat
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
+from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import prepare
+from cqrsctl.write_model.table import describe
 from tests.pipelines import PRODUCT, Clock, beat, execute, make_table, projected, put, with_readers
 
 if TYPE_CHECKING:
@@ -296,3 +298,30 @@ def test_a_view_in_lines_of_json_goes_on_until_it_is_interrupted(cqrsctl: Cqrsct
 
     assert [line["lag_seconds"] for line in lines] == [0.0, 0.0]
     assert watching.returncode == 130
+
+
+@pytest.mark.usefixtures("by_function")
+def test_a_gap_of_the_function_is_no_lag(wiring: Wiring) -> None:
+    arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn or ""
+    with connect(wiring.database) as connection:
+        function_position.mark(connection, arn, Reason.PAUSED, ["product"])
+        connection.commit()
+
+    with pytest.raises(StreamGap, match="paused until changes left the stream"):
+        lags.measure(wiring, Clock())
+
+
+@pytest.mark.usefixtures("by_function")
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_function_that_stood_still_is_a_gap_unless_it_had_nothing_to_read(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    beat(wiring.database, 30 * 3_600, f"{heartbeat.FUNCTION} x")
+    since = datetime.now(UTC) - timedelta(days=3) if reads else None
+    monkeypatch.setattr(functions, "reads_since", lambda *_: since)
+
+    if reads:
+        assert lags.measure(wiring, Clock()).source is Source.ITERATOR_AGE
+    else:
+        with pytest.raises(StreamGap, match="stood still"):
+            lags.measure(wiring, Clock())

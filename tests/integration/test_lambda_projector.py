@@ -15,8 +15,9 @@ from cqrsctl.functions.events import EventRefused
 from cqrsctl.functions.projector import ProjectorFunction
 from cqrsctl.operations import dead_letters, read_models
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+from cqrsctl.read_model import rebuilds, schema
 from cqrsctl.read_model.connection import Connection, Endpoint, Login, ReadModelMissing, connect
-from tests.integration.test_lambda_runtime import event, golden, names, record
+from tests.integration.test_lambda_runtime import ARN, event, golden, names, record, rows
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
@@ -230,6 +231,30 @@ def test_a_projection_that_was_dropped_beside_another_is_made_anew(wiring: Wirin
 
     assert function.run(record(2, 2)) == (1, 2, 0, 0)
     assert names(wiring) == {2: "Lamp"}
+
+
+def test_a_projection_that_was_registered_later_is_filled_too(function: Function, wiring: Wiring) -> None:
+    """A rebuild made it after the function was deployed, and the function runs all the while."""
+    later = Projection("later", "Later", PRODUCT.columns[:2])
+    with connect(wiring.database) as connection:
+        schema.create_missing(connection, later)
+    assert function.run(record(2, 2)) == (1, 2, 0, 0)
+
+    with connect(wiring.database) as connection:
+        rebuilds.begin(connection, later, ARN, 1)
+        assert function.run(record(3, 3)) == (1, 2, 0, 0)
+        assert [row["ProductId"] for row in connection.query("SELECT ProductId FROM later_v2")] == [3]
+    assert [row["ProductId"] for row in rows(wiring, "Later")] == [2, 3]
+    assert names(wiring) == {1: "Lamp", 2: "Lamp", 3: "Lamp"}
+
+
+def test_a_change_that_does_not_fit_a_later_projection_is_its_dead_letter(function: Function, wiring: Wiring) -> None:
+    strict = Column("Colour", ColumnType.parse("varchar(20)"), "Colour", required=True)
+    with connect(wiring.database) as connection:
+        schema.create_missing(connection, Projection("later", "Later", (PRODUCT.columns[0], strict)))
+
+    assert function.run(record(2, 2)) == (1, 1, 0, 1)
+    assert [letter.projection for letter in dead_letters.listing(wiring)] == ["later"]
 
 
 def test_tables_of_another_declaration_are_refused(function: Function, wiring: Wiring) -> None:

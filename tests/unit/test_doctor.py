@@ -24,6 +24,7 @@ from cqrsctl.operations.doctor.look import Look
 from cqrsctl.operations.doctor.needs import ACTIONS
 from cqrsctl.operations.doctor.survey import ReadModel, Server
 from cqrsctl.operations.unread import UnreadShard
+from cqrsctl.read_model.function_position import Gap, Reason
 from cqrsctl.read_model.grants import parse
 from cqrsctl.read_model.schema import ProjectionStatus
 from cqrsctl.stream.lineage import Shard
@@ -128,6 +129,9 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("stream_view_type", WARNING, {"table": replace(TABLE, view_type="NEW_IMAGE")}, "no old images"),
     ("stream_readers", WARNING, {"readers_of_stream": mapped() * 2}, "3 read the stream: ProductHandlerFunction; "),
     ("stream_gap", CRITICAL, {"read_model": made(checkpoints=({**CHECKPOINT, "state": "gap"},))}, "shard-1"),
+    ("stream_gap", CRITICAL,
+     {"read_model": made(function_gaps=(Gap("product", STREAM_ARN, Reason.PAUSED, NOW, False),))},
+     "the projector function was paused until changes left the stream"),
     ("stream_changed", CRITICAL,
      {"read_model": made(checkpoints=({**CHECKPOINT, "stream": OLDER_ARN},))}, "another stream (2026-10-01"),
     ("stream_trimming", WARNING, {"unread": {"product": [UnreadShard("s", NOW - timedelta(hours=19))]}}, "for 19 h"),
@@ -147,6 +151,10 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("mapping_bisect", WARNING, {"mappings": mapped(BisectBatchOnFunctionError=False)}, "does not halve"),
     ("mapping_parallelization", WARNING, {"mappings": mapped(ParallelizationFactor=10)}, "600 connections"),
     ("mapping_paused", NOTE, {"mappings": mapped(State="Disabled")}, "paused"),
+    ("mapping_paused", NOTE, {"mappings": mapped(State="Disabled", LastModified=NOW - timedelta(days=2))}, "paused"),
+    ("mapping_paused", CRITICAL,
+     {"mappings": mapped(State="Disabled", LastModified=NOW - timedelta(days=2)),
+      "read_model": made(by_function=True)}, "for a day or more"),
     ("cluster_missing", CRITICAL, {"cluster": None}, "no cluster 'products'"),
     ("cluster_readers", WARNING, {"cluster": ALONE}, "no readers"),
     ("cluster_zones", WARNING,

@@ -29,6 +29,7 @@ from cqrsctl.operations.overview.health import Health, NotAsked, Part, broken, s
 from cqrsctl.operations.overview.health_of_stream import Projecting
 from cqrsctl.operations.overview.lag import ReaderLag
 from cqrsctl.read_model.connection import ReadModelMissing
+from cqrsctl.read_model.function_position import Gap, Reason
 from cqrsctl.read_model.traces import Building, ProjectorTraces, StoredProjection
 from cqrsctl.stream.lineage import Shard
 from cqrsctl.stream.shards import Stream
@@ -258,6 +259,10 @@ BUILDING = Building("product_v3", "loading", 400, held=True)
                 "1 dead letters: cqrsctl dead-letter list; "
                 "changes of 2 shards were trimmed before they were read: cqrsctl rebuild",
             ),
+        ),
+        (
+            replace(STORED, function_gap=Gap("product", ARN, Reason.STOOD_STILL, NOW, rebuilding=False)),
+            ("failing", "the projector function stood still until changes left the stream: cqrsctl rebuild"),
         ),
         (replace(STORED, rows=None), ("failing", "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild")),
     ],

@@ -115,7 +115,16 @@ def parallelization(look: Look) -> Iterator[Finding]:
 
 def paused(look: Look) -> Iterator[Finding]:
     for mapping in _current(look):
-        if mapping.paused:
+        if not mapping.paused:
+            continue
+        made = look.read_model()
+        if mapping.paused_too_long(look.now) and made is not None and made.by_function:
+            yield critical(
+                "The mapping has been paused for a day or more.",
+                "Changes may have left the stream before the function read them.",
+                "cqrsctl function resume; cqrsctl rebuild",
+            )
+        else:
             yield note(
                 "The mapping is paused.",
                 "The function applies nothing; after 24 hours unread changes leave the stream.",

@@ -72,6 +72,12 @@ def gap(look: Look) -> Iterator[Finding]:
     for row in made.checkpoints:
         if row["state"] == ShardState.GAP and (row["stream"] == stream or row["projection"] not in followed):
             yield _lost(row["projection"], row["shard"])
+    for each in made.function_gaps:
+        yield critical(
+            f"{each}.",
+            "They never reached the function; what came later was applied, and items may be out of date or missing.",
+            "cqrsctl rebuild",
+        )
 
 
 def changed(look: Look) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.read_model import checkpoints, dead_letters, grants, heartbeat, purge, schema
+from cqrsctl.read_model import checkpoints, dead_letters, function_position, grants, heartbeat, purge, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.rebuilds import rebuild_lock_name
 from cqrsctl.read_model.sink import lock_name
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cqrsctl.change import Checkpoints
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection, Endpoint
+    from cqrsctl.read_model.function_position import Gap
     from cqrsctl.read_model.grants import Grants
     from cqrsctl.read_model.schema import ProjectionStatus
 
@@ -36,6 +37,7 @@ class ReadModel:
 
     `rebuilding` names those whose next table is there, and tells whether somebody is at it; letters and tombstones are
     counted by projection. `held_by` is the projector that is at work, `by_function`: the Lambda function was the last.
+    `function_gaps` are of changes that never reached the function.
     """
 
     projections: tuple[ProjectionStatus, ...]
@@ -45,6 +47,7 @@ class ReadModel:
     old_tombstones: dict[str, int]
     held_by: str | None
     by_function: bool
+    function_gaps: tuple[Gap, ...] = ()
 
 
 def connection(endpoint: Endpoint) -> Connection:
@@ -94,6 +97,7 @@ def read_model(connection: Connection, database: str, projections: Sequence[Proj
         },
         held_by=_holder(connection, database, names),
         by_function=heartbeat.by_function(connection),
+        function_gaps=tuple(function_position.gaps(connection, names)),
     )
     connection.commit()
     return found

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from cqrsctl.errors import AwsError, ConfigurationError
 from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
+from cqrsctl.operations import functions
 from cqrsctl.operations.streams import glanced_tip
-from cqrsctl.read_model import checkpoints, heartbeat
+from cqrsctl.read_model import checkpoints, function_position, heartbeat
 from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.takeover import lost
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import Asking, unread_shards
 
@@ -87,9 +89,17 @@ def backlog(wiring: Wiring, stream_arn: str, clock: Clock, *, mapped: bool, list
 
 
 def _followers(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Followers | None:
-    """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects."""
+    """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects.
+
+    Raises StreamGap if the function left a gap, or a projector that took over from it now would find one.
+    """
+    names = {projection.name for projection in wiring.environment.projections}
     try:
         with connect(wiring.database) as connection:
+            function_position.require_whole(function_position.gaps(connection, names))
+            gaps = lost(connection, stream_arn, names, lambda: functions.reads_since(wiring, stream_arn))
+            if found_here := [(name, reason) for reason, found in gaps.items() for name in found if name in names]:
+                raise function_position.error(found_here)
             by_function = heartbeat.by_function(connection)
             if by_function and mapped:
                 return None

@@ -33,6 +33,7 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
         "built_items": building.items if building else None,
         "dead_letters": stored.dead_letters,
         "gaps": stored.gaps,
+        "function_gap": stored.function_gap.reason.value if stored.function_gap else None,
     }
     if stored.rows is None or stored.bytes is None:
         return Part(
@@ -61,6 +62,9 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
     if stored.gaps:
         health = Health.FAILING
         reasons.append(f"changes of {stored.gaps} shards were trimmed before they were read: cqrsctl rebuild")
+    if stored.function_gap:
+        health = Health.FAILING
+        reasons.append(f"{stored.function_gap.why}: cqrsctl rebuild")
     return Part("read model", health, summary, "; ".join(reasons) or None, facts)
 
 
