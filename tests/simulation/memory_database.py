@@ -4,9 +4,8 @@
 of every commit and of every wait for a lock, and may let either fail. What it promises,
 `tests/integration/test_memory_database.py` asks of MariaDB too.
 
-A statement that is not understood raises NotImplementedError; nothing is passed over. Not modelled: locks of the rows
-that a statement looks at without finding them (InnoDB's gap locks, and those of a scan), the queue behind a statement
-that waits for a definition, CHECK constraints, LOAD DATA.
+A statement that is not understood raises NotImplementedError; nothing is passed over. Not modelled: gap locks (READ
+COMMITTED has few), the queue behind a statement that waits for a definition, CHECK constraints, triggers, LOAD DATA.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from tests.simulation.mysql.locks import Key
     from tests.simulation.mysql.sessions import Row
 
 HOST = "127.0.0.1"
@@ -159,11 +157,10 @@ class MemoryServer:
         if plan.informed:
             database.count_rows()
 
-        def lock(key: Key, exclusive: bool, no_wait: bool) -> bool:
-            seconds = 0.0 if no_wait else session.row_wait_seconds
-            return self._wait(session, lambda: database.locks.take(session, key, exclusive=exclusive), seconds)
+        def wait(blockers: Callable[[], set[Session]], no_wait: bool) -> bool:
+            return self._wait(session, blockers, 0.0 if no_wait else session.row_wait_seconds)
 
-        return Execution(session, database, time_text(self.clock()), lock).run(plan, values, repeat)
+        return Execution(session, database, time_text(self.clock()), wait).run(plan, values, repeat)
 
     def change_definition(self, session: Session, name: str) -> None:
         """Commit, as every definition does by itself, and wait until no other transaction uses what is to change."""

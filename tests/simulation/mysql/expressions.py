@@ -50,12 +50,16 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A part of a statement in SQLite's words. `source` where it is a value by itself, `parts` where it is a row."""
+    """A part of a statement in SQLite's words. `source` where it is a value by itself, `parts` where it is a row.
+
+    `equal` are the columns that a condition wants to be equal to a value, whatever else it wants.
+    """
 
     sql: str
     type: SqlType
     source: Argument | Constant | Now | None = None
     parts: tuple[Fragment, ...] = ()
+    equal: tuple[tuple[str, Argument | Constant | Now], ...] = ()
 
 
 @dataclass(slots=True)
@@ -104,7 +108,8 @@ class Expressions(Reader):
     def _conjunction(self) -> Fragment:
         left = self._negation()
         while self.accept("AND"):
-            left = _truth(f"({left.sql} AND {self._negation().sql})")
+            right = self._negation()
+            left = Fragment(f"({left.sql} AND {right.sql})", INTEGER, equal=left.equal + right.equal)
         return left
 
     def _negation(self) -> Fragment:
@@ -217,7 +222,7 @@ class Expressions(Reader):
         parts = self.list()
         if len(parts) == 1:
             (only,) = parts
-            return Fragment(f"({only.sql})", only.type, only.source)
+            return Fragment(f"({only.sql})", only.type, only.source, equal=only.equal)
         return Fragment(f"({', '.join(part.sql for part in parts)})", ANY, parts=tuple(parts))
 
     def _word(self, word: str) -> Fragment:
@@ -365,7 +370,8 @@ def compared(left: Fragment, sign: str, right: Fragment) -> Fragment:
         rights = ", ".join(coerced(other, kind).sql for (_, other), kind in zip(pairs, kinds, strict=True))
         return _truth(f"(({lefts}) {sign} ({rights}))")
     kind = common([left.type, right.type])
-    return _truth(f"({coerced(left, kind).sql} {sign} {coerced(right, kind).sql})")
+    equal = ((left.sql, right.source),) if sign == "=" and right.source is not None else ()
+    return Fragment(f"({coerced(left, kind).sql} {sign} {coerced(right, kind).sql})", INTEGER, equal=equal)
 
 
 def calculated(left: Fragment, sign: str, right: Fragment) -> Fragment:

@@ -34,6 +34,20 @@ class Locks:
         session.locks.append(key)
         return set()
 
+    def in_the_way(self, session: Session, table: str, prefix: Key, *, exclusive: bool) -> set[Session]:
+        """The other sessions with locks of a table's rows whose primary key begins so."""
+        begin, end = (table, 0), len(prefix)
+        found = {
+            holder
+            for key, holder in self._exclusive.items()
+            if holder is not session and key[:2] == begin and key[2][:end] == prefix
+        }
+        if exclusive:
+            for key, holders in self._shared.items():
+                if key[:2] == begin and key[2][:end] == prefix:
+                    found |= holders - {session}
+        return found
+
     def release(self, session: Session) -> None:
         """Give up all that a session holds."""
         for key in session.locks:

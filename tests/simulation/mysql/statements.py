@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -53,6 +54,14 @@ class Locked:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """The rows that are looked at for a WHERE: those whose primary key begins with these values."""
+
+    table: Table
+    prefix: tuple[Argument | Constant | Now, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A query. `locked` are the rows that it locks, their keys after the columns that are asked for."""
 
@@ -63,6 +72,7 @@ class Query:
     locked: tuple[Locked, ...] = ()
     exclusive: bool = False
     no_wait: bool = False
+    search: Search | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,7 @@ class Update:
 
     table: Table
     find: Sql
+    search: Search | None
     assignments: Assignments
 
 
@@ -126,6 +137,7 @@ class Delete:
 
     table: Table
     find: Sql
+    search: Search | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +174,7 @@ class Statements(Expressions):
         if self.accept("DELETE", "FROM"):
             table = self._table(self.name())
             self.scopes.append(Scope([_source(table)]))
-            return Delete(table, self._find(table))
+            return Delete(table, *self._find(table))
         raise self.unknown("a statement")
 
     def subquery(self) -> Fragment:
@@ -185,7 +197,8 @@ class Statements(Expressions):
         scope.aliases = {name.lower(): Fragment(f'"{name}"', item.type) for name, item in items}
         if has_from:
             self.position = after_from
-        text += self._tail(scope, items)
+        where = self.expression() if self.accept("WHERE") else None
+        text += (f" WHERE {where.sql}" if where is not None else "") + self._tail()
         lock = self._lock()
         self.scopes.pop()
         selected = [f'{item.sql} AS "{name}"' for name, item in items]
@@ -206,6 +219,7 @@ class Statements(Expressions):
             tuple(locked),
             exclusive=lock == "UPDATE",
             no_wait=lock is not None and self.accept("NOWAIT"),
+            search=_search(locked[0].table, scope.sources[0].alias, where) if len(locked) == 1 else None,
         )
 
     def _go_to_from(self) -> None:
@@ -300,8 +314,8 @@ class Statements(Expressions):
         self.dependencies |= inner.dependencies
         return query
 
-    def _tail(self, scope: Scope, items: list[tuple[str, Fragment]]) -> str:
-        text = f" WHERE {self.expression().sql}" if self.accept("WHERE") else ""
+    def _tail(self) -> str:
+        text = ""
         if self.accept("GROUP", "BY"):
             text += f" GROUP BY {', '.join(self._listed())}"
         if self.accept("HAVING"):
@@ -383,11 +397,13 @@ class Statements(Expressions):
         self.expect("SET")
         assignments = self._assignments(table, FIRST_MARK + self.marks)
         self.scopes[-1].assigned = {}
-        return Update(table, self._find(table), assignments)
+        return Update(table, *self._find(table), assignments)
 
-    def _find(self, table: Table) -> Sql:
-        where = f" WHERE {self.expression().sql}" if self.accept("WHERE") else ""
-        return Sql.of(f'SELECT * FROM {table.sqlite} AS "{table.name}"{where}{self._order_and_limit()}')
+    def _find(self, table: Table) -> tuple[Sql, Search | None]:
+        where = self.expression() if self.accept("WHERE") else None
+        text = f" WHERE {where.sql}" if where is not None else ""
+        sql = Sql.of(f'SELECT * FROM {table.sqlite} AS "{table.name}"{text}{self._order_and_limit()}')
+        return sql, _search(table, table.name, where)
 
     def _assignments(self, table: Table, first_mark: int) -> Assignments:
         """Assignments run from left to right, and each sees those before it: as text, put in their place."""
@@ -422,6 +438,16 @@ class Statements(Expressions):
             tuple(checked),
             tuple(required),
         )
+
+
+def _search(table: Table, alias: str, where: Fragment | None) -> Search | None:
+    """What InnoDB looks at to find rows; None where that is no more than the rows that are found."""
+    columns = [f'"{alias}"."{name}"' for name in table.primary]
+    wanted = dict(where.equal) if where is not None else {}
+    prefix = tuple(wanted[column] for column in itertools.takewhile(wanted.__contains__, columns))
+    if not prefix and where is not None and any(column in where.sql for column in columns):
+        return None
+    return Search(table, prefix)
 
 
 def _assignable(fragment: Fragment, column: Column) -> str:
