@@ -154,6 +154,8 @@ class MemoryServer:
         database.mount(session)
         shape, repeat, values = shaped(sql, args)
         plan = planned(shape, database.catalog)
+        if len(values) != plan.marks + (repeat - 1) * plan.row_marks:
+            raise NotImplementedError(f"{len(values)} values in: {shape}")
         if plan.informed:
             database.count_rows()
 

@@ -137,6 +137,10 @@ class Expressions(Reader):
             self.take()
         if self.accept("IN"):
             return _truth(f"({negated}{self._in(left)})")
+        if self.accept("BETWEEN"):
+            least = compared(left, ">=", self._sum())
+            self.expect("AND")
+            return _truth(f"({least.sql} AND {compared(left, '<=', self._sum()).sql})")
         if self.accept("LIKE"):
             return _truth(f"({negated}mysql_like({left.sql}, {self._sum().sql}, {left.type.binary:d}))")
         if self.accept("REGEXP"):
@@ -146,7 +150,10 @@ class Expressions(Reader):
     def _in(self, left: Fragment) -> str:
         self.expect("(")
         if self.at("SELECT"):
-            return f"{left.sql} IN {self.subquery().sql}"
+            found = self.subquery()
+            if left.parts or found.type.kind is not left.type.kind:
+                raise self.unknown("IN a query of another type")
+            return f"{left.sql} IN {found.sql}"
         members = self.list()
         if not left.parts:
             kind = common([left.type, *(member.type for member in members)])
@@ -272,6 +279,8 @@ class Expressions(Reader):
             return Fragment(f"?{NOW_MARK}", DATETIME, Now.NOW)
         if function == "COUNT":
             return self._count()
+        if function == "CAST":
+            return self._cast()
         if function == "TIMESTAMPDIFF":
             unit = self._unit()
             self.expect(",")
@@ -289,6 +298,16 @@ class Expressions(Reader):
         distinct = "DISTINCT " if self.accept("DISTINCT") else ""
         (counted,) = self.list()
         return Fragment(f"COUNT({distinct}{counted.sql})", INTEGER)
+
+    def _cast(self) -> Fragment:
+        cast = self.expression()
+        self.expect("AS", "DECIMAL", "(")
+        digits = self.take().text
+        scale = self.take().text if self.accept(",") else "0"
+        self.expect(")", ")")
+        if cast.type.kind is Kind.DECIMAL:
+            raise self.unknown("CAST of what is a DECIMAL")
+        return Fragment(f"cast_decimal({cast.sql}, {int(digits)}, {int(scale)})", a_decimal(int(scale)))
 
     def _column(self, name: str) -> Fragment:
         if self.accept("."):

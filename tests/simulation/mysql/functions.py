@@ -35,6 +35,7 @@ def register(connection: sqlite3.Connection) -> None:
     connection.create_function("calculate", 3, _calculate, deterministic=True)
     connection.create_function("mysql_like", 3, _like, deterministic=True)
     connection.create_function("mysql_regexp", 3, _regexp, deterministic=True)
+    connection.create_function("cast_decimal", 3, _cast_decimal, deterministic=True)
     connection.create_function("concat", -1, _concat, deterministic=True)
     connection.create_aggregate("decimal_sum", 1, cast("Any", _DecimalSum))
     connection.create_collation("MYSQL_CI", _compare)
@@ -58,6 +59,15 @@ def _calculate(left: str | None, sign: str, right: str | None) -> str | None:
     if left is None or right is None:
         return None
     return encode_decimal(_SIGNS[sign](decode_decimal(left), decode_decimal(right)))
+
+
+def _cast_decimal(value: Any, digits: int, scale: int) -> str | None:
+    if value is None:
+        return None
+    number = _EXACT.create_decimal(value).quantize(Decimal(1).scaleb(-scale), decimal.ROUND_HALF_UP, _EXACT)
+    if number.copy_abs() >= 10 ** (digits - scale):
+        raise NotImplementedError(f"{value} in a DECIMAL({digits}, {scale})")
+    return encode_decimal(number)
 
 
 def _concat(*texts: Any) -> str | None:

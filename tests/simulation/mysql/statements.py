@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pymysql.constants import ER
@@ -149,6 +149,9 @@ class Plan:
     relations: frozenset[str]
     informed: bool
     """Whether it asks information_schema how many rows there are."""
+    marks: int
+    row_marks: int
+    """So many parameters it has, and so many of them each row of an INSERT."""
 
 
 class Statements(Expressions):
@@ -162,6 +165,8 @@ class Statements(Expressions):
             tuple(self.dependencies.items()),
             frozenset(self.dependencies),
             "information_schema.tables" in self.sql,
+            self.marks,
+            work.row_marks if isinstance(work, Insert) else 0,
         )
 
     def _work(self) -> Query | Insert | Update | Delete:
@@ -183,7 +188,17 @@ class Statements(Expressions):
         return Fragment(f"({query.sql.text})", query.types[0])
 
     def query(self) -> Query:
-        """A SELECT."""
+        """A SELECT, or several in a UNION."""
+        first = self._select()
+        while self.accept("UNION"):
+            word = "UNION ALL" if self.accept("ALL") else "UNION"
+            second = self._select()
+            if first.locked or second.locked or [one.kind for one in first.types] != [one.kind for one in second.types]:
+                raise self.unknown("a UNION of other types, or with locks,")
+            first = replace(first, sql=Sql.of(f"{first.sql.text} {word} {second.sql.text}"))
+        return first
+
+    def _select(self) -> Query:
         self.expect("SELECT")
         distinct = self.accept("DISTINCT")
         begin = self.position
@@ -233,11 +248,8 @@ class Statements(Expressions):
     def _items(self, scope: Scope) -> list[tuple[str, Fragment]]:
         items: list[tuple[str, Fragment]] = []
         while True:
-            if self.accept("*"):
-                for source in scope.sources:
-                    items += [
-                        (name, Fragment(f'"{source.alias}"."{name}"', kind)) for name, kind in source.columns.values()
-                    ]
+            if (starred := self._starred(scope)) is not None:
+                items += starred
             else:
                 begin = self.position
                 item = self.expression()
@@ -249,6 +261,21 @@ class Statements(Expressions):
                 items.append((name, item))
             if not self.accept(","):
                 return items
+
+    def _starred(self, scope: Scope) -> list[tuple[str, Fragment]] | None:
+        """The columns of a `*` or `alias.*`; None where none comes next."""
+        sources = scope.sources
+        if self.tokens[self.position + 1].text == "." and self.tokens[self.position + 2].text == "*":
+            alias = self.name()
+            sources = [source for source in sources if source.alias == alias]
+            self.expect(".")
+        if not self.accept("*"):
+            return None
+        return [
+            (name, Fragment(f'"{source.alias}"."{name}"', kind))
+            for source in sources
+            for name, kind in source.columns.values()
+        ]
 
     def _from(self, scope: Scope) -> str:
         text = self._relation(scope)

@@ -22,7 +22,7 @@ _CELL = re.compile(
 """A literal among the rows of an INSERT, where no names are: found several times faster than a literal anywhere."""
 _UPDATE = "\nON DUPLICATE KEY UPDATE"
 _TOKEN = re.compile(
-    r"""\s*(?:
+    r"""(?:\s|--\s[^\n]*)*(?:
         (?P<text>'(?:[^'\\]|\\.|'')*')
       | (?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
       | `(?P<name>(?:[^`]|``)*)`
