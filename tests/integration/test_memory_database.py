@@ -37,6 +37,7 @@ from cqrsctl.read_model import (
     traces,
 )
 from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import Segment, State
 from cqrsctl.read_model.sink import MySqlSink, lock_name, prepare, release_lock, take_lock
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 PRODUCT = default_product()
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+AS_OF = repair.AsOf(NOW, 2**62)
 WIDE = Projection(
     "wide",
     "Wide",
@@ -330,7 +332,7 @@ def test_a_value_that_does_not_fit_is_refused_and_its_whole_statement_with_it(
         ("SELECT nothing FROM cqrs_snapshot", 1054),
         ("SELECT * FROM nowhere", 1146),
         ("DROP TABLE nowhere", 1051),
-        ("INSERT INTO cqrs_checkpoint VALUES ('p', 's', 's', NULL, NULL, 'lost', NULL, NULL, NOW(6))", 1265),
+        ("INSERT INTO cqrs_checkpoint VALUES ('p', 's', 's', NULL, NULL, 'lost', NULL, NULL, NULL, NOW(6))", 1265),
     ],
 )
 def test_a_wrong_statement_is_refused_with_mysqls_number(connection: Connection, statement: str, number: int) -> None:
@@ -450,7 +452,7 @@ def test_a_lock_is_in_the_way_of_those_that_mysql_says(
 def test_the_shared_lock_on_the_tables_covers_the_rebuild_and_the_snapshot_too(
     connection: Connection, other: Connection
 ) -> None:
-    begun = rebuilds.begin(connection, PRODUCT, ARN, 1, NOW)
+    begun = rebuilds.begin(connection, PRODUCT, ARN, 1, lambda: NOW)
     tables.read(connection, [PRODUCT, WIDE], locked=True)
 
     for statement in (
@@ -517,16 +519,16 @@ def test_checkpoints_are_read_as_they_were_written_and_a_gap_stays_one(connectio
         Position("shard-2", "shard-1", None, ShardState.GAP, None, None),
         Position("shard-3", "shard-1", SequenceNumber("9" * 40), ShardState.FINISHED, NOW, None),
     ]
-    checkpoints.write(connection, [PRODUCT, WIDE], ARN, positions)
+    checkpoints.write(connection, ARN, {"product": positions, "wide": positions})
     later = [replace(position, state=ShardState.OPEN, record_time=NOW) for position in positions[:2]]
-    checkpoints.write(connection, [PRODUCT, WIDE], ARN, later)
+    checkpoints.write(connection, ARN, {"product": later, "wide": later})
     connection.commit()
 
     found = checkpoints.read(connection, [PRODUCT, WIDE], ARN)
 
-    expected = [positions[0], replace(positions[1], record_time=NOW), positions[2]]
-    assert list(found.values()) == expected
-    assert str(found["shard-1"].sequence_number) == "00007"
+    expected = [replace(each, record_time=NOW, read_through=NOW) for each in positions]
+    assert [list(each.values()) for each in found.values()] == [expected, expected]
+    assert str(found["wide"]["shard-1"].sequence_number) == "00007"
     assert checkpoints.are_lost(connection, "product", ARN)
     assert checkpoints.has_any(connection, "product", ARN)
     assert not checkpoints.has_any(connection, "product", NEWER_ARN)
@@ -534,11 +536,17 @@ def test_checkpoints_are_read_as_they_were_written_and_a_gap_stays_one(connectio
         checkpoints.read(connection, [PRODUCT], NEWER_ARN)
     connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL 8 DAY")
     checkpoints.forget_finished(connection, ARN)
-    assert [each["shard"] for each in checkpoints.listing(connection)] == ["shard-1", "shard-2"] * 2
+    assert [each["shard"] for each in checkpoints.listing(connection)] == ["shard-1", "shard-2", "shard-3"] * 2
+    checkpoints.write(connection, ARN, {"product": [Position("shard-4", "shard-3")]})
+    checkpoints.forget_finished(connection, ARN)
+    left = [each["shard"] for each in checkpoints.listing(connection) if each["projection"] == "product"]
+    assert left == ["shard-1", "shard-2", "shard-4"]
 
 
 def test_checkpoints_that_are_kept_as_text_can_be_put_back(connection: Connection) -> None:
-    checkpoints.write(connection, [PRODUCT], ARN, [Position("s", "p", SequenceNumber("1"), ShardState.OPEN, NOW, NOW)])
+    checkpoints.write(
+        connection, ARN, {"product": [Position("s", "p", SequenceNumber("1"), ShardState.OPEN, NOW, NOW)]}
+    )
     connection.commit()
     before = checkpoints.listing(connection)
     text = checkpoints.kept(connection, "product")
@@ -568,8 +576,8 @@ def test_letters_are_kept_once_counted_tried_and_removed(connection: Connection)
     assert dead_letters.count(connection, "product") == 3
     later = connection.query("SELECT NOW(6) + INTERVAL 1 SECOND AS later")[0]["later"]
     assert dead_letters.count(connection, "product", later) == 0
-    assert dead_letters.remove(connection, number)
-    assert not dead_letters.remove(connection, number)
+    assert dead_letters.settle(connection, number, Settled.RETRIED)
+    assert not dead_letters.settle(connection, number, Settled.RETRIED)
     assert dead_letters.find(connection, number) is None
 
 
@@ -589,11 +597,11 @@ def test_two_projectors_do_not_make_two_letters_of_one_change(connection: Connec
 
 def test_a_sink_resumes_where_its_transaction_ended(endpoint: Endpoint) -> None:
     sink = MySqlSink(lambda: endpoint, [PRODUCT], ARN, lambda: 0.0)
-    assert sink.open() == {}
+    assert sink.open() == {"product": {}}
     assert sink.apply(batch(change(1, 1), change(2, 2))) == Applied(2, 0)
     with pytest.raises(DatabaseError):
         sink.apply(replace(batch(change(3, 3)), positions=[Position("x" * 66, None, 3)]))
-    assert sink.open()["shard-1"].sequence_number == 2
+    assert sink.open()["product"]["shard-1"].sequence_number == 2
     sink.close()
     with connect(endpoint) as connection:
         assert names(connection) == {1: "Lamp", 2: "Lamp"}
@@ -606,12 +614,12 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     made: Endpoint, connection: Connection, other: Connection
 ) -> None:
     apply(connection, row(1, 5, "Old"))
-    checkpoints.write(connection, [PRODUCT], ARN, [Position("s", None, 5)])
+    checkpoints.write(connection, ARN, {"product": [Position("s", None, 5)]})
     connection.commit()
     rebuilds.take_lock(connection, made.database, "product")
     with pytest.raises(Busy):
         rebuilds.take_lock(other, made.database, "product")
-    begun = rebuilds.begin(connection, PRODUCT, ARN, 2, NOW)
+    begun = rebuilds.begin(connection, PRODUCT, ARN, 2, lambda: NOW)
     assert (begun.table.name, begun.former.name, begun.state) == ("product_v2", "product_v1", State.LOADING)
     rebuilds.require_lock(connection, made.database, "product")
 
@@ -636,24 +644,24 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     assert (done.state, done.undoing, done.table.version) == (State.DONE, False, 2)
     assert sorted(schema.physical_tables(connection, "product")) == ["product_v1", "product_v2"]
 
-    checkpoints.write(connection, [PRODUCT], ARN, [Position("s", None, 9)])
+    checkpoints.write(connection, ARN, {"product": [Position("s", None, 9)]})
     connection.commit()
     undoing = rebuilds.begin_undo(connection, "product", ARN)
-    assert checkpoints.read(connection, [PRODUCT], ARN)["s"].sequence_number == 5
+    assert checkpoints.read(connection, [PRODUCT], ARN)["product"]["s"].sequence_number == 5
     rebuilds.give_up(connection, undoing)
-    assert checkpoints.read(connection, [PRODUCT], ARN)["s"].sequence_number == 9
+    assert checkpoints.read(connection, [PRODUCT], ARN)["product"]["s"].sequence_number == 9
     rebuilds.cut_over(connection, rebuilds.begin_undo(connection, "product", ARN))
     assert names(other) == {1: "Stale", 2: "New"}
 
 
 def test_a_rebuild_that_is_given_up_brings_the_gap_back(connection: Connection) -> None:
     gap = Position("s", None, 5, ShardState.GAP)
-    checkpoints.write(connection, [PRODUCT], ARN, [gap])
+    checkpoints.write(connection, ARN, {"product": [gap]})
     connection.commit()
-    begun = rebuilds.begin(connection, PRODUCT, ARN, 1, None)
-    assert checkpoints.read(connection, [PRODUCT], ARN) == {}
+    begun = rebuilds.begin(connection, PRODUCT, ARN, 1)
+    assert checkpoints.read(connection, [PRODUCT], ARN) == {"product": {}}
     rebuilds.give_up(connection, begun)
-    assert checkpoints.read(connection, [PRODUCT], ARN) == {"s": gap}
+    assert checkpoints.read(connection, [PRODUCT], ARN) == {"product": {"s": gap}}
     assert rebuilds.under_way(connection, "product") is None
     assert schema.physical_tables(connection, "product") == ["product_v1"]
 
@@ -661,10 +669,10 @@ def test_a_rebuild_that_is_given_up_brings_the_gap_back(connection: Connection) 
 def test_a_rebuild_waits_for_the_transaction_of_a_projector(connection: Connection, other: Connection) -> None:
     TableWriter(other, [PRODUCT]).apply_rows(Batch({"product": [row(1, 1)]}, (), 1))
     with pytest.raises(TransactionConflict):
-        rebuilds.begin(connection, PRODUCT, ARN, 1, None)
+        rebuilds.begin(connection, PRODUCT, ARN, 1)
     other.commit()
     connection.rollback()
-    assert rebuilds.begin(connection, PRODUCT, ARN, 1, None).table.name == "product_v3"
+    assert rebuilds.begin(connection, PRODUCT, ARN, 1).table.name == "product_v3"
 
 
 def test_a_changed_declaration_gets_its_indexes_and_its_view(connection: Connection) -> None:
@@ -673,7 +681,7 @@ def test_a_changed_declaration_gets_its_indexes_and_its_view(connection: Connect
         view="Article",
         columns=(*PRODUCT.columns, Column("Colour", ColumnType.parse("varchar(9)"), "C", index=True)),
     )
-    begun = rebuilds.begin(connection, coloured, ARN, 1, None)
+    begun = rebuilds.begin(connection, coloured, ARN, 1)
     assert schema.indexes_ddl(connection, begun.table) is not None
     rebuilds.mark_loaded(connection, begun)
     assert schema.indexes_ddl(connection, begun.table) is None
@@ -714,13 +722,13 @@ def test_a_row_is_repaired_only_if_it_is_as_it_was_read(connection: Connection) 
     known = repair.stored(connection, active, [(1,), (2,), (3,)])
     assert known == {(1,): repair.Stored(10**50, deleted=False), (2,): repair.Stored(3, deleted=False)}
     values = ("Mended", Decimal(2), True)
-    assert repair.mend(connection, active, (1,), values, known[(1,)])
-    assert not repair.mend(connection, active, (2,), values, repair.Stored(4, deleted=False))
-    assert not repair.mend(connection, active, (2,), values, None)
-    assert repair.mend(connection, active, (2,), None, known[(2,)])
-    assert repair.mend(connection, active, (3,), values, None)
+    assert repair.mend(connection, active, (1,), values, known[(1,)], AS_OF)
+    assert not repair.mend(connection, active, (2,), values, repair.Stored(4, deleted=False), AS_OF)
+    assert not repair.mend(connection, active, (2,), values, None, AS_OF)
+    assert repair.mend(connection, active, (2,), None, known[(2,)], AS_OF)
+    assert repair.mend(connection, active, (3,), values, None, AS_OF)
     with pytest.raises(ValueRejected):
-        repair.mend(connection, active, (3,), ("x" * 256, Decimal(2), True), repair.Stored(0, deleted=False))
+        repair.mend(connection, active, (3,), ("x" * 256, Decimal(2), True), repair.Stored(0, deleted=False), AS_OF)
     connection.commit()
     assert names(connection) == {1: "Mended", 3: "Mended"}
 

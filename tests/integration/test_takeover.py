@@ -201,7 +201,7 @@ def test_taking_over_in_time_begins_at_the_horizon(wiring: Wiring) -> None:
     function_handled(wiring, 23.7)
     sink = sink_of(wiring)
 
-    assert sink.open() == {}
+    assert sink.open() == {"product": {}}
     sink.close()
 
     assert gap_reasons(wiring) == {}
