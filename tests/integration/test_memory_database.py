@@ -145,6 +145,17 @@ def names(connection: Connection) -> dict[int, str]:
     return found
 
 
+def put_positions(
+    connection: Connection, *positions: Position, projections: tuple[Projection, ...] = (PRODUCT,)
+) -> None:
+    checkpoints.write(connection, ARN, {projection.name: positions for projection in projections})
+    connection.commit()
+
+
+def positions(connection: Connection, projection: Projection = PRODUCT) -> dict[str, Position]:
+    return dict(checkpoints.read(connection, [projection], ARN)[projection.name])
+
+
 # The guard, and what it counts
 
 
@@ -330,7 +341,11 @@ def test_a_value_that_does_not_fit_is_refused_and_its_whole_statement_with_it(
         ("SELECT nothing FROM cqrs_snapshot", 1054),
         ("SELECT * FROM nowhere", 1146),
         ("DROP TABLE nowhere", 1051),
-        ("INSERT INTO cqrs_checkpoint VALUES ('p', 's', 's', NULL, NULL, 'lost', NULL, NULL, NOW(6))", 1265),
+        (
+            "INSERT INTO cqrs_checkpoint (projection, stream, shard, state, updated_at)"
+            " VALUES ('p', 's', 's', 'lost', NOW(6))",
+            1265,
+        ),
     ],
 )
 def test_a_wrong_statement_is_refused_with_mysqls_number(connection: Connection, statement: str, number: int) -> None:
@@ -512,34 +527,47 @@ def test_a_heartbeat_ages_by_the_servers_clock(connection: Connection, other: Co
 
 
 def test_checkpoints_are_read_as_they_were_written_and_a_gap_stays_one(connection: Connection) -> None:
-    positions = [
-        Position("shard-1", None, SequenceNumber("00007"), ShardState.OPEN, NOW, NOW - timedelta(hours=1)),
+    first = [
+        Position("shard-1", None, SequenceNumber("00007"), ShardState.OPEN, NOW, NOW - timedelta(hours=1), NOW),
         Position("shard-2", "shard-1", None, ShardState.GAP, None, None),
-        Position("shard-3", "shard-1", SequenceNumber("9" * 40), ShardState.FINISHED, NOW, None),
+        Position("shard-3", "shard-2", SequenceNumber("9" * 40), ShardState.FINISHED, NOW, None, NOW),
     ]
-    checkpoints.write(connection, [PRODUCT, WIDE], ARN, positions)
-    later = [replace(position, state=ShardState.OPEN, record_time=NOW) for position in positions[:2]]
-    checkpoints.write(connection, [PRODUCT, WIDE], ARN, later)
-    connection.commit()
+    put_positions(connection, *first, projections=(PRODUCT, WIDE))
+    later = [replace(position, state=ShardState.OPEN, record_time=NOW, read_through=NOW) for position in first[:2]]
+    put_positions(connection, *later, projections=(PRODUCT, WIDE))
 
-    found = checkpoints.read(connection, [PRODUCT, WIDE], ARN)
-
-    expected = [positions[0], replace(positions[1], record_time=NOW), positions[2]]
-    assert list(found.values()) == expected
-    assert str(found["shard-1"].sequence_number) == "00007"
+    assert list(positions(connection).values()) == [
+        first[0],
+        replace(first[1], record_time=NOW, read_through=NOW),
+        first[2],
+    ]
+    assert str(positions(connection, WIDE)["shard-1"].sequence_number) == "00007"
     assert checkpoints.are_lost(connection, "product", ARN)
     assert checkpoints.has_any(connection, "product", ARN)
     assert not checkpoints.has_any(connection, "product", NEWER_ARN)
     with pytest.raises(CqrsctlError):
         checkpoints.read(connection, [PRODUCT], NEWER_ARN)
-    connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL 8 DAY")
+
+
+def test_finished_checkpoints_are_forgotten_once_they_are_old_and_have_a_child(connection: Connection) -> None:
+    finished = [Position(shard, parent, 1, ShardState.FINISHED) for shard, parent in [("1", None), ("2", "1")]]
+    put_positions(connection, *finished, projections=(PRODUCT, WIDE))
     checkpoints.forget_finished(connection, ARN)
-    assert [each["shard"] for each in checkpoints.listing(connection)] == ["shard-1", "shard-2"] * 2
+    assert list(positions(connection)) == ["1", "2"]
+    connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL 8 DAY WHERE projection = 'product'")
+    checkpoints.forget_finished(connection, ARN)
+    assert (list(positions(connection)), list(positions(connection, WIDE))) == (["2"], ["1", "2"])
+
+
+def test_a_gap_ends_and_a_position_follows_it(connection: Connection) -> None:
+    put_positions(connection, Position("s", None, 5, ShardState.GAP))
+    checkpoints.end_gap(connection, "product", ARN, "s")
+    put_positions(connection, Position("s", None, 9))
+    assert positions(connection) == {"s": Position("s", None, SequenceNumber("9"))}
 
 
 def test_checkpoints_that_are_kept_as_text_can_be_put_back(connection: Connection) -> None:
-    checkpoints.write(connection, [PRODUCT], ARN, [Position("s", "p", SequenceNumber("1"), ShardState.OPEN, NOW, NOW)])
-    connection.commit()
+    put_positions(connection, Position("s", "p", SequenceNumber("1"), ShardState.OPEN, NOW, NOW))
     before = checkpoints.listing(connection)
     text = checkpoints.kept(connection, "product")
     checkpoints.forget(connection, ARN)
@@ -589,11 +617,11 @@ def test_two_projectors_do_not_make_two_letters_of_one_change(connection: Connec
 
 def test_a_sink_resumes_where_its_transaction_ended(endpoint: Endpoint) -> None:
     sink = MySqlSink(lambda: endpoint, [PRODUCT], ARN, lambda: 0.0)
-    assert sink.open() == {}
+    assert sink.open() == {"product": {}}
     assert sink.apply(batch(change(1, 1), change(2, 2))) == Applied(2, 0)
     with pytest.raises(DatabaseError):
         sink.apply(replace(batch(change(3, 3)), positions=[Position("x" * 66, None, 3)]))
-    assert sink.open()["shard-1"].sequence_number == 2
+    assert sink.open()["product"]["shard-1"].sequence_number == 2
     sink.close()
     with connect(endpoint) as connection:
         assert names(connection) == {1: "Lamp", 2: "Lamp"}
@@ -606,8 +634,7 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     made: Endpoint, connection: Connection, other: Connection
 ) -> None:
     apply(connection, row(1, 5, "Old"))
-    checkpoints.write(connection, [PRODUCT], ARN, [Position("s", None, 5)])
-    connection.commit()
+    put_positions(connection, Position("s", None, 5))
     rebuilds.take_lock(connection, made.database, "product")
     with pytest.raises(Busy):
         rebuilds.take_lock(other, made.database, "product")
@@ -636,24 +663,22 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     assert (done.state, done.undoing, done.table.version) == (State.DONE, False, 2)
     assert sorted(schema.physical_tables(connection, "product")) == ["product_v1", "product_v2"]
 
-    checkpoints.write(connection, [PRODUCT], ARN, [Position("s", None, 9)])
-    connection.commit()
+    put_positions(connection, Position("s", None, 9))
     undoing = rebuilds.begin_undo(connection, "product", ARN)
-    assert checkpoints.read(connection, [PRODUCT], ARN)["s"].sequence_number == 5
+    assert positions(connection)["s"].sequence_number == 5
     rebuilds.give_up(connection, undoing)
-    assert checkpoints.read(connection, [PRODUCT], ARN)["s"].sequence_number == 9
+    assert positions(connection)["s"].sequence_number == 9
     rebuilds.cut_over(connection, rebuilds.begin_undo(connection, "product", ARN))
     assert names(other) == {1: "Stale", 2: "New"}
 
 
 def test_a_rebuild_that_is_given_up_brings_the_gap_back(connection: Connection) -> None:
     gap = Position("s", None, 5, ShardState.GAP)
-    checkpoints.write(connection, [PRODUCT], ARN, [gap])
-    connection.commit()
+    put_positions(connection, gap)
     begun = rebuilds.begin(connection, PRODUCT, ARN, 1, None)
-    assert checkpoints.read(connection, [PRODUCT], ARN) == {}
+    assert positions(connection) == {}
     rebuilds.give_up(connection, begun)
-    assert checkpoints.read(connection, [PRODUCT], ARN) == {"s": gap}
+    assert positions(connection) == {"s": gap}
     assert rebuilds.under_way(connection, "product") is None
     assert schema.physical_tables(connection, "product") == ["product_v1"]
 
