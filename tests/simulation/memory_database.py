@@ -54,6 +54,8 @@ class MemoryServer:
     connection, and `before_statement` with the statement too. `waits` is called again and again by a statement that
     another connection's lock is in the way of: it lets the others run, and time pass. Without it, a lock that is not
     free is a lock-wait time-out at once.
+
+    One thread uses it at a time: others get their turn in `waits` and `before_statement`, or between statements.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
