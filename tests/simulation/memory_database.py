@@ -28,7 +28,7 @@ from tests.simulation.mysql.locks import NamedLocks
 from tests.simulation.mysql.sessions import Session
 from tests.simulation.mysql.statements import planned
 from tests.simulation.mysql.syntax import shaped
-from tests.simulation.mysql.values import error
+from tests.simulation.mysql.values import Now, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +54,8 @@ class MemoryServer:
     connection, and `before_statement` with the statement too. `waits` is called again and again by a statement that
     another connection's lock is in the way of: it lets the others run, and time pass. Without it, a lock that is not
     free is a lock-wait time-out at once.
+
+    One thread uses it at a time: others get their turn in `waits` and `before_statement`, or between statements.
     """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -162,7 +164,9 @@ class MemoryServer:
         def wait(blockers: Callable[[], set[Session]], no_wait: bool) -> bool:
             return self._wait(session, blockers, 0.0 if no_wait else session.row_wait_seconds)
 
-        return Execution(session, database, time_text(self.clock()), wait).run(plan, values, repeat)
+        now = time_text(self.clock())
+        values = [now if value is Now.NOW else value for value in values]
+        return Execution(session, database, now, wait).run(plan, values, repeat)
 
     def change_definition(self, session: Session, name: str) -> None:
         """Commit, as every definition does by itself, and wait until no other transaction uses what is to change."""
@@ -281,6 +285,10 @@ class MemoryConnection:
         self.open = False
         if self._session.is_open:
             self._server.disconnect(self._session)
+
+    def __del__(self) -> None:
+        """As PyMySQL's: who loses a connection closes it."""
+        self.close()
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:

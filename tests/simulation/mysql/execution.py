@@ -162,7 +162,7 @@ class Execution:
     def _value(self, source: Argument | Constant | Now, values: Sequence[Any]) -> Any:
         match source:
             case Argument(number):
-                return self._now if values[number] is Now.NOW else values[number]
+                return values[number]
             case Constant(value):
                 return value
             case Now.NOW:
@@ -225,8 +225,6 @@ class Execution:
         source = cell.source
         if type(source) is Argument:
             value = values[source.number]
-            if value is Now.NOW:
-                value = self._now
         elif source is not None:
             value = self._value(source, values)
         else:
