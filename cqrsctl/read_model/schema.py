@@ -14,7 +14,7 @@ from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.definition import Kind
 from cqrsctl.projection.tables import Table
-from cqrsctl.read_model import bookkeeping
+from cqrsctl.read_model import bookkeeping, real_columns, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,10 @@ def create(connection: Connection, projections: Sequence[Projection], *, former_
             continue
         _make(connection, Table(projection, 1))
         made.append(projection.view)
+    if projections:
+        written = tables.read(connection, projections)
+        real_columns.require_wide_enough(connection, (*written.active, *written.building))
+        connection.commit()
     return made
 
 
@@ -207,7 +211,10 @@ def _status(connection: Connection, projection: Projection, version: int, declar
         table=table,
         rows=counted.get(0, 0),
         tombstones=counted.get(1, 0),
-        differences=tuple(_differences(projection, declaration)),
+        differences=(
+            *_differences(projection, declaration),
+            *real_columns.narrowed(connection, Table(tables.declared(projection.name, declaration), version)),
+        ),
     )
 
 

@@ -237,7 +237,18 @@ def altered(table: Table, sql: str) -> tuple[Table, tuple[Column, ...], tuple[st
 
 
 def _information(name: str, columns: str, primary: tuple[str, ...]) -> Table:
-    numbers = {"seq_in_index", "non_unique", "table_rows", "data_length", "index_length", "ordinal_position"}
+    numbers = {
+        "seq_in_index",
+        "non_unique",
+        "table_rows",
+        "data_length",
+        "index_length",
+        "ordinal_position",
+        "numeric_precision",
+        "numeric_scale",
+        "character_maximum_length",
+        "datetime_precision",
+    }
     text = replace(TEXT, binary=False)
     kinds: dict[str, SqlType] = {column: INTEGER if column in numbers else text for column in columns.split()}
     made = tuple(Column(column, kind) for column, kind in kinds.items())
@@ -252,7 +263,8 @@ INFORMATION: dict[str, Table] = {
     ),
     "columns": _information(
         "columns",
-        "table_schema table_name column_name ordinal_position is_nullable data_type",
+        "table_schema table_name column_name ordinal_position is_nullable data_type column_type numeric_precision"
+        " numeric_scale character_maximum_length datetime_precision",
         ("table_schema", "table_name", "column_name"),
     ),
     "statistics": _information(

@@ -21,11 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tests.simulation.mysql.sessions import Row, Session
+    from tests.simulation.mysql.values import SqlType
 
 _CACHED_STATEMENTS = 1_000
 _IMPLICIT: dict[Kind, Any] = {Kind.INTEGER: 0, Kind.TEXT: "", Kind.BINARY: b"", Kind.FLOAT: 0.0, Kind.DECIMAL: 0}
 """What rows that are there get in a new column that is NOT NULL and has no default."""
 _INDEX_ROW = 'INSERT INTO "information_schema.statistics" VALUES (?, ?, ?, ?, ?, ?)'
+
+
+def _described(kind: SqlType) -> tuple[str, str, int | None, int | None, int | None, int | None]:
+    """A column's type as information_schema describes it: digits and places, length, and digits of a second."""
+    is_decimal = kind.name == "decimal"
+    sized = kind.size if kind.kind in {Kind.TEXT, Kind.BINARY} else None
+    return (
+        kind.name,
+        kind.name,
+        kind.size if is_decimal else None,
+        kind.scale if is_decimal else None,
+        sized,
+        6 if kind.name == "datetime" else None,
+    )
 
 
 class Database:
@@ -187,9 +202,9 @@ class Database:
             self.execute('INSERT INTO "information_schema.views" VALUES (?, ?, ?)', (self.name, name, relation.select))
             return
         insert(
-            'INSERT INTO "information_schema.columns" VALUES (?, ?, ?, ?, ?, ?)',
+            f'INSERT INTO "information_schema.columns" VALUES ({", ".join("?" * 11)})',
             [
-                (self.name, name, column.name, place, "NO" if column.not_null else "YES", column.type.name)
+                (self.name, name, column.name, place, "NO" if column.not_null else "YES", *_described(column.type))
                 for place, column in enumerate(relation.columns, 1)
             ],
         )
