@@ -68,22 +68,26 @@ def rebuild(
     if discard:
         return _discard(invocation, chosen, output)
     _confirm(invocation, chosen, undo=undo, yes=yes)
-    done = []
     with render.live() as show:
+
+        def rebuilt(one: Projection) -> Rebuilt:
+            run = rebuilding.Rebuilding(
+                invocation.wiring, one, SystemClock(), _shown_by(show), invocation.note, read_capacity, on_error
+            )
+            return run.run(undo=undo)
+
         try:
-            for one in chosen:
-                run = rebuilding.Rebuilding(
-                    invocation.wiring, one, SystemClock(), _shown_by(show), invocation.note, read_capacity, on_error
-                )
-                done.append(run.run(undo=undo))
+            done = rebuilding.rebuild_all(
+                chosen, rebuilt, lambda: [] if undo else rebuilding.with_gap(invocation.wiring, chosen)
+            )
         except KeyboardInterrupt:
             invocation.note(
                 "Stopped; the old table serves on. The same command goes on from here, `cqrsctl rebuild --discard` "
                 "gives it up."
             )
             raise
-    for rebuilt in done:
-        _tell(invocation, rebuilt)
+    for one in done:
+        _tell(invocation, one)
     if output is not Output.TABLE:
         render.rows(output, _COLUMNS, map(_record, done))
     return None

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-from cqrsctl.errors import Busy, CqrsctlError, StreamGap, TransientAwsError, TransientDatabaseError
+from cqrsctl.errors import (
+    LOGIN_REFUSED,
+    Busy,
+    CqrsctlError,
+    DatabaseError,
+    StreamGap,
+    TransientAwsError,
+    TransientDatabaseError,
+)
 from cqrsctl.operations.change_clock import ChangeClock
 from cqrsctl.operations.project import require_keys
 from cqrsctl.operations.rebuild.beginning import Beginning
@@ -34,7 +42,7 @@ from cqrsctl.stream.unread import Asking, unread_shards
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from cqrsctl.projection.definition import Projection
@@ -90,7 +98,10 @@ class Rebuilding:
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """After a cut connection the lock may be held by our own, which the server has not given up yet."""
-        return self._give_up_at is not None and isinstance(error, (TransientDatabaseError, TransientAwsError, Busy))
+        if self._give_up_at is None:
+            return False
+        passes = isinstance(error, DatabaseError) and error.code == LOGIN_REFUSED  # passwords rotate meanwhile
+        return passes or isinstance(error, (TransientDatabaseError, TransientAwsError, Busy))
 
     def _attempt(self, undo: bool) -> Rebuilt:
         described = table.describe(self.wiring.dynamodb, self.wiring.environment.table)
@@ -242,6 +253,32 @@ class Rebuilding:
         self._done.phase = phase
         self._done.seconds = self.clock.monotonic() - self._begun_at
         self.progress(self._done)
+
+
+def with_gap(wiring: Wiring, projections: Sequence[Projection]) -> list[Projection]:
+    """The projections that lost changes, as one may while another is rebuilt. Raises AwsError, DatabaseError."""
+    stream_arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
+    with connect(wiring.servers.anew().writer) as connection:
+        return [each for each in projections if checkpoints.are_lost(connection, each.name, stream_arn)]
+
+
+def rebuild_all(
+    projections: Sequence[Projection], rebuild: Callable[[Projection], Rebuilt], lost: Callable[[], list[Projection]]
+) -> list[Rebuilt]:
+    """Rebuild one projection after the other; those that lost changes meanwhile once more.
+
+    Raises StreamGap where one has a gap even then, and what `rebuild` raises.
+    """
+    done = {each.name: rebuild(each) for each in projections}
+    for each in lost():
+        done[each.name] = rebuild(each)
+    if again := lost():
+        names = frozenset(each.name for each in again)
+        raise StreamGap(
+            f"Changes left the stream before they came into {', '.join(sorted(names))}, also at the second try.",
+            followers=names,
+        )
+    return list(done.values())
 
 
 def discard(wiring: Wiring, projection: Projection) -> str | None:
