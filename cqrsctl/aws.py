@@ -152,6 +152,12 @@ def attempts_before(error: AwsError) -> int:
     return int(cause.response["ResponseMetadata"].get("RetryAttempts", 0)) if isinstance(cause, ClientError) else 0
 
 
+def refused_item(error: AwsError) -> dict[str, Any] | None:
+    """The item that a conditional write met (`ReturnValuesOnConditionCheckFailure`); None if there is none."""
+    cause = error.__cause__
+    return cause.response.get("Item") if isinstance(cause, ClientError) else None
+
+
 def _refusal(what: str, error: ClientError) -> CqrsctlError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

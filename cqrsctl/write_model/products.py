@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.aws import ApiCall, attempts_before, error_code
+from cqrsctl.aws import ApiCall, attempts_before, error_code, refused_item
 from cqrsctl.errors import AwsError, CqrsctlError
 from cqrsctl.write_model.table import KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cqrsctl.write_model.product import Product
 
 
@@ -53,6 +56,8 @@ class Put:
         if self.existence is not Existence.ANY:
             function = "attribute_not_exists" if self.existence is Existence.ABSENT else "attribute_exists"
             parameters["ConditionExpression"] = f"{function}({KEY})"
+        if self.existence is Existence.ABSENT:
+            parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # needs no right to GetItem
         return ApiCall("dynamodb", "PutItem", parameters)
 
     def make(self, client: Any) -> Outcome:
@@ -61,20 +66,37 @@ class Put:
             old = self.call().make(client).get("Attributes")
         except AwsError as error:
             if error_code(error) == "ConditionalCheckFailedException":
-                if self._was_done_before(client, error):
+                if self._was_done_before(error):
                     return Outcome.CREATED
                 state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
                 raise ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.") from error
             raise _without_table(error, self.table) from error
         if old is None:
             return Outcome.CREATED
-        return Outcome.UNCHANGED if old == self.product.item() else Outcome.REPLACED
+        return Outcome.UNCHANGED if self._is_in(old) else Outcome.REPLACED
 
-    def _was_done_before(self, client: Any, error: AwsError) -> bool:
-        """Whether the refused put was sent again, and the first one, whose answer was lost, wrote the product."""
+    def _was_done_before(self, error: AwsError) -> bool:
+        """Whether the refused put was sent again, and an earlier attempt, whose response was lost, wrote the product.
+
+        A product that must exist already cannot be our own doing: the put failed because there is no item.
+        """
         if self.existence is not Existence.ABSENT or not attempts_before(error):
             return False
-        return get(client, self.table, self.product.product_id) == self.product.item()
+        item = refused_item(error)
+        return item is not None and self._is_in(item)
+
+    def _is_in(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item holds exactly this product."""
+        return _by_value(item) == _by_value(self.product.item())
+
+
+def _by_value(item: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """The attributes by type and value: DynamoDB trims the zeros of numbers, 19.90 comes back as 19.9."""
+    return {
+        name: (kind, Decimal(value) if kind == "N" else value)
+        for name, attribute in item.items()
+        for kind, value in attribute.items()
+    }
 
 
 def get(client: Any, table: str, product_id: int) -> dict[str, Any] | None:
