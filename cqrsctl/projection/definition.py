@@ -114,8 +114,10 @@ class Column:
     attribute: str
     key: bool = False
     required: bool = False
-    default: Value = None
+    default: Value = field(default=None, compare=False)
     index: bool = False
+    _typed_default: tuple[object, Value] = field(init=False, repr=False)
+    """The default as two columns compare it: in Python True equals 1."""
     _first: str = field(init=False, repr=False, compare=False)
     _rest: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _fit: Callable[[Value, tuple[int, ...]], SqlValue] = field(init=False, repr=False, compare=False)
@@ -131,6 +133,7 @@ class Column:
             self.type.fit(self.default)
         if self.key:
             object.__setattr__(self, "required", True)
+        object.__setattr__(self, "_typed_default", (type(self.default), self.default))
         first, *rest = self.attribute.split(".")
         object.__setattr__(self, "_first", first)
         object.__setattr__(self, "_rest", tuple(rest))
@@ -164,8 +167,10 @@ class Projection:
     name: str
     view: str
     columns: tuple[Column, ...]
-    where: tuple[tuple[str, Value], ...] = ()
+    where: tuple[tuple[str, Value], ...] = field(default=(), compare=False)
     """Attributes (dotted paths) with the values that an item must have to be in the view."""
+    _typed_where: tuple[tuple[str, object, Value], ...] = field(init=False, repr=False)
+    """The conditions as two projections compare them: in Python True equals 1."""
     keys: tuple[Column, ...] = field(init=False, repr=False, compare=False)
     values: tuple[Column, ...] = field(init=False, repr=False, compare=False)
     key_attributes: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -181,6 +186,7 @@ class Projection:
         keys = tuple(column for column in self.columns if column.key)
         if not keys:
             raise ValueError(f"projection {self.name}: no column is the key (key = true)")
+        object.__setattr__(self, "_typed_where", tuple((path, type(value), value) for path, value in self.where))
         object.__setattr__(self, "keys", keys)
         object.__setattr__(self, "values", tuple(column for column in self.columns if not column.key))
         object.__setattr__(self, "key_attributes", frozenset(column.attribute for column in keys))
@@ -190,12 +196,18 @@ class Projection:
 
     def includes(self, image: Mapping[str, Value]) -> bool:
         """Whether an item belongs into the view."""
-        return all(_is(_at(image, path), value) for path, value in self.where)
+        return all(is_same(_at(image, path), value) for path, value in self.where)
 
 
-def _is(value: Value, wanted: Value) -> bool:
-    """Whether a value is the one wanted, and of its type: in Python 1 equals True."""
-    return isinstance(value, bool) is isinstance(wanted, bool) and value == wanted
+def is_same(value: object, other: object) -> bool:
+    """Whether two values are equal and both booleans or neither, to the innermost member: in Python True equals 1."""
+    match value, other:
+        case dict(), dict():
+            return value.keys() == other.keys() and all(is_same(value[name], other[name]) for name in value)
+        case list(), list():
+            return len(value) == len(other) and all(map(is_same, value, other))
+        case _:
+            return isinstance(value, bool) is isinstance(other, bool) and value == other
 
 
 def _at(image: Mapping[str, Value], path: str) -> Value:

@@ -268,8 +268,10 @@ def _differences(projection: Projection, declaration: str) -> list[str]:
     """Where a declaration is not that of the projection, column by column."""
     there, asked = json.loads(declaration), json.loads(declaration_of(projection))
     found = [] if there["view"] == asked["view"] else [f"the view was {there['view']}, is {asked['view']}"]
-    if there.get("where", {}) != asked.get("where", {}):
-        found.append(f"where: was {there.get('where', {})}, is {asked.get('where', {})}")
+    # As text: in Python true equals 1.
+    was, now = (json.dumps(content.get("where", {}), ensure_ascii=False, sort_keys=True) for content in (there, asked))
+    if was != now:
+        found.append(f"where: was {was}, is {now}")
     columns_there = {column["name"]: column for column in there["columns"]}
     columns_asked = {column["name"]: column for column in asked["columns"]}
     for name in sorted({*columns_there, *columns_asked}):

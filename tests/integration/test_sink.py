@@ -187,6 +187,14 @@ def test_a_table_made_from_another_declaration_is_refused_naming_the_difference(
         prepare(wiring.database, [Projection("product", "Product", tuple(columns))])
 
 
+def test_a_condition_that_is_1_and_was_true_is_another_declaration(wiring: Wiring) -> None:
+    prepare(wiring.database, [replace(PRODUCT, where=(("OutOfStock", True),))])
+
+    with pytest.raises(DatabaseError, match=r"where: was .*true.*, is .*1") as refused:
+        prepare(wiring.database, [replace(PRODUCT, where=(("OutOfStock", Decimal(1)),))])
+    assert refused.value.code == "schema_differs"
+
+
 def test_every_column_type_holds_its_values_exactly(wiring: Wiring) -> None:
     kinds: dict[str, tuple[str, Value]] = {
         "A": ("decimal(38,10)", Decimal("1234567890123456789012345678.0123456789")),

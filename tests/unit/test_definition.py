@@ -475,6 +475,14 @@ class TestProjection:
         assert projection_of("narrow", declaration_of(narrow)) == narrow
         assert declaration_of(narrow) != declaration_of(Projection("narrow", "Narrow", (KEY,)))
 
+    def test_projections_differ_where_a_condition_or_a_default_is_true_in_one_and_1_in_the_other(self) -> None:
+        """Python's True equals 1; a rebuild asks whether two projections are the same."""
+        true, one = (Projection("narrow", "Narrow", (KEY,), conditions({"Kind": value})) for value in (True, 1))
+        assert true != one
+        assert true == Projection("narrow", "Narrow", (KEY,), conditions({"Kind": True}))
+        kind = ColumnType.parse("json")
+        assert Column("Data", kind, "Data", default=True) != Column("Data", kind, "Data", default=Decimal(1))
+
     @pytest.mark.parametrize(
         ("image", "included"),
         [

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cqrsctl.codec import encode_key
-from cqrsctl.projection.definition import Kind, Misfit
+from cqrsctl.projection.definition import Kind, Misfit, is_same
 from cqrsctl.read_model import query
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def difference(projection: Projection, item: Item | None, row: Mapping[str, Any]
         return None if row is None else Difference(DriftKind.ORPHAN)
     if row is None:
         return Difference(DriftKind.MISSING)
-    different = tuple([name for name, value in asked.items() if value != row[name]])
+    different = tuple([name for name, value in asked.items() if not is_same(value, row[name])])
     return Difference(DriftKind.STALE, different) if different else None
 
 
