@@ -45,6 +45,10 @@ _BAD_CREDENTIALS = {
 }
 _DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
 _TRANSIENT_STATUSES = {408, 429}
+_FIRST_REFUSAL = 300
+"""The first HTTP status that is no success."""
+_REST = "rest-json"
+_JSON_PROTOCOLS = {"json", _REST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,36 @@ def database_secret(client: Any, name: str, user: str | None, default_user: str 
         hint="Use the secret that RDS manages, or let `cqrsctl function deploy` make one.",
         code="secret",
     )
+
+
+def require_valid_bodies(client: Any) -> Any:
+    """The same boto3 client, which from now on refuses a success whose body is not that of its protocol.
+
+    botocore makes an empty response of a page of HTML that a proxy sends with status 200: a put would look done. Of
+    the other protocols it does raise ResponseParserError.
+    """
+    # Last, so that bodies that are kept raw are empty objects by then.
+    client.meta.events.register_last("before-parse", _require_json)
+    return client
+
+
+def _require_json(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
+    """Raises ResponseParserError where a service that speaks JSON says yes in something else."""
+    protocol, shape = operation_model.service_model.resolved_protocol, operation_model.output_shape
+    if response_dict["status_code"] >= _FIRST_REFUSAL or protocol not in _JSON_PROTOCOLS:
+        return
+    if operation_model.has_streaming_output or operation_model.has_event_stream_output:
+        return
+    body = response_dict["body"]
+    may_be_empty = protocol == _REST or shape is None or not shape.members
+    if not body and may_be_empty:
+        return
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise ResponseParserError(f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict) and not (content is None and may_be_empty):
+        raise ResponseParserError("the body is not a JSON object")
 
 
 @contextmanager

@@ -74,10 +74,10 @@ class Wiring:
         """
         from botocore.config import Config  # noqa: PLC0415 -- most of a command's start-up time
 
-        from cqrsctl.aws import aws_errors  # noqa: PLC0415
+        from cqrsctl.aws import aws_errors, require_valid_bodies  # noqa: PLC0415
 
         with aws_errors(service), self._making:
-            return self._session.client(
+            client = self._session.client(
                 service,
                 region_name=region_name,
                 endpoint_url=self._endpoint_url(service),
@@ -89,6 +89,7 @@ class Wiring:
                     user_agent_extra="cqrsctl",
                 ),
             )
+            return require_valid_bodies(client)
 
     @property
     def database(self) -> Endpoint:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
@@ -17,11 +21,15 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from cqrsctl.aws import ApiCall, aws_errors, error_code
+from cqrsctl.aws import ApiCall, aws_errors, error_code, require_valid_bodies
+from cqrsctl.config import Flags, load
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
+from cqrsctl.wire import keep_raw_bodies
+from cqrsctl.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def refused(code: str, status: int = 400, message: str = "because") -> ClientError:
@@ -100,3 +108,67 @@ def test_what_may_pass_is_known_by_botocores_own_list_and_by_its_status(code: st
     )
     with pytest.raises(TransientAwsError), aws_errors("dynamodb DescribeTable"):
         raise refusal
+
+
+class Raw(io.BytesIO):
+    """A response's body as botocore reads it."""
+
+    def stream(self, **_: Any) -> Any:
+        yield self.read()
+
+
+def answering(service: str, body: bytes, status: int = 200) -> Any:
+    """A boto3 client of a service whose every response has this body."""
+    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
+    client = session.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 1}))
+
+    def respond(request: Any, **_: Any) -> AWSResponse:
+        return AWSResponse(request.url, status, {}, Raw(body))
+
+    client.meta.events.register("before-send", respond)
+    return require_valid_bodies(client)
+
+
+PUT = ApiCall("dynamodb", "PutItem", {"TableName": "t", "Item": {"Id": {"N": "1"}}})
+DESCRIBE = ApiCall("dynamodb", "DescribeTable", {"TableName": "t"})
+GET = ApiCall("dynamodb", "GetItem", {"TableName": "t", "Key": {"Id": {"N": "1"}}})
+
+
+@pytest.mark.parametrize("call", [PUT, DESCRIBE, GET])
+@pytest.mark.parametrize(
+    "body", [b"<html>Sign in to the network</html>", b"", b'{"Table": {', b"[]", b"null", b'{"a": "\xff"}']
+)
+def test_a_success_whose_body_is_not_json_is_not_taken_for_one(call: ApiCall, body: bytes) -> None:
+    """botocore makes an empty response of it, so a put that never happened looked done."""
+    with pytest.raises(TransientAwsError, match=r"the response is not valid: is this endpoint AWS\?"):
+        call.make(answering("dynamodb", body))
+
+
+def test_valid_bodies_and_those_that_are_meant_to_be_empty_are_taken() -> None:
+    assert "Attributes" not in PUT.make(answering("dynamodb", b"{}"))
+    assert GET.make(answering("dynamodb", b'{"Item": {"Id": {"N": "1"}}}'))["Item"] == {"Id": {"N": "1"}}
+    retention = ApiCall("logs", "PutRetentionPolicy", {"logGroupName": "g", "retentionInDays": 1})
+    for body in (b"", b"null", b"{}"):
+        retention.make(answering("logs", body))
+    deletion = ApiCall("lambda", "DeleteFunction", {"FunctionName": "f"})
+    deletion.make(answering("lambda", b"", 204))
+    invocation = ApiCall("lambda", "Invoke", {"FunctionName": "f"})
+    assert invocation.make(answering("lambda", b"plain"))["Payload"].read() == b"plain"
+
+
+def test_bodies_that_are_kept_raw_are_left_to_their_decoder() -> None:
+    scan = ApiCall("dynamodb", "Scan", {"TableName": "t"})
+    assert scan.make(keep_raw_bodies(answering("dynamodb", b"<html>")))["Body"] == b"<html>"
+
+
+def test_refusals_stay_what_they_are_though_their_body_is_not_json() -> None:
+    with pytest.raises(TransientAwsError, match="503"):
+        DESCRIBE.make(answering("dynamodb", b"<html>later</html>", 503))
+
+
+def test_every_client_of_a_command_requires_valid_bodies(tmp_path: Path) -> None:
+    """Those of the functions do not: they reach AWS only, through whichever boto3 the runtime has."""
+    client = Wiring(load(Flags(endpoint_url="http://127.0.0.1:1"), {}, tmp_path)).client("dynamodb")
+    client.meta.events.register("before-send", lambda request, **_: AWSResponse(request.url, 200, {}, Raw(b"<html>")))
+    with pytest.raises(TransientAwsError, match="not valid"):
+        DESCRIBE.make(client)
