@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.declaration import declaration_of
-from cqrsctl.projection.definition import Kind
 from cqrsctl.projection.tables import Table
 from cqrsctl.read_model import bookkeeping, real_columns, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cqrsctl.projection.definition import Column, Projection
+    from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
 
 COLLATION = "utf8mb4_unicode_520_ci"
@@ -28,7 +27,10 @@ COLLATION = "utf8mb4_unicode_520_ci"
 
 @dataclass(frozen=True, slots=True)
 class ProjectionStatus:
-    """What the database holds of a projection. `tombstones` are rows of deleted items."""
+    """What the database holds of a projection. `tombstones` are rows of deleted items.
+
+    `restoring`: the statements that put columns back that were narrowed by hand.
+    """
 
     name: str
     view: str
@@ -36,6 +38,7 @@ class ProjectionStatus:
     rows: int
     tombstones: int
     differences: tuple[str, ...]
+    restoring: tuple[str, ...] = ()
 
 
 def quoted(identifier: str) -> str:
@@ -119,7 +122,8 @@ def table_ddl(table: Table, *, indexed: bool = True) -> str:
     """
     projection = table.projection
     lines = [
-        f"{quoted(column.name)} {sql_type(column)}{' NOT NULL' if column.key else ''}" for column in projection.columns
+        f"{quoted(column.name)} {real_columns.sql_type(column)}{' NOT NULL' if column.key else ''}"
+        for column in projection.columns
     ]
     lines += [
         "_version DECIMAL(65, 0) NOT NULL",
@@ -160,22 +164,22 @@ def view_ddl(table: Table) -> str:
     )
 
 
-def sql_type(column: Column) -> str:
-    """The column's type in SQL. A text key compares by code point: 'a' and 'A' are two keys."""
-    if column.type.kind is Kind.DATETIME:
-        return "DATETIME(6)"
-    if column.type.kind is Kind.VARCHAR and column.key:
-        return f"{str(column.type).upper()} COLLATE utf8mb4_bin"
-    return str(column.type).upper()
-
-
 def status(connection: Connection, projections: Sequence[Projection]) -> list[ProjectionStatus]:
     """What the database holds of each projection. Raises ReadModelMissing where nothing was made yet."""
-    found = {row["name"]: row for row in connection.query("SELECT * FROM cqrs_projection")}
+    rows = connection.query(
+        """
+        SELECT projection.name, projection.declaration, active_version, building_version,
+               rebuild.declaration AS building_declaration
+        FROM cqrs_projection AS projection
+        LEFT JOIN cqrs_rebuild AS rebuild
+               ON rebuild.projection = projection.name AND rebuild.version = projection.building_version
+        """
+    )
+    registered = {row["name"]: row for row in rows}
     return [
-        _status(connection, projection, found[projection.name]["active_version"], found[projection.name]["declaration"])
+        _status(connection, projection, registered[projection.name])
         for projection in projections
-        if projection.name in found
+        if projection.name in registered
     ]
 
 
@@ -197,24 +201,27 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
     return dropped
 
 
-def _status(connection: Connection, projection: Projection, version: int, declaration: str) -> ProjectionStatus:
-    table = Table(projection, version).name
-    if table not in physical_tables(connection, projection.name):
-        return ProjectionStatus(projection.name, projection.view, table, 0, 0, (f"table {table} is gone",))
+def _status(connection: Connection, projection: Projection, registered: dict[str, Any]) -> ProjectionStatus:
+    active = Table(tables.declared(projection.name, registered["declaration"]), registered["active_version"])
+    written = [active]
+    if registered["building_declaration"] is not None:
+        building = tables.declared(projection.name, registered["building_declaration"])
+        written.append(Table(building, registered["building_version"]))
+    if active.name not in physical_tables(connection, projection.name):
+        return ProjectionStatus(projection.name, projection.view, active.name, 0, 0, (f"table {active.name} is gone",))
     counted = {
         row["_deleted"]: row["n"]
-        for row in connection.query(f"SELECT _deleted, COUNT(*) AS n FROM {quoted(table)} GROUP BY _deleted")
+        for row in connection.query(f"SELECT _deleted, COUNT(*) AS n FROM {quoted(active.name)} GROUP BY _deleted")
     }
+    narrowed = real_columns.narrowed_of(connection, written)
     return ProjectionStatus(
         name=projection.name,
         view=projection.view,
-        table=table,
+        table=active.name,
         rows=counted.get(0, 0),
         tombstones=counted.get(1, 0),
-        differences=(
-            *_differences(projection, declaration),
-            *real_columns.narrowed(connection, Table(tables.declared(projection.name, declaration), version)),
-        ),
+        differences=(*_differences(projection, registered["declaration"]), *map(str, narrowed)),
+        restoring=real_columns.restoring(narrowed),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
-from cqrsctl.read_model import dead_letters, function_position, rebuilds, tables
+from cqrsctl.read_model import dead_letters, function_position, real_columns, rebuilds, tables
 from cqrsctl.read_model.heartbeat import FUNCTION
 from cqrsctl.read_model.rebuilds import rebuild_lock_name
 from cqrsctl.read_model.sink import lock_name
@@ -55,7 +55,8 @@ class Building:
 class StoredProjection:
     """What there is of a projection. `rows` is an estimate; None, as `bytes`, where its table is gone.
 
-    `gaps` counts shards that a projector found trimmed, `function_gap` is what never reached the function.
+    `gaps` counts shards that a projector found trimmed, `function_gap` is what never reached the function, `narrowed`
+    are the columns that cannot hold what is declared.
     """
 
     table: str
@@ -66,6 +67,7 @@ class StoredProjection:
     gaps: int
     declared_otherwise: bool
     function_gap: Gap | None = None
+    narrowed: tuple[str, ...] = ()
 
 
 def of_projector(connection: Connection, database: str, projections: Sequence[Projection]) -> ProjectorTraces:
@@ -106,6 +108,7 @@ def of_projection(connection: Connection, database: str, projection: Projection)
         gaps=gaps[0]["n"],
         declared_otherwise=active.projection != projection,
         function_gap=next(iter(function_position.gaps(connection, [projection.name])), None),
+        narrowed=tuple(map(str, real_columns.narrowed_of(connection, (*found.active, *found.building)))),
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cqrsctl.errors import DatabaseError
+from cqrsctl.operations.doctor import read_model as checks
+from cqrsctl.operations.overview.health import Health
+from cqrsctl.operations.overview.health_of_read_model import of_read_model
 from cqrsctl.projection.definition import Column, ColumnType, default_product
-from cqrsctl.read_model import schema
+from cqrsctl.read_model import rebuilds, schema, traces
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
 
@@ -63,6 +68,10 @@ def test_a_table_that_is_as_declared_is_left_alone(made: Wiring) -> None:
         ("MODIFY F FLOAT", "F is float, declared double"),
         ("MODIFY W DATETIME", "W is datetime, declared datetime"),
         ("MODIFY Y VARBINARY(19)", r"Y is varbinary\(19\), declared varbinary\(20\)"),
+        ("MODIFY F DOUBLE(10, 2)", r"F is double\(10,2\), declared double"),
+        ("MODIFY D DECIMAL(18, 4) UNSIGNED", r"D is decimal\(18,4\) unsigned"),
+        ("MODIFY J VARCHAR(99)", r"J is varchar\(99\), declared json"),
+        ("MODIFY D DECIMAL(18, 4) NOT NULL", r"D is decimal\(18,4\) not null, declared decimal\(18,4\)"),
         ("DROP COLUMN O", "O is gone"),
     ],
 )
@@ -73,12 +82,68 @@ def test_a_column_that_was_narrowed_is_named_before_anything_is_written(made: Wi
     assert refused.value.code == "column_narrowed"
     with connect(made.database) as connection:
         (status,) = schema.status(connection, [WHOLE])
-    assert len(status.differences) == 1
+        stored = traces.of_projection(connection, made.database.database, WHOLE)
+    assert len(status.differences) == len(stored.narrowed) == 1
+    part = of_read_model("product", stored, None)
+    assert part.health is Health.FAILING
+    assert re.search(told, str(part.reason))
 
 
 @pytest.mark.parametrize(
     "change",
-    ["MODIFY D DECIMAL(20, 6)", "MODIFY V VARCHAR(30)", "MODIFY V TEXT", "MODIFY T LONGTEXT", "MODIFY O INT"],
+    [
+        "MODIFY Price DECIMAL(18, 2)",
+        "MODIFY V VARCHAR(19), MODIFY W DATETIME",
+        "DROP COLUMN O",
+        "MODIFY T TEXT NOT NULL",
+    ],
+)
+def test_the_statement_of_the_hint_puts_the_columns_back(made: Wiring, change: str) -> None:
+    alter(made, change)
+    with pytest.raises(DatabaseError) as refused:
+        prepare(made.database, [WHOLE])
+    (statement,) = re.findall(r"ALTER TABLE [^;]+;", str(refused.value.hint))
+
+    with connect(made.database) as connection:
+        (status,) = schema.status(connection, [WHOLE])
+        connection.execute(statement)
+
+    assert status.restoring == (statement,)
+    prepare(made.database, [WHOLE])
+
+
+def test_a_rebuild_writes_the_old_table_too_so_it_does_not_help_and_is_not_advised(made: Wiring) -> None:
+    alter(made, "MODIFY Price DECIMAL(18, 2)")
+    with connect(made.database) as connection:
+        found = schema.status(connection, [WHOLE])
+    (finding,) = checks.schema(SimpleNamespace(read_model=lambda: SimpleNamespace(projections=found)))  # type: ignore[arg-type]
+
+    assert "rebuild" not in finding.mend
+    assert "ALTER TABLE `product_v1` MODIFY `Price` DECIMAL(18,4);" in finding.mend
+
+
+def test_a_table_that_a_rebuild_fills_is_looked_at_too(made: Wiring) -> None:
+    with connect(made.database) as connection:
+        rebuilds.begin(connection, WHOLE, "arn:aws:dynamodb:us-east-1:1:table/T/stream/2026-11-23T10:00:00.000", 1)
+        connection.execute("ALTER TABLE product_v2 MODIFY Price DECIMAL(18, 2)")
+        with pytest.raises(DatabaseError, match="product_v2") as refused:
+            prepare(made.database, [WHOLE])
+        assert refused.value.code == "column_narrowed"
+        (status,) = schema.status(connection, [WHOLE])
+        stored = traces.of_projection(connection, made.database.database, WHOLE)
+    assert status.differences == stored.narrowed == ("product_v2.Price is decimal(18,2), declared decimal(18,4)",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "MODIFY D DECIMAL(20, 6)",
+        "MODIFY V VARCHAR(30)",
+        "MODIFY V TEXT",
+        "MODIFY T LONGTEXT",
+        "MODIFY O INT",
+        "MODIFY O TINYINT UNSIGNED",
+    ],
 )
 def test_a_column_that_holds_more_than_declared_is_fine(made: Wiring, change: str) -> None:
     alter(made, change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cqrsctl.operations.doctor.findings import Check, critical, note, warning
+from cqrsctl.read_model.real_columns import how_to_restore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def schema(look: Look) -> Iterator[Finding]:
             yield critical(
                 f"The tables of projection {each.name} are not as it is declared: {'; '.join(each.differences)}.",
                 "The projector refuses to write rows that do not fit.",
-                "cqrsctl rebuild, or declare it as it was",
+                how_to_restore(each.restoring) if each.restoring else "cqrsctl rebuild, or declare it as it was",
             )
 
 

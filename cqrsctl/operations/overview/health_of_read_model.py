@@ -33,6 +33,7 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
         "built_items": building.items if building else None,
         "dead_letters": stored.dead_letters,
         "gaps": stored.gaps,
+        "narrowed": list(stored.narrowed),
         "function_gap": stored.function_gap.reason.value if stored.function_gap else None,
     }
     if stored.rows is None or stored.bytes is None:
@@ -59,6 +60,9 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
     if stored.declared_otherwise:
         health = Health.FAILING
         reasons.append("its table was made from another declaration: cqrsctl rebuild")
+    if stored.narrowed:
+        health = Health.FAILING
+        reasons.append(f"nothing is written, as columns were narrowed ({'; '.join(stored.narrowed)}): cqrsctl doctor")
     if stored.gaps:
         health = Health.FAILING
         reasons.append(f"changes of {stored.gaps} shards were trimmed before they were read: cqrsctl rebuild")
