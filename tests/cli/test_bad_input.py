@@ -342,3 +342,57 @@ def test_a_replayed_file_of_another_table_or_a_later_stream_is_refused_before_an
         assert other.partition("/stream/")[0] in result.err
         assert cqrsctl.ok("query", "count", "-o", "json").json() == {"count": 0}
     assert cqrsctl.ok("project", "--input", "-", "-o", "json", stdin=lines).json()["rows"] == 1
+
+
+def test_a_replayed_file_is_checked_by_the_tables_last_stream_while_the_stream_is_off(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    cqrsctl.ok("product", "put", "1", "--name", "Lamp", "--price", "1")
+    lines = cqrsctl.ok("stream", "tail", "--no-follow", "-o", "jsonl").out
+    cqrsctl.ok("table", "disable-stream", "--yes")
+    arn = json.loads(lines)["stream_arn"]
+    later = f"{arn.partition('/stream/')[0]}/stream/2099-01-01T00:00:00.000"
+    earlier = f"{arn.partition('/stream/')[0]}/stream/2020-01-01T00:00:00.000"
+
+    refused = cqrsctl("project", "--input", "-", "-o", "json", stdin=lines.replace(arn, later))
+    assert refused.code == 1
+    assert error(refused)["code"] == "bad_input"
+    assert later in error(refused)["message"]
+    assert arn in error(refused)["message"]
+    for allowed in (earlier, arn):
+        done = cqrsctl.ok("project", "--input", "-", "-o", "json", stdin=lines.replace(arn, allowed))
+        assert done.json()["rows"] == 1
+
+
+def test_a_replayed_file_is_refused_if_the_table_never_had_a_stream(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create", "--no-stream")
+    record = {
+        "stream_arn": "arn:aws:dynamodb:us-east-1:123456789012:table/"
+        f"{cqrsctl.variables['CQRSCTL_TABLE']}/stream/2020-01-01T00:00:00.000",
+        "sequence_number": "1",
+        "event": "REMOVE",
+        "keys": {"ProductId": {"N": "1"}},
+        "old_image": None,
+        "new_image": None,
+        "created_at": "2020-01-01T00:00:00Z",
+    }
+
+    refused = cqrsctl("project", "--input", "-", "-o", "json", stdin=json.dumps(record))
+
+    assert refused.code == 1
+    assert error(refused)["code"] == "bad_input"
+    assert "none at all" in error(refused)["message"]
+
+
+def test_nothing_of_a_bad_record_or_what_follows_it_is_applied(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    for number in ("1", "2", "3"):
+        cqrsctl.ok("product", "put", number, "--name", "Lamp", "--price", "1")
+    first, second, third = cqrsctl.ok("stream", "tail", "--no-follow", "-o", "jsonl").out.splitlines()
+    bad = second.replace(":table/", ":table/Other")
+
+    refused = cqrsctl("project", "--input", "-", stdin="\n".join((first, bad, third)))
+
+    assert refused.code == 1
+    assert "Line 2 cannot be replayed" in refused.err
+    shown = {row["ProductId"] for row in cqrsctl.ok("query", "list", "-o", "json").json()}
+    assert shown <= {1}
