@@ -200,9 +200,18 @@ def _environment(file: _File, where: str, flags: Flags, variables: Mapping[str, 
 
 
 def state_root(variables: Mapping[str, str] = os.environ) -> Path:
-    """Where the embedded stacks keep their data: CQRSCTL_STATE_DIR, else the user's state directory."""
+    """Where the embedded stacks keep their data: CQRSCTL_STATE_DIR, else the user's state directory.
+
+    Raises ConfigurationError if it is to be below a home folder and there is none, as for a user id without a name.
+    """
     chosen = variables.get("CQRSCTL_STATE_DIR")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_state_path("cqrsctl")
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_state_path("cqrsctl")
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "This user has no home folder to keep state in.",
+            hint="Set CQRSCTL_STATE_DIR to the full path of a folder, or HOME.",
+        ) from error
 
 
 def _find_file(flags: Flags, variables: Mapping[str, str], directory: Path) -> Path | None:
@@ -289,8 +298,15 @@ def _database(settings: dict[str, Any], password: str | None) -> DatabaseSetting
             hint="Keep database.cluster for an Aurora cluster, database.host for any other server.",
         )
     if "ca_bundle" in chosen:
-        chosen["ca_bundle"] = Path(chosen["ca_bundle"]).expanduser()
+        chosen["ca_bundle"] = _expanded(chosen["ca_bundle"])
     return DatabaseSettings(**chosen, password=password)
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{path}: there is no such home folder.", hint="Give the full path.") from error
 
 
 def _check_name(name: str, where: str) -> None:

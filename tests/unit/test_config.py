@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,6 +181,10 @@ class TestPrecedence:
     def test_the_home_folder_is_found_in_a_path(self, settings: Settings) -> None:
         found = settings.load('[environments.local.database]\nca_bundle = "~/ca.pem"')
         assert found.database.ca_bundle == Path.home() / "ca.pem"
+
+    def test_a_home_folder_that_does_not_exist_is_named(self, settings: Settings) -> None:
+        with pytest.raises(ConfigurationError, match=r"~nobody-of-this-name/ca\.pem: there is no such home folder"):
+            settings.load('[environments.local.database]\nca_bundle = "~nobody-of-this-name/ca.pem"')
 
 
 class TestMistakes:
@@ -406,6 +411,19 @@ class TestStateRoot:
     def test_the_chosen_state_folder_may_be_below_home_or_here(self) -> None:
         assert state_root({"CQRSCTL_STATE_DIR": "~/state"}) == Path.home() / "state"
         assert state_root({"CQRSCTL_STATE_DIR": "state"}) == Path.cwd() / "state"
+
+    @pytest.mark.parametrize("variables", [{}, {"CQRSCTL_STATE_DIR": "~/state"}])
+    def test_an_account_without_name_and_home_is_told_what_to_set(
+        self, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in a container that is started with a free user id."""
+        for name in ("HOME", "XDG_STATE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(os, "getuid", lambda: 54_321)
+        with pytest.raises(ConfigurationError, match="no home folder") as refused:
+            state_root(variables)
+        assert "CQRSCTL_STATE_DIR" in str(refused.value.hint)
+        assert state_root({"CQRSCTL_STATE_DIR": "/var/state"}) == Path("/var/state")
 
     def test_each_environment_has_a_state_folder_of_its_own(self, tmp_path: Path) -> None:
         variables = {"CQRSCTL_STATE_DIR": str(tmp_path)}
