@@ -148,6 +148,7 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
      {"destinations": {QUEUE: Queue("failures", "u", {"ApproximateNumberOfMessages": "3"}, {})}}, "3 failed batches"),
     ("mapping_retries", WARNING,
      {"mappings": mapped(MaximumRecordAgeInSeconds=-1, MaximumRetryAttempts=-1)}, "without end"),
+    ("mapping_record_age", WARNING, {"mappings": mapped(MaximumRecordAgeInSeconds=21_600)}, "older than 6 h"),
     ("mapping_bisect", WARNING, {"mappings": mapped(BisectBatchOnFunctionError=False)}, "does not halve"),
     ("mapping_parallelization", WARNING, {"mappings": mapped(ParallelizationFactor=10)}, "600 connections"),
     ("mapping_paused", NOTE, {"mappings": mapped(State="Disabled")}, "paused"),

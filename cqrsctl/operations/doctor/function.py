@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cqrsctl.functions.mapping import MOST_AGE_SECONDS
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.operations.doctor.findings import Check, critical, note, warning
+from cqrsctl.operations.overview.health import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +90,17 @@ def retries(look: Look) -> Iterator[Finding]:
             )
 
 
+def record_age(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        age = mapping.settings["MaximumRecordAgeInSeconds"]
+        if age not in _ENDLESS and age < MOST_AGE_SECONDS:
+            yield warning(
+                f"The mapping discards changes that are older than {span(age)}.",
+                "After a longer outage, changes that were never tried are lost too, though the stream has them.",
+                _DEPLOY,
+            )
+
+
 def bisect(look: Look) -> Iterator[Finding]:
     for mapping in _current(look):
         if not mapping.settings["BisectBatchOnFunctionError"]:
@@ -153,6 +166,7 @@ CHECKS = (
     Check("mapping_destination", "function", destination),
     Check("mapping_failures", "function", failed_batches),
     Check("mapping_retries", "function", retries),
+    Check("mapping_record_age", "function", record_age),
     Check("mapping_bisect", "function", bisect),
     Check("mapping_parallelization", "function", parallelization),
     Check("mapping_paused", "function", paused),
