@@ -78,7 +78,7 @@ def rebuild(
 
         try:
             done = rebuilding.rebuild_all(
-                chosen, rebuilt, lambda: [] if undo else rebuilding.with_gap(invocation.wiring, chosen)
+                chosen, rebuilt, lambda: rebuilding.with_gap(invocation.wiring, chosen), again=not undo
             )
         except KeyboardInterrupt:
             invocation.note(

@@ -94,6 +94,11 @@ def verify(
             render.line(summary)
         else:
             invocation.note(summary)
+        if result.not_in_former:
+            rows = (
+                "1 row that was mended does" if result.not_in_former == 1 else f"{result.not_in_former} mended rows do"
+            )
+            invocation.note(f"{named}{rows} not fit the table that `cqrsctl rebuild --undo` would bring back.")
     _require_equal(results, repair=repair)
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ERROR = timedelta(seconds=2)
-"""AWS tells its time to the second, and not all its hosts have the same."""
+_ERROR = timedelta(seconds=1)
+"""Not all hosts of AWS have the same time; that it is told to the second is covered by the steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +28,42 @@ class ChangeClock:
 
     def now(self) -> datetime | None:
         """The time; None where the endpoint does not tell it. Raises AwsError."""
-        if self.wiring.environment.embedded:
+        if self._is_own:
             return self.own()
         return table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
 
-    def rounded(self, moment: datetime) -> datetime:
-        """A time as a change of that moment has it: every change from before is in a read that begins then."""
-        return moment - (moment - _EPOCH) % self._step
+    def floor(self) -> datetime:
+        """A time from before which every change is in a read that begins now; the beginning of time if none is told.
+
+        Raises AwsError.
+        """
+        now = self.now()
+        return _EPOCH if now is None else self._rounded(now - self._error)
 
     def next_step(self, moment: datetime) -> datetime:
         """The first time that no change up to a moment can have."""
-        return self.rounded(moment) + self._step
+        return self._rounded(moment + self._error) + self._step
 
     def is_past(self, moment: datetime) -> bool:
         """Whether every change with an earlier time has been made. Raises AwsError."""
         now = self.now()
-        return now is None or now >= moment + (timedelta(0) if self.wiring.environment.embedded else _ERROR)
+        return now is None or now >= moment + self._error
+
+    def _rounded(self, moment: datetime) -> datetime:
+        return moment - (moment - _EPOCH) % self._step
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether changes get the time of this machine: by the embedded stack's own endpoint."""
+        environment = self.wiring.environment
+        return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("dynamodb")
+
+    @property
+    def _error(self) -> timedelta:
+        return timedelta(0) if self._is_own else _ERROR
 
     @property
     def _step(self) -> timedelta:
         url = self.wiring.dynamodb.meta.endpoint_url
-        is_exact = self.wiring.environment.embedded or ".amazonaws." in url or url.endswith(".api.aws")
+        is_exact = self._is_own or ".amazonaws." in url or url.endswith(".api.aws")
         return timedelta(seconds=1) if is_exact else timedelta(minutes=1)

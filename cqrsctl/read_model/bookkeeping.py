@@ -67,7 +67,9 @@ TABLES = {
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # Changes that did not fit, whole; written in the same transaction too. Those that someone retried or discarded are
-    # settled: kept for some days, as the same change may come again, and as an undo of a rebuild may need them.
+    # settled: kept for some days, as the same change may come again, and as an undo of a rebuild may need them. `shard`
+    # is a digest of the item's key (in rows of earlier releases the shard, which the record has too): whoever sets a
+    # change aside may not know its shard.
     "cqrs_dead_letter": """
     CREATE TABLE IF NOT EXISTS cqrs_dead_letter (
         id              BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,

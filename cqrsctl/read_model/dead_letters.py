@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.codec import from_json, to_json
+from cqrsctl.codec import encode_item, from_json, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cqrsctl.change import ChangeRecord
+    from cqrsctl.change import ChangeRecord, Item
     from cqrsctl.projection.batch import DeadLetter
     from cqrsctl.read_model.connection import Connection
 
@@ -23,6 +24,7 @@ _STATEMENT_CHARACTERS = 1_000_000
 statements of 16 MB."""
 _ERROR_CHARACTERS = 2_000
 _KEEP_SETTLED_DAYS = 8
+_LETTERS_A_LOOK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,7 @@ def write(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """
     chunk: list[tuple[str, ...]] = []
     size = 0
-    for letter in letters:
-        if _is_known(connection, letter):
-            continue
+    for letter in _unknown(connection, letters):
         cells = _cells(letter)
         if chunk and size + len(cells[4]) > _STATEMENT_CHARACTERS:
             _insert(connection, chunk)
@@ -129,31 +129,67 @@ def forget_settled(connection: Connection) -> None:
     )
 
 
-def _is_known(connection: Connection, letter: DeadLetter) -> bool:
-    """Whether there is such a letter already; what was retried is one again then."""
+def _unknown(connection: Connection, letters: Sequence[DeadLetter]) -> Iterator[DeadLetter]:
+    """The letters that are not there yet; of those that are, what was retried is a letter again."""
+    for begin in range(0, len(letters), _LETTERS_A_LOOK):
+        some = letters[begin : begin + _LETTERS_A_LOOK]
+        known = _known(connection, some)
+        for letter in some:
+            found = known.get(_identity(letter))
+            if found is None:
+                yield letter
+            elif found["settled"] != Settled.DISCARDED:
+                connection.execute(
+                    "UPDATE cqrs_dead_letter SET settled = NULL, settled_at = NULL, error = %s WHERE id = %s",
+                    (letter.error[:_ERROR_CHARACTERS], found["id"]),
+                )
+
+
+def _known(connection: Connection, letters: Sequence[DeadLetter]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The rows there are of some letters, by their identity."""
+    identities = [_identity(letter) for letter in letters]
+    names, streams, numbers = (sorted({identity[place] for identity in identities}) for place in range(3))
+
+    def marks(values: Sequence[str]) -> str:
+        return ", ".join(["%s"] * len(values))
+
     rows = connection.query(
-        "SELECT id, record, settled FROM cqrs_dead_letter"
-        " WHERE projection = %s AND stream = %s AND sequence_number = %s",
-        (letter.projection, letter.change.stream_arn, str(letter.change.sequence_number)),
+        f"""
+        SELECT id, projection, stream, sequence_number, record, settled
+        FROM cqrs_dead_letter
+        WHERE projection IN ({marks(names)}) AND stream IN ({marks(streams)}) AND sequence_number IN ({marks(numbers)})
+        """,
+        [*names, *streams, *numbers],
     )
-    for row in rows:
-        if from_json(json.loads(row["record"])).keys != letter.change.keys:
-            continue
-        if row["settled"] != Settled.DISCARDED:
-            connection.execute(
-                "UPDATE cqrs_dead_letter SET settled = NULL, settled_at = NULL, error = %s WHERE id = %s",
-                (letter.error[:_ERROR_CHARACTERS], row["id"]),
-            )
-        return True
-    return False
+    return {
+        (
+            row["projection"],
+            row["stream"],
+            row["sequence_number"],
+            _digest(from_json(json.loads(row["record"])).keys),
+        ): row
+        for row in rows
+    }
+
+
+def _identity(letter: DeadLetter) -> tuple[str, str, str, str]:
+    """What a letter is known by: projection, stream, sequence number, and which item it is of."""
+    change = letter.change
+    return letter.projection, change.stream_arn, str(change.sequence_number), _digest(change.keys)
+
+
+def _digest(keys: Item) -> str:
+    return hashlib.sha256(json.dumps(encode_item(keys), sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _cells(letter: DeadLetter) -> tuple[str, ...]:
+    """`shard` holds the item's digest: with the other columns of the unique key it is the letter's identity."""
+    projection, stream_arn, sequence_number, item = _identity(letter)
     return (
-        letter.projection,
-        letter.change.stream_arn,
-        letter.shard_id,
-        str(letter.change.sequence_number),
+        projection,
+        stream_arn,
+        item,
+        sequence_number,
         json.dumps(to_json(letter.change, letter.shard_id), default=datetime.isoformat, ensure_ascii=False),
         letter.error[:_ERROR_CHARACTERS],
     )
@@ -171,11 +207,12 @@ def _insert(connection: Connection, letters: Sequence[tuple[str, ...]]) -> None:
 
 
 def _kept(row: dict[str, Any]) -> KeptLetter:
+    record = json.loads(row["record"])
     return KeptLetter(
         number=row["id"],
         projection=row["projection"],
-        shard_id=row["shard"],
-        change=from_json(json.loads(row["record"])),
+        shard_id=record.get("shard_id", ""),
+        change=from_json(record),
         error=row["error"],
         first_seen=row["first_seen"].replace(tzinfo=UTC),
         attempts=row["attempts"],

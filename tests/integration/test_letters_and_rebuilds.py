@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import SequenceNumber
+from cqrsctl.errors import Busy
 from cqrsctl.operations import dead_letters, project
 from cqrsctl.operations.dead_letters import Outcome
 from cqrsctl.operations.rebuild.progress import Phase, Unfit
@@ -21,6 +22,8 @@ from cqrsctl.read_model import dead_letters as kept
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.checkpoints import aware
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.loading import Chunk, Loader
+from cqrsctl.read_model.sink import take_lock
 from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock, Wiring
@@ -179,12 +182,69 @@ def test_a_discarded_letter_does_not_come_back(wiring: Wiring, two_writers: list
     assert letters(wiring) == []
 
 
+@pytest.mark.parametrize("shard_id", ["", "shard-2"])
 def test_changes_of_two_items_with_one_sequence_number_are_two_letters(
+    wiring: Wiring, two_writers: list[DeadLetter], shard_id: str
+) -> None:
+    """Numbers are unique in a shard only, and the function knows none."""
+    other = replace(two_writers[0], shard_id=shard_id, change=change(5, 8, LONG))
+    write(wiring, two_writers[0], other)
+    write(wiring, other)
+    assert sorted(letters(wiring)) == ["7", "8"]
+
+
+def test_a_letter_of_an_earlier_release_is_known_again_and_keeps_its_shard(
     wiring: Wiring, two_writers: list[DeadLetter]
 ) -> None:
-    other = replace(two_writers[0], shard_id="shard-2", change=change(5, 8, LONG))
-    write(wiring, two_writers[0], other)
-    assert sorted(letters(wiring)) == ["7", "8"]
+    """It has the shard itself where there is a digest of the item now."""
+    write(wiring, two_writers[1])
+    execute(wiring, "UPDATE cqrs_dead_letter SET shard = 'shard-1'")
+    write(wiring, two_writers[0])
+    (letter,) = dead_letters.listing(wiring)
+    assert letter.shard_id == "shard-1"
+
+
+def test_a_row_that_the_former_table_cannot_hold_is_counted(wiring: Wiring) -> None:
+    put(wiring, 7, LONG)
+    projected(wiring)
+    run(wiring, WIDER, unfit=Unfit.SKIP)
+    execute(wiring, "DELETE FROM product_v2")
+    verification = Verification(
+        declared(wiring, WIDER), WIDER, SystemClock(), lambda _: None, repair=True, patience_seconds=0.2
+    )
+    assert [row.mended for row in verification.run()] == [True]
+    assert verification.result.not_in_former == 1
+
+
+def test_an_undo_that_nobody_may_share_holds_the_projectors_lock(wiring: Wiring) -> None:
+    """A running projector would not notice that its checkpoints went back."""
+    put(wiring, 7)
+    projected(wiring)
+    run(wiring)
+    before = query(wiring, "SELECT * FROM cqrs_checkpoint")
+    with connect(wiring.database) as projector:
+        take_lock(projector, wiring.database.database, [PRODUCT])
+        with pytest.raises(Busy, match="held by another projector"):
+            run(wiring, undo=True)
+    assert query(wiring, "SELECT * FROM cqrs_checkpoint") == before
+
+
+def test_a_segment_is_not_further_than_what_was_loaded_of_it(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(wiring, 7)
+    projected(wiring)
+
+    def dies(_: Loader, chunk: Chunk) -> None:
+        if chunk.rows:
+            raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loader, "load", dies)
+        with pytest.raises(Died):
+            run(wiring)
+    with connect(wiring.database) as connection:
+        assert rebuilds.items(connection, "product") == 0
+    run(wiring)
+    assert names(wiring) == {7: "Lamp"}
 
 
 def test_a_letter_that_only_the_table_being_built_cannot_take_is_applied_and_stays(wiring: Wiring) -> None:

@@ -558,3 +558,20 @@ def test_a_view_that_loses_changes_while_the_next_one_is_rebuilt_is_rebuilt_once
         with pytest.raises(StreamGap, match="also at the second try"):
             rebuilding.rebuild_all(both, rebuild, lambda: rebuilding.with_gap(wiring, both))
     assert rebuilt == ["product", "sold_out", "product"]
+
+
+def test_an_undo_that_lost_changes_is_not_run_again_and_says_so(wiring: Wiring) -> None:
+    put(wiring, 1)
+    projected(wiring)
+    run(wiring)
+    undone: list[str] = []
+
+    def undo(projection: Projection) -> Rebuilt:
+        done, _ = run(wiring, projection, undo=True)
+        undone.append(projection.name)
+        execute(wiring, MARK_GAP)
+        return done
+
+    with pytest.raises(StreamGap, match="product"):
+        rebuilding.rebuild_all([PRODUCT], undo, lambda: rebuilding.with_gap(wiring, [PRODUCT]), again=False)
+    assert undone == ["product"]

@@ -263,19 +263,25 @@ def with_gap(wiring: Wiring, projections: Sequence[Projection]) -> list[Projecti
 
 
 def rebuild_all(
-    projections: Sequence[Projection], rebuild: Callable[[Projection], Rebuilt], lost: Callable[[], list[Projection]]
+    projections: Sequence[Projection],
+    rebuild: Callable[[Projection], Rebuilt],
+    lost: Callable[[], list[Projection]],
+    *,
+    again: bool = True,
 ) -> list[Rebuilt]:
-    """Rebuild one projection after the other; those that lost changes meanwhile once more.
+    """Rebuild one projection after the other; those that lost changes meanwhile once more, if that is possible.
 
-    Raises StreamGap where one has a gap even then, and what `rebuild` raises.
+    `again` False: an undo of what was just undone would lead back. Raises StreamGap where one has a gap even then, and
+    what `rebuild` raises.
     """
     done = {each.name: rebuild(each) for each in projections}
-    for each in lost():
+    for each in lost() if again else ():
         done[each.name] = rebuild(each)
-    if again := lost():
-        names = frozenset(each.name for each in again)
+    if still := lost():
+        names = frozenset(each.name for each in still)
+        second = ", also at the second try" if again else ""
         raise StreamGap(
-            f"Changes left the stream before they came into {', '.join(sorted(names))}, also at the second try.",
+            f"Changes left the stream before they came into {', '.join(sorted(names))}{second}.",
             followers=names,
         )
     return list(done.values())

@@ -6,7 +6,6 @@ be applied to a mended row later all the same, so nothing is mended while a proj
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -48,6 +47,8 @@ class Mender:
     sleep: Callable[[float], None]
     as_of: Callable[[], AsOf]
     """Tells what a row is that is made from an item which is read from now on."""
+    not_in_former: int = 0
+    """Rows that were mended, and that the table which an undo would bring back cannot hold."""
     _written: set[Key] = field(default_factory=set, init=False)
     _refused: set[Key] = field(default_factory=set, init=False)
 
@@ -112,12 +113,13 @@ class Mender:
         self._written |= written
 
     def _write_former(self, former: Table | None, key: Key, seen: Seen, as_of: AsOf) -> None:
-        """What does not fit the former declaration is not in the former table either way."""
         if former is None:
             return
-        with suppress(Misfit):
+        try:
             values = _values(former.projection, seen.item)
             repair.put_into_former(self.sides.connection, former, key, values, seen.stored, as_of)
+        except (Misfit, ValueRejected):
+            self.not_in_former += 1
 
     def _only_active(self, *, locked: bool) -> Table:
         found = self.sides.active(locked=locked)

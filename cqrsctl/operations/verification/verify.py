@@ -70,7 +70,7 @@ class DriftRow:
 @dataclass(slots=True)
 class Verified:
     """What a verification counted so far. `in_flight` differed at first sight only; `about`: how many items the table
-    has, as AWS last counted."""
+    has, as AWS last counted. `not_in_former`: mended rows that the table from before the last rebuild cannot hold."""
 
     projection: str
     about: int = 0
@@ -78,6 +78,7 @@ class Verified:
     rows: int = 0
     in_flight: int = 0
     mended: int = 0
+    not_in_former: int = 0
     drift: Counter[DriftKind] = field(default_factory=Counter)
 
     @property
@@ -143,10 +144,9 @@ class Verification:
             self._report()
 
     def _as_of(self, described: table.Table) -> AsOf:
-        change_clock = ChangeClock(self.wiring, self.clock.now)
         last = described.latest_stream_arn
-        moment = change_clock.rounded(change_clock.now() or self.clock.now())
-        return AsOf(moment, stream_label_micros(last) if last else 0)
+        floor = ChangeClock(self.wiring, self.clock.now).floor()
+        return AsOf(floor, stream_label_micros(last) if last else 0)
 
     def _require_caught_up(self, stream_arn: str) -> None:
         """Raises CqrsctlError where changes wait that a projector at work would have applied by now.
@@ -247,6 +247,7 @@ class Verification:
                 self._equal += 1
                 continue
             mended = outcome is Outcome.MENDED
+            self.result.not_in_former = self._mender.not_in_former if self._mender else 0
             self.result.drift[found.kind] += 1
             self.result.mended += mended
             self._report()
