@@ -23,7 +23,7 @@ from tests import data_folders, forked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = 1_000
+SEEDS = 500
 """So many histories the stream simulator lives through."""
 
 COMMAND = Path(sys.executable).parent / "cqrsctl"

@@ -839,17 +839,13 @@ def test_changes_of_a_table_made_anew_win_though_their_sequence_numbers_are_smal
 # The simulator has teeth: a mistake, planted, is found.
 
 
-def found_by_the_simulation(*, guarded: bool = True, torn: bool = False) -> int:
-    """In how many of some histories something is wrong; without a mistake in none."""
-    return sum(bool(attempted(lambda one: simulate(one, guarded=guarded, torn=torn), seed)) for seed in _TEETH)
-
-
-def test_without_a_mistake_nothing_is_found() -> None:
-    assert found_by_the_simulation() == 0
+def found_by_the_simulation(*, guarded: bool = True, torn: bool = False) -> bool:
+    """Whether something goes wrong in one of some histories; without a mistake in none."""
+    return any(attempted(lambda one: simulate(one, guarded=guarded, torn=torn), seed) for seed in _TEETH)
 
 
 def test_a_missing_guard_is_found_out() -> None:
-    assert found_by_the_simulation(guarded=False) > 0
+    assert found_by_the_simulation(guarded=False)
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -858,7 +854,7 @@ def test_children_read_before_their_parents_are_found_out(monkeypatch: pytest.Mo
         return [shard for shard in listed.values() if shard.shard_id not in finished]
 
     monkeypatch.setattr(lineage, "readable", all_at_once)
-    assert found_by_the_simulation(guarded=guarded) > 0
+    assert found_by_the_simulation(guarded=guarded)
 
 
 def test_a_dropped_last_page_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -871,7 +867,7 @@ def test_a_dropped_last_page_is_found_out(monkeypatch: pytest.MonkeyPatch) -> No
         return answer
 
     monkeypatch.setattr(ShardReader, "read", without_the_last)
-    assert found_by_the_simulation() > 0
+    assert found_by_the_simulation()
 
 
 def test_only_the_first_page_of_shards_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -881,11 +877,11 @@ def test_only_the_first_page_of_shards_is_found_out(monkeypatch: pytest.MonkeyPa
         return {**describe(client, parameters), "LastEvaluatedShardId": None}
 
     monkeypatch.setattr(shards, "_describe_page", without_a_next)
-    assert found_by_the_simulation() > 0
+    assert found_by_the_simulation()
 
 
 def test_a_checkpoint_committed_before_its_rows_is_found_out() -> None:
-    assert found_by_the_simulation(torn=True) > 0
+    assert found_by_the_simulation(torn=True)
 
 
 def test_without_a_mistake_the_guard_is_not_needed() -> None:
