@@ -23,6 +23,9 @@ Value: TypeAlias = (
 
 Item: TypeAlias = "dict[str, Value]"
 
+RETENTION = timedelta(hours=24)
+"""How long a stream keeps a change (DynamoDB Developer Guide, "Change data capture for DynamoDB Streams")."""
+
 SEQUENCE_RANGE = 10**40
 """Sequence numbers have 21 to 40 digits (DynamoDB Streams API reference, StreamRecord)."""
 

@@ -95,9 +95,7 @@ def verify(
         else:
             invocation.note(summary)
         if result.not_in_former:
-            rows = (
-                "1 row that was mended does" if result.not_in_former == 1 else f"{result.not_in_former} mended rows do"
-            )
+            rows = "1 repaired row does" if result.not_in_former == 1 else f"{result.not_in_former} repaired rows do"
             invocation.note(f"{named}{rows} not fit the table that `cqrsctl rebuild --undo` would bring back.")
     _require_equal(results, repair=repair)
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
+from cqrsctl.change import RETENTION
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.parts import MANAGED_BY, Part, updated
-from cqrsctl.read_model.function_position import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Described

@@ -79,6 +79,22 @@ def keep_records_in_streams() -> None:
     LambdaBackend.send_dynamodb_items = _deliver_nothing  # type: ignore[method-assign,assignment]
 
 
+def let_streams_be_switched() -> None:
+    """moto fails at each write once a stream is off, and refuses to switch it on again. DynamoDB makes a new one."""
+    from moto.dynamodb.models import DynamoDBBackend  # noqa: PLC0415 -- as above
+
+    update = DynamoDBBackend.update_table_streams
+
+    def update_table_streams(backend: Any, table: Any, stream_specification: dict[str, Any]) -> None:
+        if not table.stream_specification["StreamEnabled"]:
+            table.latest_stream_label = None
+        update(backend, table, stream_specification)
+        if not table.stream_specification["StreamEnabled"]:
+            table.stream_shard = None
+
+    DynamoDBBackend.update_table_streams = update_table_streams  # type: ignore[method-assign,assignment]
+
+
 def _deliver_nothing(*_: Any) -> None:
     """In place of moto's delivery."""
 
@@ -94,6 +110,7 @@ def serve(descriptor: int) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     keep_records_in_streams()
+    let_streams_be_switched()
     application = serialised(DomainDispatcherApplication(create_backend_app))
     make_server(
         LOOPBACK, 0, application, threaded=True, request_handler=MotoRequestHandler, fd=descriptor

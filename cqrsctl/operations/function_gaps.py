@@ -39,7 +39,7 @@ def before_resume(wiring: Wiring, mapping: Mapping, now: datetime) -> StreamGap 
     except CqrsctlError as error:
         if mapping.paused_too_long(now):
             return _not_recorded(_pause(mapping), error)
-        _log.info("whether the function was paused before is not known: %s", error.message)
+        _log.info("whether the function was paused before is unknown: %s", error.message)
         return None
 
 
@@ -100,7 +100,7 @@ def before_creation(wiring: Wiring, stream_arn: str) -> StreamGap | None:
             connection.commit()
             return gap
     except CqrsctlError as error:
-        _log.info("whether a function projected before is not known: %s", error.message)
+        _log.info("whether a function projected before is unknown: %s", error.message)
         return None
 
 

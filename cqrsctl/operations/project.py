@@ -255,8 +255,9 @@ def _records(lines: Iterable[str], described: table.Table) -> Iterator[tuple[str
                     known = change.stream_arn
                 yield str(content.get("shard_id", "")), change
     except (ValueError, RecursionError) as error:
+        before = " The lines before it may be applied already." if number > 1 else ""
         raise CqrsctlError(
-            f"Line {number} cannot be replayed: {error}. The lines before it may be applied already.",
+            f"Line {number} cannot be replayed: {error}.{before}",
             hint="The file must be what `cqrsctl stream tail -o jsonl` wrote in this environment.",
             code="bad_input",
         ) from error

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.change import ShardState
+from cqrsctl.change import RETENTION, ShardState
 from cqrsctl.errors import CqrsctlError, DatabaseError, UsageError
 from cqrsctl.read_model import checkpoints, function_position
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import followers, shards
 from cqrsctl.stream.lineage import oldest_first
 from cqrsctl.stream.poll import CERTAIN, EMULATOR, GLANCE, Tip
-from cqrsctl.stream.retention import RETENTION
 from cqrsctl.stream.shard_reader import ShardLost
 from cqrsctl.write_model import table
 

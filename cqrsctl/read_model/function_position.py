@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import stream_label_micros
+from cqrsctl.change import RETENTION, stream_label_micros
 from cqrsctl.errors import StreamGap
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.checkpoints import aware, naive
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from cqrsctl.change import ChangeRecord
     from cqrsctl.read_model.connection import Connection
 
-RETENTION = timedelta(hours=24)
-"""How long a stream keeps a change."""
 STANDSTILL_LIMIT = RETENTION - timedelta(minutes=15)
 """Two clocks, the database's and the one that gives changes their times, may each be wrong by five minutes."""
 

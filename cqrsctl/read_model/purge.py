@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl.change import RETENTION
 from cqrsctl.errors import Busy, TransactionConflict, UsageError
 from cqrsctl.read_model import checkpoints, dead_letters, schema, tables
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from cqrsctl.projection.tables import Table
     from cqrsctl.read_model.connection import Connection
 
-RETENTION = timedelta(hours=24)
 _MARGIN = timedelta(hours=1)
 """Trimming is not to the second, nor are the times of changes, and clocks differ."""
 LEAST_AGE = RETENTION + _MARGIN

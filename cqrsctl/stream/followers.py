@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cqrsctl.change import Checkpoints, Followers
     from cqrsctl.stream.lineage import Shard
 
+NOBODY = ""
+"""The follower of a reading for which no projection has checkpoints, as when a stream is only shown."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 

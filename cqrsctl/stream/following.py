@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, Position, ShardState
-from cqrsctl.stream import followers, lineage, shards
-from cqrsctl.stream.followers import Absent
+from cqrsctl.stream import absence, followers, lineage
+from cqrsctl.stream.followers import NOBODY
 from cqrsctl.stream.shard_reader import ShardLost, is_kept_after_all
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _REMEMBER_TIP = timedelta(hours=1)
 """How often it is written down that an idle shard was read to its tip."""
-NOBODY = ""
-"""The follower of a reading for which no projection has checkpoints, as when a stream is only shown."""
 
 
 @dataclass(slots=True)
@@ -57,34 +55,19 @@ class Following:
         """The error of a loss that a shard's reader met, with the followers that needed the changes."""
         return ShardLost(position, followers.behind(self.by_name, position, self.now()) - {NOBODY})
 
-    def absent(self, listed: Mapping[str, Shard]) -> tuple[list[Page], set[str]]:
+    def absent(self, listed: Mapping[str, Shard]) -> tuple[list[Page], frozenset[str]]:
         """Shards that a listing should show and does not: pages that finish those that nobody needs, and the ids of
         those that are late, though they exist; their descendants wait for them.
 
         Raises ShardLost where one does not exist any more and was needed; AwsError.
         """
-        missing = [
-            (name, shard_id, position)
-            for name, positions in self.by_name.items()
-            for shard_id, position in lineage.unlisted(listed, positions)
-        ]
-        asked = list(dict.fromkeys(shard_id for _, shard_id, _ in missing))
-        answers = self.executor.map(lambda shard_id: shards.exists(self.client, self.stream_arn, shard_id), asked)
-        late = {shard_id for shard_id, exists in zip(asked, answers, strict=True) if exists}
+        found = absence.look(self.client, self.stream_arn, self.by_name, listed, self.executor, self.now())
         over = []
-        for name, shard_id, position in missing:
-            positions = self.by_name[name]
-            if shard_id in late or not positions:  # without any position, nothing was promised
-                continue
-            match followers.why_absent(shard_id, position, positions, self.now()):
-                case Absent.LOST:
-                    raise ShardLost(position, frozenset({name}) - {NOBODY})
-                case Absent.NEEDLESS:
-                    positions[shard_id] = replace(position, state=ShardState.FINISHED)
-                    over.append(Page((), positions[shard_id]))
-                case Absent.LATE:
-                    late.add(shard_id)
-        return over, late
+        for name, position in found.needless:
+            finished = replace(position, state=ShardState.FINISHED)
+            self.by_name[name][position.shard_id] = finished
+            over.append(Page((), finished))
+        return over, found.late
 
     def healed(self, listed: Mapping[str, Shard]) -> Iterator[Page]:
         """Look at each gap again, once: one answer may have been wrong. Raises ShardLost where it is one, AwsError."""

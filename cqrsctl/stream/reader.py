@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cqrsctl.change import Page, Position, ShardState
 from cqrsctl.errors import AwsError, ConfigurationError, StreamGap, TransientAwsError
 from cqrsctl.stream import followers, lineage
-from cqrsctl.stream.following import NOBODY, Following
+from cqrsctl.stream.followers import NOBODY
+from cqrsctl.stream.following import Following
 from cqrsctl.stream.listing import SHORTEST_PAUSE_SECONDS, Listing
 from cqrsctl.stream.poll import CERTAIN, PATIENCE_SECONDS, QUIET_POLL_SECONDS, Poll, Tip
-from cqrsctl.stream.retention import CLOCK_SKEW
+from cqrsctl.stream.retention import CLOCK_SKEW, ended_long_ago
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class StreamReader:
             return dict(listed)
         return {key: replace(listed[key], parent_id=None) for key in listed if key == only}
 
-    def _wait_for(self, late: set[str]) -> None:
+    def _wait_for(self, late: frozenset[str]) -> None:
         """Raises AwsError where shards that exist were not listed for five minutes."""
         now = self._clock.monotonic()
         if not late:
@@ -251,16 +252,10 @@ class StreamReader:
         childless = lineage.childless(self._shards) if self._listing.is_enabled else set()
         self._childless = {shard_id: self._childless.get(shard_id, now) for shard_id in childless}
         return any(
-            now - since < _CHILD_PATIENCE_SECONDS and not self._ended_long_ago(shard_id)
+            now - since < _CHILD_PATIENCE_SECONDS
+            and not ended_long_ago(self._following.positions.get(shard_id), self._clock.now())
             for shard_id, since in self._childless.items()
         )
-
-    def _ended_long_ago(self, shard_id: str) -> bool:
-        """Whether an earlier run read the shard to its end, minutes ago."""
-        position = self._following.positions.get(shard_id)
-        if position is None or position.state is not ShardState.FINISHED or position.read_through is None:
-            return False
-        return position.read_through < self._clock.now() - 3 * CLOCK_SKEW
 
     def _begin_reads(self) -> None:
         now = self._clock.monotonic()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import RETENTION, ShardState
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import Position
 
-RETENTION = timedelta(hours=24)
-"""DynamoDB Developer Guide, "Change data capture for DynamoDB Streams"."""
 CLOCK_SKEW = timedelta(minutes=5)
 """AWS refuses requests signed by clocks that are further off, so this machine's differs by no more."""
 _MARGIN = 2 * CLOCK_SKEW
@@ -35,3 +35,13 @@ def read_through(now: datetime) -> datetime:
 def later(one: datetime | None, other: datetime | None) -> datetime | None:
     """The later of two times; an unknown one counts as earlier."""
     return max((moment for moment in (one, other) if moment is not None), default=None)
+
+
+def ended_long_ago(position: Position | None, now: datetime) -> bool:
+    """Whether a shard was read to its end minutes ago, so that a child that is not listed is none to come."""
+    return (
+        position is not None
+        and position.state is ShardState.FINISHED
+        and position.read_through is not None
+        and position.read_through < now - 3 * CLOCK_SKEW
+    )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.change import Position, ShardState
-from cqrsctl.stream import followers, lineage, shards
-from cqrsctl.stream.followers import Absent
+from cqrsctl.stream import absence, followers, lineage, shards
+from cqrsctl.stream.followers import NOBODY
 from cqrsctl.stream.poll import GLANCE, Tip
-from cqrsctl.stream.retention import CLOCK_SKEW
+from cqrsctl.stream.retention import ended_long_ago
 from cqrsctl.stream.shard_reader import ShardLost, ShardReader, require_kept
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def unread_shards(asking: Asking, stream_arn: str, following: Followers, listed:
             if position.state is ShardState.GAP:
                 raise ShardLost(position, frozenset({name}))
     stream = listed or shards.describe(asking.client, stream_arn)
-    late = _late(asking, stream_arn, following, stream.shards)
-    now = asking.clock.now()
-    positions = followers.merged(following or {"": {}}, stream.shards, now)
-    wanted = {key: positions.get(key) or Position(key, None) for key in [*stream.shards, *late]}
+    now, asked = asking.clock.now(), following or {NOBODY: {}}
+    absent = absence.look(asking.client, stream_arn, asked, stream.shards, asking.executor, now)
+    positions = followers.merged(asked, stream.shards, now)
+    wanted = {key: positions.get(key) or Position(key, None) for key in [*stream.shards, *sorted(absent.late)]}
     _require_kept(asking, stream_arn, following, stream.shards)
     first: dict[str, ChangeRecord | None] = {}
     for shard_id, answer in first_unread(
@@ -172,32 +172,5 @@ def _childless(stream: Stream, positions: Mapping[str, Position], now: datetime)
     """Shards that ended lately without a child; of one that was read to its end minutes ago none is to come."""
     if stream.status not in {"ENABLED", "ENABLING"}:
         return frozenset()
-    long_ago = now - 3 * CLOCK_SKEW
-    return frozenset(
-        shard_id
-        for shard_id in lineage.childless(stream.shards)
-        if (position := positions[shard_id]).state is not ShardState.FINISHED
-        or position.read_through is None
-        or position.read_through > long_ago
-    )
-
-
-def _late(asking: Asking, stream_arn: str, following: Followers, listed: Mapping[str, Shard]) -> list[str]:
-    """Shards that the listing leaves out though they exist. Raises ShardLost where one is gone that was promised."""
-    absent = [
-        (name, shard_id, position)
-        for name, positions in (following or {"": {}}).items()
-        for shard_id, position in lineage.unlisted(listed, positions)
-    ]
-    asked = list(dict.fromkeys(shard_id for _, shard_id, _ in absent))
-    there = asking.executor.map(lambda shard_id: shards.exists(asking.client, stream_arn, shard_id), asked)
-    late = {shard_id for shard_id, exists in zip(asked, there, strict=True) if exists}
-    for name, shard_id, position in absent:
-        if shard_id in late or not following.get(name):  # without any position, nothing was promised
-            continue
-        absence = followers.why_absent(shard_id, position, following[name], asking.clock.now())
-        if absence is Absent.LOST:
-            raise ShardLost(position, frozenset({name}))
-        if absence is Absent.LATE:
-            late.add(shard_id)
-    return sorted(late)
+    childless = lineage.childless(stream.shards)
+    return frozenset(shard_id for shard_id in childless if not ended_long_ago(positions[shard_id], now))

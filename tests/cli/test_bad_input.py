@@ -196,6 +196,22 @@ def test_a_stream_that_is_off_or_lacks_new_images_is_refused(cqrsctl: Cqrsctl) -
     cqrsctl.ok("table", "disable-stream")
 
 
+def test_a_stream_that_was_off_is_a_gap_and_the_hints_lead_out_of_it(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    cqrsctl.ok("product", "put", "1", "--name", "Lamp", "--price", "1")
+    cqrsctl.ok("project", "--once")
+    cqrsctl.ok("table", "disable-stream")
+    cqrsctl.ok("product", "put", "2", "--name", "Desk", "--price", "2")
+    off = error(cqrsctl("project", "--once", "-o", "json"))
+    assert "cqrsctl table enable-stream" in off["hint"]
+    assert "cqrsctl rebuild" in off["hint"]
+    assert "cqrsctl rebuild" in cqrsctl.ok("table", "enable-stream").err
+    assert cqrsctl("project", "--once").code == 6
+    cqrsctl.ok("rebuild")
+    cqrsctl.ok("project", "--once")
+    assert "drift: 0" in cqrsctl.ok("verify").out
+
+
 def test_a_database_that_is_down_is_exit_5_at_once(cqrsctl: Cqrsctl) -> None:
     cqrsctl.ok("table", "create")
     down = {

@@ -40,7 +40,7 @@ HOST = "127.0.0.1"
 _FIRST_PORT = 100_000
 """No real server has a port so high."""
 _MOST_WAITS = 100_000
-"""After so many calls of `waits` for one lock, time does not pass."""
+"""After this many calls of `waits` for one lock, time does not pass."""
 _DATA_WORDS = {"SELECT", "INSERT", "REPLACE", "UPDATE", "DELETE"}
 _CHANGING_WORDS = _DATA_WORDS - {"SELECT"} | {"CREATE", "DROP", "ALTER"}
 _ports = itertools.count(_FIRST_PORT)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import RETENTION
 from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow, TransientDatabaseError
 from cqrsctl.operations import functions
 from cqrsctl.operations.overview.backlog import backlog, iterator_age
@@ -20,7 +21,6 @@ from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Freshness
 from cqrsctl.read_model.sink import BEAT_SECONDS
 from cqrsctl.stream.lineage import oldest_first
-from cqrsctl.stream.retention import RETENTION
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ class Mender:
     as_of: Callable[[], AsOf]
     """Tells what a row is that is made from an item which is read from now on."""
     not_in_former: int = 0
-    """Rows that were mended, and that the table which an undo would bring back cannot hold."""
+    """Repaired rows that the table which an undo would bring back cannot hold."""
     _written: set[Key] = field(default_factory=set, init=False)
     _refused: set[Key] = field(default_factory=set, init=False)
 

@@ -70,7 +70,7 @@ class DriftRow:
 @dataclass(slots=True)
 class Verified:
     """What a verification counted so far. `in_flight` differed at first sight only; `about`: how many items the table
-    has, as AWS last counted. `not_in_former`: mended rows that the table from before the last rebuild cannot hold."""
+    has, as AWS last counted. `not_in_former`: repaired rows that the table from before the last rebuild cannot hold."""
 
     projection: str
     about: int = 0

@@ -108,7 +108,7 @@ class Assignments:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """An INSERT or REPLACE. `row_marks`: so many parameters has a row."""
+    """An INSERT or REPLACE. `row_marks`: the number of parameters of a row."""
 
     table: Table
     rows: tuple[tuple[Cell, ...], ...]
@@ -151,7 +151,7 @@ class Plan:
     """Whether it asks information_schema how many rows there are."""
     marks: int
     row_marks: int
-    """So many parameters it has, and so many of them each row of an INSERT."""
+    """How many parameters it has, and how many of them are in each row of an INSERT."""
 
 
 class Statements(Expressions):

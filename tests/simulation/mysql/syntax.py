@@ -37,7 +37,7 @@ _INSERTING = re.compile(r"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
 
 
 class Shaped(NamedTuple):
-    """A statement as a shape with `?` for its values. `repeat`: so many rows have the shape of the first."""
+    """A statement as a shape with `?` for its values. `repeat`: how many rows have the shape of the first."""
 
     shape: str
     repeat: int

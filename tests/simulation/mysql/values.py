@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DIGITS = 65
-"""A DECIMAL has at most so many (MySQL 8.0 Reference Manual, "Fixed-Point Types")."""
+"""The most digits of a DECIMAL (MySQL 8.0 Reference Manual, "Fixed-Point Types")."""
 _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 _AFTER_DIGITS = "~"
 _EXACT = decimal.Context(prec=200)
@@ -97,7 +97,7 @@ def encode_decimal(value: Any) -> str | None:
 
 
 def decode_decimal(text: str, scale: int = 0) -> Decimal:
-    """The number that `encode_decimal` made text of, with so many decimals."""
+    """The number that `encode_decimal` made text of, with a number of decimals."""
     positive, digits = text[0] == "1", text[1:]
     if not positive:
         digits = digits.removesuffix(_AFTER_DIGITS).translate(_COMPLEMENT)
