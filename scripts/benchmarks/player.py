@@ -110,7 +110,7 @@ class Player:
         listed = range(first, min(first + 100, len(self._pages)))
         description: dict[str, Any] = {
             "StreamArn": STREAM_ARN,
-            "StreamStatus": "ENABLED",
+            "StreamStatus": "DISABLED",
             "StreamViewType": "NEW_AND_OLD_IMAGES",
             "KeySchema": _TABLE["KeySchema"],
             "Shards": [
