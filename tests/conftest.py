@@ -32,6 +32,7 @@ COMMAND = Path(sys.executable).parent / "cqrsctl"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=SEEDS, metavar="N", help="how many seeds the stream simulator runs")
+    group.addoption("--whole-histories", type=int, default=0, metavar="N", help="how many of a whole pipeline to run")
     group.addoption("--seed", type=int, metavar="N", help="the one seed that the stream simulator runs again")
 
 

@@ -18,6 +18,7 @@ from cqrsctl.cli.render import Output
 from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import streams
+from cqrsctl.operations.change_clock import ChangeClock
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.tail import Selection, differences
 from cqrsctl.stream.tail import tail as tailed
@@ -106,6 +107,7 @@ def tail(
         Beginning.LATEST if begin == "latest" else Beginning.HORIZON,
         only_shard=shard,
         tip=streams.certain_tip(wiring),
+        until=None if follow else ChangeClock(wiring, SystemClock().now).next_time(),
         notice=of(ctx).note,
     )
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="shard") as executor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.wiring import Wiring
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ERROR = timedelta(seconds=1)
 """Not all hosts of AWS have the same time; that it is told to the second is covered by the steps."""
 
@@ -32,13 +32,10 @@ class ChangeClock:
             return self.own()
         return table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
 
-    def floor(self) -> datetime:
-        """A time from before which every change is in a read that begins now; the beginning of time if none is told.
-
-        Raises AwsError.
-        """
+    def next_time(self) -> datetime | None:
+        """The first time that no change has yet; None where the endpoint tells no time. Raises AwsError."""
         now = self.now()
-        return _EPOCH if now is None else self._rounded(now - self._error)
+        return None if now is None else self.next_step(now)
 
     def next_step(self, moment: datetime) -> datetime:
         """The first time that no change up to a moment can have."""
@@ -50,7 +47,7 @@ class ChangeClock:
         return now is None or now >= moment + self._error
 
     def _rounded(self, moment: datetime) -> datetime:
-        return moment - (moment - _EPOCH) % self._step
+        return moment - (moment - EPOCH) % self._step
 
     @property
     def _is_own(self) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.change import Page, Position, stream_label_micros
 from cqrsctl.codec import from_json
 from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
+from cqrsctl.operations.change_clock import ChangeClock
 from cqrsctl.operations.streams import certain_tip
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary, rerunning
@@ -93,7 +94,13 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     def current_arn() -> str | None:
         return table.describe(run.wiring.dynamodb, environment.table).stream_arn
 
-    options = ReaderOptions(beginning, current_arn=current_arn, notice=run.notice, tip=certain_tip(run.wiring))
+    options = ReaderOptions(
+        beginning,
+        tip=certain_tip(run.wiring),
+        until=ChangeClock(run.wiring, run.clock.now).next_time() if once else None,
+        current_arn=current_arn,
+        notice=run.notice,
+    )
 
     def open_source(followers: Followers) -> StreamReader:
         nonlocal first
@@ -105,7 +112,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
         summary = projector.run(once=once, stopped=run.clock.stop.is_set)
     if once and summary.caught_up:
         shards = "1 open shard" if summary.shards == 1 else f"{summary.shards} open shards"
-        run.notice(f"Caught up: {shards}, {options.tip} in each.")
+        run.notice(f"Caught up: {shards}, {options.tip} in each, or a change made since the start.")
     if first and once and summary.caught_up and not dry_run:
         _hint_at_older_items(run)
     return summary

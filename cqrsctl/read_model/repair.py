@@ -1,16 +1,14 @@
 """Repairing single rows of the active table, without ever overwriting what a projector wrote meanwhile.
 
 Each write is a compare-and-set on the version that was read before the item was: if a change was applied since, the
-row has another version and stays as it is. The version itself is kept, so that any later change still wins; a row that
-has none, or one that no change of this table can have, gets version 0: it is the item as it was at a time.
+row has another version and stays as it is. The repaired row has version 0: it is the item as it was at a moment, so of
+the changes that have yet to be applied those from before it are stale, and all later ones win.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cqrsctl.change import SEQUENCE_RANGE
 from cqrsctl.read_model.checkpoints import naive
 from cqrsctl.read_model.connection import literal
 from cqrsctl.read_model.schema import quoted
@@ -48,69 +46,49 @@ def stored(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]
     }
 
 
-@dataclass(frozen=True, slots=True)
-class AsOf:
-    """What repaired rows are: items as they were read after `moment`, by the clock of the changes, when the table's
-    stream was the one with this `label` (µs)."""
-
-    moment: datetime
-    label: int
-
-    def version_of(self, known: Stored | None) -> int:
-        """The version of the repaired row: the known one, unless it is of a later stream than the table's."""
-        return known.version if known and known.version // SEQUENCE_RANGE <= self.label else 0
-
-
 def mend(
     connection: Connection,
     table: Table,
     key: tuple[Any, ...],
     values: Sequence[SqlValue] | None,
     known: Stored | None,
-    as_of: AsOf,
+    moment: datetime,
 ) -> bool:
     """Write the values of an item's row, or with None a tombstone, within the running transaction.
 
     `known`: what was stored when the row was seen to differ. False where it is something else by now, so that nothing
-    was written. Raises ValueRejected, TransactionConflict, DatabaseError.
+    was written. `moment`, by the clock of the changes: the item contains all earlier changes and no others. Raises
+    ValueRejected, TransactionConflict, DatabaseError.
     """
     if known is None:
-        return values is not None and _insert(connection, table, key, values, 0, as_of, "_version = _version")
+        return values is not None and _insert(connection, table, key, values, moment, "_version = _version")
     columns = table.projection.values
     cells = ["NULL"] * len(columns) if values is None else list(map(literal, values))
     changes = [f"{quoted(column.name)} = {cell}" for column, cell in zip(columns, cells, strict=True)]
-    changes += [f"_deleted = {values is None:d}", "_applied_at = NOW(6)"]
-    version = as_of.version_of(known)
-    if version != known.version or version == 0:
-        changes += [f"_version = {version}", f"_changed_at = {_moment(as_of)}"]
+    changes += [f"_deleted = {values is None:d}", f"_changed_at = {_time(moment)}", "_applied_at = NOW(6)"]
     written, _ = connection.upsert(
-        f"UPDATE {quoted(table.name)} SET {', '.join(changes)}"
-        f" WHERE {_is(table.projection, key)} AND _version = {known.version} AND _deleted = {known.deleted:d}",
+        f"UPDATE {quoted(table.name)} SET {', '.join(changes)}, _version = 0"
+        f" WHERE {_is(table.projection, key)} AND _version = {known.version} AND _deleted = {known.deleted:d}"
+        f" AND (_version > 0 OR _changed_at <= {_time(moment)})",
         1,
     )
     return written == 1
 
 
 def put_into_former(
-    connection: Connection,
-    table: Table,
-    key: tuple[Any, ...],
-    values: Sequence[SqlValue] | None,
-    known: Stored | None,
-    as_of: AsOf,
+    connection: Connection, table: Table, key: tuple[Any, ...], values: Sequence[SqlValue] | None, moment: datetime
 ) -> None:
     """Write a repaired row, or with None a tombstone, into the table that an undo would bring back.
 
     That one is not projected any more, so only a repair of a later moment can have brought it something newer.
     """
-    guarded = [*(quoted(column.name) for column in table.projection.values), "_deleted", "_applied_at"]
-    # The guard reads both of the last two. Once _version is assigned its first half holds.
-    assignments = ", ".join(f"{name} = IF({_IS_LATER}, VALUES({name}), {name})" for name in [*guarded, *_GUARDS])
-    _insert(connection, table, key, values, as_of.version_of(known), as_of, assignments)
+    names = [*(quoted(column.name) for column in table.projection.values), "_version", "_deleted", "_applied_at"]
+    # The guard reads _changed_at, so that one comes last.
+    assignments = ", ".join(f"{name} = IF({_IS_LATER}, VALUES({name}), {name})" for name in [*names, "_changed_at"])
+    _insert(connection, table, key, values, moment, assignments)
 
 
-_GUARDS = ("_version", "_changed_at")
-_IS_LATER = "VALUES(_version) >= _version OR VALUES(_changed_at) > _changed_at"
+_IS_LATER = "VALUES(_changed_at) >= _changed_at"
 
 
 def _insert(
@@ -118,8 +96,7 @@ def _insert(
     table: Table,
     key: tuple[Any, ...],
     values: Sequence[SqlValue] | None,
-    version: int,
-    as_of: AsOf,
+    moment: datetime,
     where_it_is: str,
 ) -> bool:
     """Insert a row, or change one that is there by the assignments of `where_it_is`; whether a row was written."""
@@ -128,15 +105,15 @@ def _insert(
     cells = [*map(literal, key), *(["NULL"] * len(projection.values) if values is None else map(literal, values))]
     written, _ = connection.upsert(
         f"INSERT INTO {quoted(table.name)} ({', '.join(columns)}, _version, _deleted, _changed_at, _applied_at)"
-        f" VALUES ({', '.join(cells)}, {version}, {values is None:d}, {_moment(as_of)}, NOW(6))"
+        f" VALUES ({', '.join(cells)}, 0, {values is None:d}, {_time(moment)}, NOW(6))"
         f" ON DUPLICATE KEY UPDATE {where_it_is}",
         1,
     )
     return written == 1
 
 
-def _moment(as_of: AsOf) -> str:
-    return literal(naive(as_of.moment))
+def _time(moment: datetime) -> str:
+    return literal(naive(moment))
 
 
 def _is(projection: Projection, key: tuple[Any, ...]) -> str:

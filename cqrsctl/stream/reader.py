@@ -63,6 +63,9 @@ class ReaderOptions:
     since: datetime | None = None
     only_shard: str | None = None
     tip: Tip = CERTAIN
+    until: datetime | None = None
+    """The first time that no change had when reading began. A shard that brings a later change is caught up, though
+    changes may come faster than its tip is ever reached."""
     current_arn: Callable[[], str | None] | None = None
     """Asks for the table's stream as it is now: a stream that was switched off and on again is another one."""
     notice: Callable[[str], None] = lambda _: None
@@ -102,17 +105,22 @@ class StreamReader:
         self._listing_fails_since: float | None = None
         self._late_since: float | None = None
         self._childless: dict[str, float] = {}
+        self._past_until: set[str] = set()
+        """Shards that brought a change of `until` or later, and their children."""
         self._notice_due = 0.0
 
     @property
     def caught_up(self) -> bool:
-        """Whether every shard was read to its tip or its end, and no shard is missing from the listing."""
+        """Whether every shard was read to its tip, its end or `until`, and no shard is missing from the listing."""
         return (
             bool(self._shards)
             and self._listing.is_complete
             and self._late_since is None
             and not self._waits_for_children()
-            and all(poll.at_tip and self._is_open(shard_id) for shard_id, poll in self._polls.items())
+            and all(
+                shard_id in self._past_until or (poll.at_tip and self._is_open(shard_id))
+                for shard_id, poll in self._polls.items()
+            )
         )
 
     def _is_open(self, shard_id: str) -> bool:
@@ -223,6 +231,8 @@ class StreamReader:
         positions = self._following.positions
         finished = {key for key, position in positions.items() if position.state is ShardState.FINISHED}
         for shard in lineage.readable(self._shards, finished):
+            if shard.parent_id in self._past_until:
+                self._past_until.add(shard.shard_id)
             if shard.shard_id not in self._polls:
                 reader = self._at_latest.pop(shard.shard_id, None) or self._reader_of(shard)
                 self._polls[shard.shard_id] = Poll(reader, self._clock.monotonic(), self._options.tip)
@@ -249,7 +259,7 @@ class StreamReader:
         For about a minute: a shard that was merged with another may have none of its own.
         """
         now = self._clock.monotonic()
-        childless = lineage.childless(self._shards) if self._listing.is_enabled else set()
+        childless = lineage.childless(self._shards) - self._past_until if self._listing.is_enabled else set()
         self._childless = {shard_id: self._childless.get(shard_id, now) for shard_id in childless}
         return any(
             now - since < _CHILD_PATIENCE_SECONDS
@@ -299,17 +309,24 @@ class StreamReader:
             raise self._following.lost(lost.position) from lost
         self._options.worked.add(_READING)
         poll.read(read, now)
+        if self._is_past_until(read.page):
+            self._past_until.add(read.page.position.shard_id)
         if poll.at_tip and self._is_open(read.page.position.shard_id):
             poll.reader.reached_tip()
         position = poll.reader.position
         self._following.positions[position.shard_id] = position
         if position.state is ShardState.FINISHED:
             del self._polls[position.shard_id]
-            self._listing.ended(position.shard_id)
+            if position.shard_id not in self._past_until:
+                self._listing.ended(position.shard_id)
             self._open_readable()
         finished = position.state is ShardState.FINISHED
         if read.records or finished or self._following.is_to_be_remembered(position):
             yield self._following.hand_out(Page(read.page.changes, position))
+
+    def _is_past_until(self, page: Page) -> bool:
+        until, last = self._options.until, page.changes[-1] if page.changes else None
+        return until is not None and last is not None and last.is_dated and last.created_at >= until
 
     def _passes(self, error: AwsError | ConfigurationError, operation: str) -> bool:
         return isinstance(error, TransientAwsError) or operation in self._options.worked

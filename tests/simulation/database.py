@@ -12,8 +12,10 @@ from cqrsctl.read_model import dead_letters, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import MySqlSink, prepare
 from cqrsctl.read_model.writing import TableWriter
+from tests.simulation.clock import BEGINNING
+from tests.simulation.processes import Killed
 from tests.simulation.stream import Product
-from tests.simulation.world import BEGINNING, PRODUCT, Crashes, Killed
+from tests.simulation.world import PRODUCT, Crashes
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:

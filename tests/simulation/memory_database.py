@@ -99,6 +99,11 @@ class MemoryServer:
             raise error(ER.NO_SUCH_THREAD, f"Unknown thread id: {number}")
         self.disconnect(session)
 
+    def kill_if_there(self, number: int) -> None:
+        """The same, if it has not ended by itself."""
+        if number in self._sessions:
+            self.kill(number)
+
     def has_changes(self, number: int) -> bool:
         """Whether a connection has changes that are not committed."""
         return bool(self._sessions[number].changes)

@@ -9,7 +9,7 @@ iterators expire, records are trimmed, calls are throttled.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -29,8 +29,9 @@ MOST_EMPTY_PAGES_OF_A_CLOSED_SHARD = 12
 _HASHES = 2**32
 _THROTTLED = {"DescribeStream": "LimitExceededException"}
 _FIRST_NUMBER = 10**21 - 10**6
-_ATTEMPTS = 4  # as the clients of wiring.py have it
 """Just below 22 digits: numbers compared as text would soon be out of order."""
+_ATTEMPTS = 4
+"""As the clients of `wiring` have it."""
 
 
 class Clock(Protocol):
@@ -77,6 +78,7 @@ class SimulatedShard:
     """A shard: a range of key hashes, and the records of its keys in order."""
 
     shard_id: str
+    stream_arn: str
     parent_id: str | None
     low: int
     high: int
@@ -89,6 +91,7 @@ class SimulatedShard:
     numbers: list[int] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     written_at: list[datetime] = field(default_factory=list)
+    readable_from: list[float] = field(default_factory=list)
     trimmed_through: int = 0
     listed_from: float = 0.0
 
@@ -101,7 +104,7 @@ class SimulatedShard:
         count = bisect_right(self.written_at, before)
         if count:
             self.trimmed_through = self.numbers[count - 1]
-            del self.numbers[:count], self.records[:count], self.written_at[:count]
+            del self.numbers[:count], self.records[:count], self.written_at[:count], self.readable_from[:count]
         return count
 
 
@@ -122,6 +125,15 @@ class SimulatedStream:
         self.faults = faults or Faults()
         self.outage: str | None = None
         """An operation that always fails for now; `all` for every operation."""
+        self.denied_until = 0.0
+        """Until then every call is refused as not allowed."""
+        self.attempts = 1
+        """How often a client makes a call that fails, before it gives up."""
+        self.delay_seconds = 0.0
+        """So long at most a change is in the table already and not yet in the stream."""
+        self.is_on = True
+        self.states: defaultdict[int, list[Product | None]] = defaultdict(lambda: [None])
+        """All that each item ever was, None where it was not there."""
         self.calls: Counter[str] = Counter()
         self.iterator_types: list[str] = []
         self.served: list[tuple[str, int, bool]] = []
@@ -146,7 +158,7 @@ class SimulatedStream:
         self._clock = clock
         self._listed_a_page = listed_a_page
         self._records_a_page = records_a_page
-        self._rounded_to_seconds = rounded_to_seconds
+        self.rounds_to_seconds = rounded_to_seconds
         self._first_shards = shards
         self._make()
 
@@ -158,6 +170,7 @@ class SimulatedStream:
         if old == product:
             return
         self.table[product_id] = product
+        self.states[product_id].append(product)
         if product.fits:
             self.visible[product_id] = product
             self.uncertain.discard(product_id)
@@ -167,6 +180,7 @@ class SimulatedStream:
         """Delete an item. Deleting what is not there makes no record."""
         old = self.table.pop(product_id, None)
         if old is not None:
+            self.states[product_id].append(None)
             self.visible.pop(product_id, None)
             self.uncertain.discard(product_id)
             self._record(product_id, "REMOVE", old, None, by_service=by_service)
@@ -183,9 +197,19 @@ class SimulatedStream:
         """Delete the table and make it anew: it is empty, its stream is another, and sequence numbers start over."""
         self._make()
 
+    def switch_off(self) -> None:
+        """Switch the stream off: changes are recorded nowhere from now on; what is in it can be read for a day."""
+        for shard in self.open_shards:
+            self._close(shard)
+        self.is_on = False
+
+    def switch_on(self) -> None:
+        """Switch a stream on, which is another one."""
+        self._make_stream()
+
     def _make(self) -> None:
-        label = self._clock.aws_now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        self.arn = f"arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/{label}"
+        for product_id in getattr(self, "table", ()):
+            self.states[product_id].append(None)
         self.table: dict[int, Product] = {}
         self.visible: dict[int, Product] = {}
         """What a reader of the view is to see: of each item the last state that fits its columns."""
@@ -196,6 +220,14 @@ class SimulatedStream:
         self._shards: dict[str, SimulatedShard] = {}
         self._ranks: dict[str, float] = {}
         self._empty_pages: Counter[tuple[str, int]] = Counter()
+        self.arns: set[str] = set()
+        self._make_stream()
+
+    def _make_stream(self) -> None:
+        label = self._clock.aws_now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        self.arn = f"arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/{label}"
+        self.arns.add(self.arn)
+        self.is_on = True
         edges = [_HASHES * number // self._first_shards for number in range(self._first_shards + 1)]
         for low, high in pairwise(edges):
             self._open(None, low, high, _FIRST_NUMBER + self._rng.randrange(10**5))
@@ -203,13 +235,15 @@ class SimulatedStream:
     def _record(
         self, product_id: int, event: str, old: Product | None, new: Product | None, *, by_service: bool = False
     ) -> None:
+        if not self.is_on:
+            return
         shard = self.shard_of(product_id)
         now = self._clock.aws_now()
         number = shard.next_number
         if new is not None and not new.fits:
             self.unfit.add(number)
         shard.next_number += self._rng.randint(1, 10**5)
-        rounded = int(now.timestamp()) // self._rounded_to_seconds * self._rounded_to_seconds
+        rounded = int(now.timestamp()) // self.rounds_to_seconds * self.rounds_to_seconds
         body: dict[str, Any] = {
             "ApproximateCreationDateTime": datetime.fromtimestamp(rounded, UTC),
             "Keys": {"ProductId": {"N": str(product_id)}},
@@ -218,9 +252,9 @@ class SimulatedStream:
             "StreamViewType": "NEW_AND_OLD_IMAGES",
         }
         if old is not None:
-            body["OldImage"] = _item(product_id, old)
+            body["OldImage"] = item_of(product_id, old)
         if new is not None:
-            body["NewImage"] = _item(product_id, new)
+            body["NewImage"] = item_of(product_id, new)
         record: dict[str, Any] = {
             "eventID": f"{number:x}",
             "eventName": event,
@@ -234,12 +268,19 @@ class SimulatedStream:
         shard.numbers.append(number)
         shard.records.append(record)
         shard.written_at.append(now)
+        earliest = self._clock.monotonic() + self._rng.uniform(0, self.delay_seconds)
+        shard.readable_from.append(max([earliest, *shard.readable_from[-1:]]))
 
     # The shards.
 
     @property
     def open_shards(self) -> list[SimulatedShard]:
         return [shard for shard in self._shards.values() if shard.is_open]
+
+    @property
+    def shards(self) -> list[SimulatedShard]:
+        """All shards, parents before their children."""
+        return list(self._shards.values())
 
     @property
     def shard_ids(self) -> list[str]:
@@ -276,6 +317,12 @@ class SimulatedStream:
             if shard.closed_at is not None and shard.closed_at <= before:
                 del self._shards[shard.shard_id]
 
+    def trim_what_is_old(self) -> None:
+        """Forget what was kept long enough; it is looked for once a minute."""
+        if self._clock.monotonic() >= self._trim_due:
+            self.trim(self._clock.aws_now() - RETENTION)
+            self._trim_due = self._clock.monotonic() + 60
+
     def vanish(self, shard_id: str) -> None:
         """Forget a shard with all that is in it."""
         self.trimmed += len(self._shards.pop(shard_id).records)
@@ -284,7 +331,7 @@ class SimulatedStream:
         shard_id = f"shardId-{len(self._ranks):020d}-{self._rng.getrandbits(32):08x}"
         rank = self._ranks[shard_id] = self._rng.random()
         self._shards[shard_id] = SimulatedShard(
-            shard_id, parent_id, low, high, rank, self._clock.aws_now(), starting=first, next_number=first
+            shard_id, self.arn, parent_id, low, high, rank, self._clock.aws_now(), starting=first, next_number=first
         )
         if parent_id is not None:  # of a first shard that is not listed nobody could know
             self._list_late(self._shards[shard_id])
@@ -309,23 +356,24 @@ class SimulatedStream:
 
     def describe_stream(self, **parameters: Any) -> dict[str, Any]:
         """DescribeStream: the shards in an order of their own, a page at a time."""
-        # A real client tries a failed call again, or a listing of many pages would hardly ever come to its end.
-        attempts = _ATTEMPTS if "ExclusiveStartShardId" in parameters else 1
+        # A listing of many pages would hardly ever come to its end otherwise.
+        attempts = _ATTEMPTS if "ExclusiveStartShardId" in parameters else self.attempts
         self._call("DescribeStream", parameters["StreamArn"], attempts)
         self._limit_listings()
         after = self._ranks.get(parameters.get("ExclusiveStartShardId", ""), -1.0)
-        listed = [shard for shard in self._shards.values() if shard.listed_from <= self._clock.monotonic()]
+        arn, now = parameters["StreamArn"], self._clock.monotonic()
+        listed = [shard for shard in self._shards.values() if shard.listed_from <= now and shard.stream_arn == arn]
         if "ShardFilter" in parameters and self.filters == "refused":
-            raise _refusal("ValidationException", "DescribeStream")
+            raise refusal("ValidationException", "DescribeStream")
         if "ShardFilter" in parameters and self.filters == "taken":
             assert parameters["ShardFilter"]["Type"] == "CHILD_SHARDS"
             listed = [shard for shard in listed if shard.parent_id == parameters["ShardFilter"]["ShardId"]]
         rest = sorted((shard for shard in listed if shard.rank > after), key=lambda shard: shard.rank)
         page = rest[: self._listed_a_page]
         description: dict[str, Any] = {
-            "StreamArn": self.arn,
-            "StreamLabel": self.arn.rpartition("/")[2],
-            "StreamStatus": "ENABLED",
+            "StreamArn": arn,
+            "StreamLabel": arn.rpartition("/")[2],
+            "StreamStatus": "ENABLED" if self.is_on and arn == self.arn else "DISABLED",
             "StreamViewType": "NEW_AND_OLD_IMAGES",
             "TableName": "Products",
             "KeySchema": [{"AttributeName": "ProductId", "KeyType": "HASH"}],
@@ -336,13 +384,18 @@ class SimulatedStream:
         return {"StreamDescription": description}
 
     def _limit_listings(self) -> None:
-        now = self._clock.monotonic()
-        while self._listed_at and self._listed_at[0] <= now - 1:
-            self._listed_at.popleft()
-        if self.listings_a_second is not None and len(self._listed_at) >= self.listings_a_second:
+        """As the client does it, a throttled call is made again a few times, with pauses."""
+        for attempt in range(_ATTEMPTS):
+            now = self._clock.monotonic()
+            while self._listed_at and self._listed_at[0] <= now - 1:
+                self._listed_at.popleft()
+            if self.listings_a_second is None or len(self._listed_at) < self.listings_a_second:
+                self._listed_at.append(now)
+                return
             self.throttled_listings += 1
-            raise _refusal("LimitExceededException", "DescribeStream")
-        self._listed_at.append(now)
+            if attempt < _ATTEMPTS - 1:
+                self._clock.sleep(self._rng.uniform(0, 2**attempt))
+        raise refusal("LimitExceededException", "DescribeStream")
 
     def get_shard_iterator(self, **parameters: Any) -> dict[str, Any]:
         """GetShardIterator. An iterator's text is all there is to it: shard, position, birth, and whether it is new."""
@@ -368,11 +421,12 @@ class SimulatedStream:
         after = int(number)
         age_seconds = self._clock.monotonic() - float(born)
         if age_seconds > ITERATOR_LIFE_SECONDS or (new != "new" and self._rng.random() < self.faults.expired):
-            raise _refusal("ExpiredIteratorException", "GetRecords")
+            raise refusal("ExpiredIteratorException", "GetRecords")
         shard = self._shard(shard_id, "GetRecords")
         _refuse_trimmed(shard, after, "GetRecords")
         begin = bisect_right(shard.numbers, after)
-        end = min(begin + self._records_a_page, begin + int(parameters.get("Limit", 1_000)), len(shard.numbers))
+        there = bisect_right(shard.readable_from, self._clock.monotonic())
+        end = max(begin, min(begin + self._records_a_page, begin + int(parameters.get("Limit", 1_000)), there))
         if end > begin and self._withheld(shard_id, after):
             end = begin
         if end > begin and self._rng.random() < self.faults.repeated:
@@ -401,43 +455,43 @@ class SimulatedStream:
 
     def _shard(self, shard_id: str, operation: str) -> SimulatedShard:
         if shard_id not in self._shards or shard_id in self.stale:
-            raise _refusal("ResourceNotFoundException", operation)
+            raise refusal("ResourceNotFoundException", operation)
         return self._shards[shard_id]
 
-    def _call(self, operation: str, stream_arn: str, attempts: int = 1) -> None:
+    def _call(self, operation: str, stream_arn: str, attempts: int | None = None) -> None:
         """What happens at each call: it takes its time, it may fail, and what is too old is gone by then."""
         self.calls[operation] += 1
         if self.faults.call_seconds:
             self._clock.sleep(self.faults.call_seconds)
+        if self._clock.monotonic() < self.denied_until:
+            raise refusal("AccessDeniedException", operation)
         if self.outage in {operation, "all"}:
-            raise _refusal("InternalServerError", operation, status=500)
-        chance = max(self._rng.random() for _ in range(attempts))
+            raise refusal("InternalServerError", operation, status=500)
+        chance = max(self._rng.random() for _ in range(attempts or self.attempts))
         if chance < self.faults.throttled:
             code = (
                 "LimitExceededException" if operation == "DescribeStream" else "ProvisionedThroughputExceededException"
             )
-            raise _refusal(code, operation)
+            raise refusal(code, operation)
         chance -= self.faults.throttled
         if chance < self.faults.failed:
-            raise _refusal("InternalServerError", operation, status=500)
+            raise refusal("InternalServerError", operation, status=500)
         chance -= self.faults.failed
         if chance < self.faults.unreachable:
             endpoint = "https://streams.dynamodb.eu-central-1.amazonaws.com"
             error = self._rng.choice([EndpointConnectionError, ReadTimeoutError])
             raise error(endpoint_url=endpoint, error="simulated")
-        if self._clock.monotonic() >= self._trim_due:
-            self.trim(self._clock.aws_now() - RETENTION)
-            self._trim_due = self._clock.monotonic() + 60
-        if stream_arn != self.arn:
-            raise _refusal("ResourceNotFoundException", operation)
+        self.trim_what_is_old()
+        if stream_arn not in self.arns:
+            raise refusal("ResourceNotFoundException", operation)
 
 
 def _refuse_trimmed(shard: SimulatedShard, after: int, operation: str) -> None:
     if after < shard.trimmed_through:
-        raise _refusal("TrimmedDataAccessException", operation)
+        raise refusal("TrimmedDataAccessException", operation)
 
 
-def _refusal(code: str, operation: str, *, status: int = 400) -> ClientError:
+def refusal(code: str, operation: str, *, status: int = 400) -> ClientError:
     return ClientError(
         {"Error": {"Code": code, "Message": "simulated"}, "ResponseMetadata": {"HTTPStatusCode": status}}, operation
     )
@@ -458,7 +512,7 @@ def _listed(shard: SimulatedShard) -> dict[str, Any]:
     return listed
 
 
-def _item(product_id: int, product: Product) -> dict[str, dict[str, Any]]:
+def item_of(product_id: int, product: Product) -> dict[str, dict[str, Any]]:
     return {
         "ProductId": {"N": str(product_id)},
         "Name": {"S": product.name},

@@ -11,8 +11,9 @@ import pytest
 from cqrsctl.change import Followers, Page, Position, ShardState
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import ShardLost
+from tests.simulation.processes import InlineExecutor
 from tests.simulation.stream import RETENTION, Product
-from tests.simulation.world import InlineExecutor, MemorySink, World, a_world
+from tests.simulation.world import MemorySink, World, a_world
 
 DAY = RETENTION.total_seconds()
 

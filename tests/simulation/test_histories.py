@@ -24,10 +24,12 @@ from cqrsctl.stream import following
 from cqrsctl.stream.followers import furthest_behind
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from tests.simulation import stream as streams
+from tests.simulation.clock import VirtualClock
 from tests.simulation.memory_database import MemoryServer, installed
+from tests.simulation.processes import InlineExecutor, Killed
 from tests.simulation.stream import Faults, Product, SimulatedStream
 from tests.simulation.test_simulation import attempted, failures
-from tests.simulation.world import Crashes, InlineExecutor, Killed, VirtualClock, Writers
+from tests.simulation.world import Crashes, Writers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,11 @@ from cqrsctl.errors import AwsError, ConfigurationError, StreamGap
 from cqrsctl.stream.listing import RELIST_SECONDS, Pace
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from cqrsctl.stream.unread import unread_shards
+from tests.simulation.processes import InlineExecutor
 from tests.simulation.stream import Faults, SimulatedStream
 from tests.simulation.test_followers import put, rotate
 from tests.simulation.test_unread import asking
-from tests.simulation.world import InlineExecutor, MemorySink, World, a_world
+from tests.simulation.world import MemorySink, World, a_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,3 +202,22 @@ def test_many_empty_pages_before_a_record_are_not_taken_for_the_tip(monkeypatch:
         world = a_world(seed, faults=Faults(empty_page=1.0))
         put(world, 1, 2)
         assert world.project().changes == 2
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_shard_that_changes_all_the_time_is_caught_up_once_a_change_of_after_the_start_was_read(
+    asked: bool,
+) -> None:
+    world = a_world(rounded_to_seconds=1)
+    put(world, *range(10))
+
+    def write() -> None:
+        put(world, 1, price=int(world.clock.monotonic() * 10))
+        world.clock.after(0.5, write)
+
+    write()
+    until = world.clock.aws_now() + timedelta(seconds=2)
+    reader = world.source({"product": {}}, ReaderOptions(until=until if asked else None))
+    while not reader.caught_up and world.clock.monotonic() < 30:
+        reader.take()
+    assert (world.clock.monotonic() < 6) is asked

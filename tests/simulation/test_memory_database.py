@@ -17,8 +17,9 @@ from cqrsctl.read_model import purge
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare, take_lock
 from cqrsctl.read_model.writing import TableWriter
+from tests.simulation.clock import VirtualClock
 from tests.simulation.memory_database import MemoryServer, installed
-from tests.simulation.world import Killed, VirtualClock
+from tests.simulation.processes import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

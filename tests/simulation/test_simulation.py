@@ -20,18 +20,9 @@ from cqrsctl.stream.listing import RELIST_SECONDS
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 from tests.simulation.database import DatabaseSink
+from tests.simulation.processes import InlineExecutor, Killed
 from tests.simulation.stream import RETENTION, Faults, Product, SimulatedStream
-from tests.simulation.world import (
-    PRODUCT,
-    Crashes,
-    InlineExecutor,
-    Killed,
-    MemorySink,
-    VirtualClock,
-    a_world,
-    simulate,
-    simulate_with,
-)
+from tests.simulation.world import PRODUCT, Crashes, MemorySink, a_world, simulate, simulate_with
 from tests.simulation.world import World as AnyWorld
 
 if TYPE_CHECKING:
@@ -41,6 +32,7 @@ if TYPE_CHECKING:
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
     from cqrsctl.wiring import Wiring
+    from tests.simulation.clock import VirtualClock
 
 _SEEDS_A_TEST = 25
 _SEEDS_A_DATABASE_SEED = 100

@@ -14,8 +14,9 @@ from cqrsctl.change import ChangeRecord, Position, SequenceNumber, ShardState
 from cqrsctl.stream.poll import Tip
 from cqrsctl.stream.shard_reader import ShardLost, ShardReader
 from cqrsctl.stream.unread import Asking, first_unread, unread_shards
+from tests.simulation.clock import VirtualClock
+from tests.simulation.processes import InlineExecutor
 from tests.simulation.stream import Faults, Product, SimulatedStream, written
-from tests.simulation.world import InlineExecutor, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Generic, ParamSpec, Protocol, TypeVar
 
@@ -20,6 +17,8 @@ from cqrsctl.projection.recovery import OnError
 from cqrsctl.projection.rows import Row
 from cqrsctl.projection.tables import Table, Tables
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
+from tests.simulation.clock import BEGINNING, VirtualClock
+from tests.simulation.processes import InlineExecutor, Killed
 from tests.simulation.stream import Faults, Product, SimulatedStream
 
 if TYPE_CHECKING:
@@ -32,59 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 AnySink = TypeVar("AnySink", bound="WorldSink")
 
-BEGINNING = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 PRODUCT = default_product()
 _MOST_FIRST_STARTS = 100
 """Before a first start nothing is promised, so a history goes on only after one."""
-
-
-class Killed(BaseException):
-    """The process ends here, with no chance to tidy up."""
-
-
-class VirtualClock:
-    """Time that passes only when someone sleeps; what is due by then happens meanwhile."""
-
-    def __init__(self) -> None:
-        self.skew_seconds = 0.0
-        """How far this machine's clock is ahead of AWS's."""
-        self._elapsed = 0.0
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-
-    def now(self) -> datetime:
-        return self.aws_now() + timedelta(seconds=self.skew_seconds)
-
-    def aws_now(self) -> datetime:
-        """The time that DynamoDB has."""
-        return BEGINNING + timedelta(seconds=self._elapsed)
-
-    def monotonic(self) -> float:
-        return self._elapsed
-
-    def sleep(self, seconds: float) -> None:
-        end = self._elapsed + seconds
-        while self._due and self._due[0][0] <= end:
-            moment, _, happen = heapq.heappop(self._due)
-            self._elapsed = max(self._elapsed, moment)
-            happen()
-        self._elapsed = end
-
-    def after(self, seconds: float, happen: Callable[[], None]) -> None:
-        """Let something happen once so much time has passed. It must not sleep."""
-        heapq.heappush(self._due, (self._elapsed + seconds, next(self._order), happen))
-
-
-class InlineExecutor(Executor):
-    """Runs what is submitted at once."""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 -- whoever asks for the result gets it
-            future.set_exception(error)
-        return future
 
 
 @dataclass(slots=True)
@@ -258,6 +207,8 @@ class Writers:
     merges: bool = False
     misfits: float = 0.0
     most_shards: int = 12
+    least_age_seconds: float = 2.0
+    """A shard is split, merged and rotated once it is so old."""
     _shift: int = 0
 
     def begin(self, mean_pause_seconds: float) -> None:
@@ -294,7 +245,8 @@ class Writers:
 
     def _reshard(self) -> None:
         now = self.clock.now()
-        old_enough = [shard for shard in self.stream.open_shards if now - shard.opened_at > timedelta(seconds=2)]
+        age = timedelta(seconds=self.least_age_seconds)
+        old_enough = [shard for shard in self.stream.open_shards if now - shard.opened_at > age]
         if not old_enough:
             return
         shard = self.rng.choice(old_enough)

@@ -40,26 +40,24 @@ def clock(
 
 
 @pytest.mark.parametrize(
-    ("where", "floor", "next_step"),
+    ("where", "next_time"),
     [
-        (AWS, datetime(2026, 3, 1, 12, 0, 29, tzinfo=UTC), datetime(2026, 3, 1, 12, 0, 32, tzinfo=UTC)),
-        (LOCAL, datetime(2026, 3, 1, 12, 0, tzinfo=UTC), datetime(2026, 3, 1, 12, 1, tzinfo=UTC)),
-        (EMBEDDED, datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC), datetime(2026, 3, 1, 12, 0, 31, tzinfo=UTC)),
-        (EMBEDDED_ELSEWHERE, datetime(2026, 3, 1, 12, 0, tzinfo=UTC), datetime(2026, 3, 1, 12, 1, tzinfo=UTC)),
+        (AWS, datetime(2026, 3, 1, 12, 0, 32, tzinfo=UTC)),
+        (LOCAL, datetime(2026, 3, 1, 12, 1, tzinfo=UTC)),
+        (EMBEDDED, datetime(2026, 3, 1, 12, 0, 31, tzinfo=UTC)),
+        (EMBEDDED_ELSEWHERE, datetime(2026, 3, 1, 12, 1, tzinfo=UTC)),
     ],
 )
-def test_a_change_of_now_is_between_the_floor_and_the_next_step(
-    monkeypatch: pytest.MonkeyPatch, where: dict[str, Any], floor: datetime, next_step: datetime
+def test_the_next_time_is_one_that_no_change_has_yet(
+    monkeypatch: pytest.MonkeyPatch, where: dict[str, Any], next_time: datetime
 ) -> None:
     read = clock(monkeypatch, **where)
-    now = read.now()
-    assert now is not None
-    assert (read.floor(), read.next_step(now)) == (floor, next_step)
-    assert not read.is_past(next_step)
-    assert read.is_past(floor)
+    assert read.next_time() == next_time
+    assert not read.is_past(next_time)
+    assert read.is_past(NOON - timedelta(seconds=2))
 
 
-def test_where_no_time_is_told_any_change_wins_over_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_time_is_told_there_is_no_next_one_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = clock(monkeypatch, **LOCAL, told=None)  # type: ignore[arg-type]
-    assert silent.floor() == datetime(1970, 1, 1, tzinfo=UTC)
+    assert silent.next_time() is None
     assert silent.is_past(NOON + MINUTE)

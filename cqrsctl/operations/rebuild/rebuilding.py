@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = timedelta(minutes=5)
 _LOOK_SECONDS = 0.2
+_LISTING_SECONDS = 2.0
+"""A look at the stream lists all shards, as the projector does meanwhile: AWS takes ten such calls a second."""
 _MOST_PROBES = 16
 _SERVER_TIME_ERROR = timedelta(seconds=2)
 """Times of records are rounded to the second, and so is the one that the server tells."""
@@ -86,15 +88,23 @@ class Rebuilding:
         Raises Busy while another one rebuilds, BadItems and BadRecord where something does not fit, StreamGap where
         the rebuild itself fell behind for longer than the stream keeps changes, AwsError, DatabaseError.
         """
-        retrying = Retrying(
-            retry=retry_if_exception(self._is_hiccup),
+        return self._retrying(self._is_hiccup, lambda: self._give_up_at)(self._attempt, undo)
+
+    def _retrying(self, passes: Callable[[BaseException], bool], until: Callable[[], datetime | None]) -> Retrying:
+        """Waits out what passes until a time, or with None not at all."""
+
+        def is_over(_: object) -> bool:
+            end = until()
+            return end is None or self.clock.now() > end
+
+        return Retrying(
+            retry=retry_if_exception(passes),
             wait=wait_random_exponential(multiplier=0.2, max=10),
-            stop=lambda _: self._give_up_at is None or self.clock.now() > self._give_up_at,
+            stop=is_over,
             sleep=self.clock.sleep,
             before_sleep=lambda state: self.notice(f"{state.outcome and state.outcome.exception()} Trying again."),
             reraise=True,
         )
-        return retrying(self._attempt, undo)
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """After a cut connection the lock may be held by our own, which the server has not given up yet."""
@@ -122,7 +132,7 @@ class Rebuilding:
                 undo,
                 self.clock.sleep,
                 self.notice,
-                self._floor,
+                self._change_clock.next_time,
             )
             while True:
                 rebuild = beginning.rebuild()
@@ -136,11 +146,6 @@ class Rebuilding:
                         raise
                     self._began_anew = True
                     self.notice(f"{gap} The rebuild begins anew.")
-
-    def _floor(self) -> datetime | None:
-        """The first time that no change can have yet."""
-        now = self._change_clock.now()
-        return None if now is None else self._change_clock.next_step(now)
 
     @property
     def _change_clock(self) -> ChangeClock:
@@ -206,19 +211,22 @@ class Rebuilding:
         """Wait until every change that is older than the end of the snapshot is applied."""
         told = table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
         until = (told or self.clock.now()) + _SERVER_TIME_ERROR
-        all_there = self.clock.now() + (timedelta(0) if self.wiring.environment.embedded else _STREAM_DELAY)
+        embedded = self.wiring.environment.embedded
+        all_there = self.clock.now() + (timedelta(0) if embedded else _STREAM_DELAY)
 
         def reached() -> bool:
             self._report(Phase.CATCHING_UP)
             following = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
             is_all_there = self.clock.now() >= all_there
-            unread = unread_shards(asking, rebuild.stream_arn, following)
+            give_up_at = self.clock.now() + _PATIENCE
+            look = self._retrying(lambda error: isinstance(error, TransientAwsError), lambda: give_up_at)
+            unread = look(unread_shards, asking, rebuild.stream_arn, following)
             read = all(change.created_at > until if change else is_all_there for change in unread.first.values())
             return read and not unread.childless
 
         with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
             asking = Asking(self.wiring.streams, executor, self.clock, certain_tip(self.wiring))
-            self._until(reached, connection, companion)
+            self._until(reached, connection, companion, _LOOK_SECONDS if embedded else _LISTING_SECONDS)
 
     def _require_whole(self, connection: Connection, rebuild: Rebuild) -> None:
         """Raises CqrsctlError where changes are set aside, StreamGap where the table's stream is another one now."""
@@ -235,10 +243,16 @@ class Rebuilding:
         if now != rebuild.stream_arn:
             raise StreamGap(f"The table's stream is {now} now, no longer {rebuild.stream_arn}.")
 
-    def _until(self, reached: Callable[[], bool], connection: Connection, companion: Companion) -> None:
+    def _until(
+        self,
+        reached: Callable[[], bool],
+        connection: Connection,
+        companion: Companion,
+        pause_seconds: float = _LOOK_SECONDS,
+    ) -> None:
         while not reached():
             self._watch(connection, companion)
-            self.clock.sleep(_LOOK_SECONDS)
+            self.clock.sleep(pause_seconds)
 
     def _watch(self, connection: Connection, companion: Companion) -> None:
         """Raises what ends a rebuild while it waits or loads; asking for the lock keeps the connection alive, too."""

@@ -81,9 +81,13 @@ class Snapshot:
     skip_unfit: bool
     loaded: Callable[[int, int], None]
     watch: Callable[[], None]
-    _ready: Queue[_Page | BaseException | None] = field(default_factory=lambda: Queue(_PAGES_AHEAD), init=False)
+    _ready: Queue[_Page | BaseException | None] = field(init=False)
     _segments: int = field(default=SEGMENTS, init=False)
-    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _stop: threading.Event = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ready = Queue(_PAGES_AHEAD)
+        self._stop = threading.Event()
 
     def load(self) -> None:
         """Read and load. Raises BadItems, AwsError, DatabaseError, and what `watch` raises."""

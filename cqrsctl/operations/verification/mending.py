@@ -1,7 +1,7 @@
 """Mending drift: rows are made what their items are, unless a change comes first.
 
-A mended row keeps its version, so the projector's next change of it wins as ever. Changes that wait in the stream would
-be applied to a mended row later all the same, so nothing is mended while a projector is behind.
+An item is read before and after a moment. If it is the same, it is what all changes from before that moment made of it:
+so the mended row takes later changes only, whatever still waits in the stream, and never goes back.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cqrsctl.read_model import rebuilds, repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from cqrsctl.change import Item
     from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.operations.verification.sides import Seen, Sides
     from cqrsctl.projection.definition import Projection, SqlValue
     from cqrsctl.projection.tables import Table
-    from cqrsctl.read_model.repair import AsOf
 
 _ROUNDS = 5
 
@@ -45,8 +45,8 @@ class Mender:
 
     sides: Sides
     sleep: Callable[[float], None]
-    as_of: Callable[[], AsOf]
-    """Tells what a row is that is made from an item which is read from now on."""
+    next_moment: Callable[[], datetime]
+    """Waits until a time that no change has had yet, and tells it."""
     not_in_former: int = 0
     """Repaired rows that the table which an undo would bring back cannot hold."""
     _written: set[Key] = field(default_factory=set, init=False)
@@ -66,11 +66,14 @@ class Mender:
         outcomes: dict[Key, Outcome] = {}
         again = rerunning(self.sleep, lambda: False)
         for _ in range(_ROUNDS):
-            table, as_of = self.table(), self.as_of()
+            table = self.table()
             differing = self._differing([key for key in keys if key not in outcomes], table, outcomes)
             if not differing:
                 return outcomes
-            again(self._write, differing, table, as_of)
+            moment = self.next_moment()
+            seen = self.sides.look(list(differing), table)
+            steady = {key: each for key, each in seen.items() if each.item == differing[key].item}
+            again(self._write, steady, table, moment)
         self._differing([key for key in keys if key not in outcomes], self.table(), outcomes)
         return {key: outcomes.get(key, Outcome.LEFT) for key in keys}
 
@@ -87,7 +90,7 @@ class Mender:
                 differing[key] = seen
         return differing
 
-    def _write(self, differing: dict[Key, Seen], table: Table, as_of: AsOf) -> None:
+    def _write(self, steady: dict[Key, Seen], table: Table, moment: datetime) -> None:
         """Write rows in a transaction of their own; in key order, as projectors do.
 
         As long as the last rebuild can be undone they go into the former table too.
@@ -97,13 +100,13 @@ class Mender:
         former = rebuilds.way_back(connection, self.sides.projection.name)
         try:
             if self._only_active(locked=True) == table:
-                for key in sorted(differing):
-                    seen = differing[key]
+                for key in sorted(steady):
+                    seen = steady[key]
                     values = _values(table.projection, seen.item)
                     try:
-                        if repair.mend(connection, table, key, values, seen.stored, as_of):
+                        if repair.mend(connection, table, key, values, seen.stored, moment):
                             written.add(key)
-                            self._write_former(former, key, seen, as_of)
+                            self._write_former(former, key, seen, moment)
                     except ValueRejected:
                         self._refused.add(key)
             connection.commit()
@@ -112,12 +115,12 @@ class Mender:
             raise
         self._written |= written
 
-    def _write_former(self, former: Table | None, key: Key, seen: Seen, as_of: AsOf) -> None:
+    def _write_former(self, former: Table | None, key: Key, seen: Seen, moment: datetime) -> None:
         if former is None:
             return
         try:
             values = _values(former.projection, seen.item)
-            repair.put_into_former(self.sides.connection, former, key, values, seen.stored, as_of)
+            repair.put_into_former(self.sides.connection, former, key, values, moment)
         except (Misfit, ValueRejected):
             self.not_in_former += 1
 

@@ -14,11 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import stream_label_micros
-from cqrsctl.errors import CqrsctlError
-from cqrsctl.operations import functions
-from cqrsctl.operations.change_clock import ChangeClock
-from cqrsctl.operations.overview.backlog import backlog
+from cqrsctl.operations.change_clock import EPOCH, ChangeClock
 from cqrsctl.operations.verification import sampling
 from cqrsctl.operations.verification.comparison import DriftKind, difference, key_of, misfitting
 from cqrsctl.operations.verification.mending import Mender, Outcome
@@ -35,7 +31,6 @@ from cqrsctl.operations.verification.suspects import PATIENCE_SECONDS, Suspects
 from cqrsctl.projection.definition import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.repair import AsOf
 from cqrsctl.write_model import table
 from cqrsctl.write_model.scan import scan
 
@@ -43,6 +38,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
+    from datetime import datetime
 
     from cqrsctl.change import Item
     from cqrsctl.operations.verification.comparison import Key
@@ -54,6 +50,7 @@ if TYPE_CHECKING:
 _GROUPS = 65_536
 _SUM_BITS = (1 << 64) - 1
 _KEYS_A_QUERY = 5_000
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +116,9 @@ class Verification:
         """Compare; each row of drift as it is found.
 
         Raises DatabaseError where the declaration is not that of the view's table (`schema_differs`), AwsError; and
-        where drift is to be mended Busy while a rebuild is under way, CqrsctlError (`unread_changes`) where the
-        projector is behind, and StreamGap.
+        where drift is to be mended Busy while a rebuild is under way.
         """
-        described = table.describe(self.wiring.dynamodb, self.wiring.environment.table)
-        self.result.about = described.items
+        self.result.about = table.describe(self.wiring.dynamodb, self.wiring.environment.table).items
         with (
             connect(self.wiring.database) as connection,
             ThreadPoolExecutor(READERS, thread_name_prefix="verify") as executor,
@@ -133,35 +128,23 @@ class Verification:
             sides = Sides(connection, self.projection, items)
             self._suspects = Suspects(sides, self.clock, self.patience_seconds)
             if self.repair:
-                self._mender = Mender(sides, self.clock.sleep, lambda: self._as_of(described))
+                self._mender = Mender(sides, self.clock.sleep, self._next_moment)
                 self._mender.table()
-                if described.stream_arn is not None:
-                    self._require_caught_up(described.stream_arn)
             for drift in self._sampled(sides, executor) if self.sample else self._all(sides, executor):
                 yield from self._told(drift)
             for drift in self._suspects.settle():
                 yield from self._told(drift)
             self._report()
 
-    def _as_of(self, described: table.Table) -> AsOf:
-        last = described.latest_stream_arn
-        floor = ChangeClock(self.wiring, self.clock.now).floor()
-        return AsOf(floor, stream_label_micros(last) if last else 0)
-
-    def _require_caught_up(self, stream_arn: str) -> None:
-        """Raises CqrsctlError where changes wait that a projector at work would have applied by now.
-
-        Applied after the mending, each would show an older state of its row once more.
-        """
-        mapped = functions.mapping_state(self.wiring) is not None
-        waiting = backlog(self.wiring, stream_arn, self.clock, mapped=mapped).waiting_seconds
-        if waiting is not None and waiting > self.patience_seconds:
-            raise CqrsctlError(
-                f"The projector is {waiting:.0f} s behind. Rows that were mended now would go back to older "
-                "states when it applies what waits.",
-                hint="Let it catch up first: cqrsctl project --once",
-                code="unread_changes",
-            )
+    def _next_moment(self) -> datetime:
+        """Wait until a time that no change has had yet; the beginning of time where the endpoint tells none."""
+        changes = ChangeClock(self.wiring, self.clock.now)
+        moment = changes.next_time()
+        if moment is None:
+            return EPOCH
+        while not changes.is_past(moment):
+            self.clock.sleep(_LOOK_SECONDS)
+        return moment
 
     def _all(self, sides: Sides, executor: Executor) -> Iterator[Drift]:
         sums = _Sums()
@@ -180,9 +163,9 @@ class Verification:
             for keys in self._rows(sides.connection):
                 suspicious += filter(sums.differ_for, keys)
                 if len(suspicious) >= LOOKED_AT_ONCE:
-                    yield from self._without_item(sides, suspicious)
+                    yield from self._looked_at(sides, suspicious)
                     suspicious = []
-            yield from self._without_item(sides, suspicious)
+            yield from self._looked_at(sides, suspicious)
 
     def _sampled(self, sides: Sides, executor: Executor) -> Iterator[Drift]:
         sample, about = self.sample, self.result.about
@@ -195,7 +178,7 @@ class Verification:
                 starts += keyed
                 yield from self._compared(sides.connection, keyed, unfit)
         for keys in sampling.keys(sides.connection, self.projection, sample.rng, starts, sample.count):
-            yield from self._without_item(sides, keys)
+            yield from self._looked_at(sides, keys)
             self.result.rows += len(keys)
             self._report()
 
@@ -232,10 +215,12 @@ class Verification:
         self.result.items += len(keyed) + len(unfit)
         self._report()
 
-    def _without_item(self, sides: Sides, keys: Sequence[Key]) -> Iterator[Drift]:
-        """Look for the items of rows; the drift that became clear meanwhile."""
-        there = sides.items(keys)
-        return self._suspects.add(key for key in keys if key not in there)
+    def _looked_at(self, sides: Sides, keys: Sequence[Key]) -> Iterator[Drift]:
+        """Compare rows with their items, which the scan did not show, or not as they are; the drift clear meanwhile."""
+        items = sides.items(keys)
+        rows = query.rows_by_key(sides.connection, self.projection, keys)
+        sides.connection.commit()
+        return self._suspects.add(key for key in keys if difference(self.projection, items.get(key), rows.get(key)))
 
     def _told(self, drift: Drift) -> Iterator[DriftRow]:
         """Count drift and mend it, if that is asked for; what became equal meanwhile was in flight after all."""
