@@ -177,7 +177,8 @@ def gaps(connection: Connection, projections: Collection[str] | None = None) -> 
 
 def error(found: Iterable[Gap | tuple[str, Reason]]) -> StreamGap:
     """The error that names every gap; one that is not marked yet by projection and reason."""
-    return StreamGap("; ".join(str(each) if isinstance(each, Gap) else _told(*each) for each in found) + ".")
+    gaps = [(each.projection, each.reason) if isinstance(each, Gap) else each for each in found]
+    return StreamGap("; ".join(_told(*gap) for gap in gaps) + ".", followers=frozenset(name for name, _ in gaps))
 
 
 def require_whole(found: Sequence[Gap]) -> None:

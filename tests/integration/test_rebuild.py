@@ -21,8 +21,9 @@ from cqrsctl.projection.batch import Batch
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.projection.rows import Row
-from cqrsctl.read_model import checkpoints, rebuilds, schema, tables
+from cqrsctl.read_model import checkpoints, function_position, rebuilds, schema, tables
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import prepare
@@ -575,3 +576,20 @@ def test_an_undo_that_lost_changes_is_not_run_again_and_says_so(wiring: Wiring) 
     with pytest.raises(StreamGap, match="product"):
         rebuilding.rebuild_all([PRODUCT], undo, lambda: rebuilding.with_gap(wiring, [PRODUCT]), again=False)
     assert undone == ["product"]
+
+
+def test_views_that_all_have_a_gap_of_the_function_are_rebuilt_one_after_the_other(wiring: Wiring) -> None:
+    both = (PRODUCT, SOLD_OUT)
+    put(wiring, 1)
+    runner = project.Run(wiring, both, SystemClock(), lambda _: None, lambda _: None)
+    project.from_stream(runner, once=True, beginning=Beginning.HORIZON, dry_run=False)
+    stream_arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn or ""
+    with connect(wiring.database) as connection:
+        function_position.mark(connection, stream_arn, Reason.PAUSED, [each.name for each in both])
+        connection.commit()
+
+    for each in both:
+        run(wiring, each)
+
+    with connect(wiring.database) as connection:
+        assert function_position.gaps(connection) == []
