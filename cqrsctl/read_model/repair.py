@@ -46,7 +46,7 @@ def stored(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]
     }
 
 
-def mend(
+def overwrite(
     connection: Connection,
     table: Table,
     key: tuple[Any, ...],

@@ -721,19 +721,19 @@ def test_a_row_is_repaired_only_if_it_is_as_it_was_read(connection: Connection) 
     known = repair.stored(connection, active, [(1,), (2,), (3,)])
     assert known == {(1,): repair.Stored(10**50, deleted=False), (2,): repair.Stored(3, deleted=False)}
     values = ("Mended", Decimal(2), True)
-    assert repair.mend(connection, active, (1,), values, known[(1,)], NOW)
-    assert not repair.mend(connection, active, (2,), values, repair.Stored(4, deleted=False), NOW)
-    assert not repair.mend(connection, active, (2,), values, None, NOW)
-    assert repair.mend(connection, active, (2,), None, known[(2,)], NOW)
-    assert repair.mend(connection, active, (3,), values, None, NOW)
+    assert repair.overwrite(connection, active, (1,), values, known[(1,)], NOW)
+    assert not repair.overwrite(connection, active, (2,), values, repair.Stored(4, deleted=False), NOW)
+    assert not repair.overwrite(connection, active, (2,), values, None, NOW)
+    assert repair.overwrite(connection, active, (2,), None, known[(2,)], NOW)
+    assert repair.overwrite(connection, active, (3,), values, None, NOW)
     with pytest.raises(ValueRejected):
-        repair.mend(connection, active, (3,), ("x" * 256, Decimal(2), True), repair.Stored(0, deleted=False), NOW)
+        repair.overwrite(connection, active, (3,), ("x" * 256, Decimal(2), True), repair.Stored(0, deleted=False), NOW)
     connection.commit()
     assert names(connection) == {1: "Mended", 3: "Mended"}
     again = repair.stored(connection, active, [(1,)])[(1,)]
     assert again.version == 0
-    assert not repair.mend(connection, active, (1,), values, again, NOW - timedelta(seconds=1))
-    assert repair.mend(connection, active, (1,), values, again, NOW)
+    assert not repair.overwrite(connection, active, (1,), values, again, NOW - timedelta(seconds=1))
+    assert repair.overwrite(connection, active, (1,), values, again, NOW)
     connection.rollback()
 
 

@@ -58,7 +58,7 @@ MOST_SKEW_SECONDS = 299
 
 
 def product(width: int) -> Projection:
-    """The projection of all products whose name has so many characters at most."""
+    """The projection of all products whose name has at most this number of characters."""
     declared = default_product()
     columns = [
         replace(column, type=ColumnType.parse(f"varchar({width})")) if column.name == "Name" else column
@@ -296,7 +296,7 @@ class History:
             for row in verification.run():
                 self._tell(str(row))
             if verification.result.left > verification.result.drift[DriftKind.MISFIT]:
-                raise Drift("some rows are not mended")
+                raise Drift("some rows are not repaired")
 
         for _ in range(_MOST_TRIES):
             if self._run("verify --repair", verify) is None:

@@ -34,7 +34,7 @@ _SEEDS_A_TEST = 10
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`--whole-histories N` runs so many, and with `--seed N` that one again."""
+    """`--whole-histories N` runs the first N seeds, and with `--seed N` that one again."""
     one, many = metafunc.config.getoption("--seed"), metafunc.config.getoption("--whole-histories")
     chosen = range(many) if one is None or not many else range(one, one + 1)
     batches = [chosen[first : first + _SEEDS_A_TEST] for first in range(0, len(chosen), _SEEDS_A_TEST)]

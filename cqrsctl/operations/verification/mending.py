@@ -104,7 +104,7 @@ class Mender:
                     seen = steady[key]
                     values = _values(table.projection, seen.item)
                     try:
-                        if repair.mend(connection, table, key, values, seen.stored, moment):
+                        if repair.overwrite(connection, table, key, values, seen.stored, moment):
                             written.add(key)
                             self._write_former(former, key, seen, moment)
                     except ValueRejected:

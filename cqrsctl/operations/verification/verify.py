@@ -116,7 +116,7 @@ class Verification:
         """Compare; each row of drift as it is found.
 
         Raises DatabaseError where the declaration is not that of the view's table (`schema_differs`), AwsError; and
-        where drift is to be mended Busy while a rebuild is under way.
+        if drift is to be repaired Busy while a rebuild is under way.
         """
         self.result.about = table.describe(self.wiring.dynamodb, self.wiring.environment.table).items
         with (
