@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.config import DatabaseSettings, Environment
-from cqrsctl.errors import ConfigurationError, CqrsctlError, Drift, StreamGap
+from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, Drift, StreamGap
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.mapping import MappingSpec
 from cqrsctl.functions.mapping import of_function as mappings_of_function
@@ -299,8 +299,11 @@ class History:
                 raise Drift("some rows are not repaired")
 
         for _ in range(_MOST_TRIES):
-            if self._run("verify --repair", verify) is None:
+            failure = self._run("verify --repair", verify)
+            if failure is None:
                 break
+            if isinstance(failure, Busy):  # a rebuild was left unfinished
+                self._rebuild([name], to_its_end=True)
             self._project_once([each for each in PROJECTIONS if each not in self.gaps])
             if name in self.gaps:
                 return self._rebuild_all_with_gaps(name)
