@@ -132,6 +132,7 @@ def world(seed: int) -> Iterator[History]:
             misfits=0.05,
             most_shards=5,
             least_age_seconds=10,
+            merge_pause_seconds=3600,
         )
         try:
             yield History(

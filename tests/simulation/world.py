@@ -209,6 +209,9 @@ class Writers:
     most_shards: int = 12
     least_age_seconds: float = 2.0
     """A shard is split, merged and rotated once it is so old."""
+    merge_pause_seconds: float = 0.0
+    """The least time between two merges: of a shard that was merged into another's child, no child is ever listed."""
+    _merge_due: float = 0.0
     _shift: int = 0
 
     def begin(self, mean_pause_seconds: float) -> None:
@@ -251,7 +254,9 @@ class Writers:
             return
         shard = self.rng.choice(old_enough)
         neighbours = [other for other in old_enough if other.low == shard.high]
-        if self.merges and neighbours and self.rng.random() < 0.3:
+        may_merge = self.merges and self.clock.monotonic() >= self._merge_due
+        if may_merge and neighbours and self.rng.random() < 0.3:
+            self._merge_due = self.clock.monotonic() + self.merge_pause_seconds
             self.stream.merge(*self.rng.sample([shard, neighbours[0]], 2))
         elif len(self.stream.open_shards) < self.most_shards and self.rng.random() < 0.5:
             self.stream.split(shard)
