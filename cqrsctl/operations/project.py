@@ -22,6 +22,7 @@ from cqrsctl.projection.tables import Table, Tables
 from cqrsctl.read_model import checkpoints, function_position, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.sink import MySqlSink, prepare
+from cqrsctl.read_model.takeover import require_filled, unfilled
 from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.write_model import table
@@ -196,6 +197,7 @@ class DrySink:
             with connect(self._wiring.database) as connection:
                 names = {projection.name for projection in self._projections}
                 function_position.require_whole(function_position.gaps(connection, names))
+                require_filled(unfilled(connection, names))
                 return checkpoints.read(connection, self._projections, self._stream_arn)
         except ReadModelMissing:
             return {}

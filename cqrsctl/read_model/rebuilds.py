@@ -14,11 +14,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.codec import decode_item, encode_item
-from cqrsctl.errors import Busy, CqrsctlError, TransientDatabaseError
+from cqrsctl.errors import Busy, CqrsctlError
 from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.tables import Table
-from cqrsctl.read_model import checkpoints, dead_letters, schema, tables
-from cqrsctl.read_model.sink import lock_name
+from cqrsctl.read_model import checkpoints, dead_letters, locks, schema, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _UNDO_WITHIN = timedelta(hours=23)
 """The stream keeps changes for 24 hours, and the former table has to be brought up to date from it."""
-
 
 VIEW_LOCK_SECONDS = 3
 """So long a change of the view waits for queries under way, and new ones wait behind it; then it is tried again."""
@@ -78,8 +76,7 @@ def be_patient(connection: Connection, seconds: int) -> None:
 
 def take_lock(connection: Connection, database: str, projection: str) -> None:
     """Be the only one who rebuilds a projection, for as long as the connection lives. Raises Busy."""
-    name = rebuild_lock_name(database, projection)
-    if connection.query("SELECT GET_LOCK(%s, 0) AS got", (name,))[0]["got"] != 1:
+    if not locks.take(connection, locks.of_rebuild(database, projection)):
         raise Busy(
             f"Projection {projection} is being rebuilt by another process.",
             hint="Wait for that one, or stop it; `cqrsctl rebuild` then goes on where it stopped.",
@@ -88,15 +85,10 @@ def take_lock(connection: Connection, database: str, projection: str) -> None:
 
 def require_lock(connection: Connection, database: str, projection: str) -> None:
     """Raises TransientDatabaseError where the lock was lost. It also keeps the connection from being idle."""
-    name = rebuild_lock_name(database, projection)
-    if connection.query("SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held", (name,))[0]["held"] != 1:
-        raise TransientDatabaseError(f"The lock of the rebuild of {projection} was lost.", code="lock_lost")
+    locks.require(
+        connection, locks.of_rebuild(database, projection), f"The lock of the rebuild of {projection} was lost."
+    )
     connection.commit()
-
-
-def rebuild_lock_name(database: str, projection: str) -> str:
-    """The name of the advisory lock of whoever rebuilds a projection."""
-    return lock_name(database, f"{projection}/rebuild")
 
 
 def find(connection: Connection, name: str) -> Rebuild | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from dataclasses import replace
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.account import account
 from cqrsctl.change import ShardState
-from cqrsctl.errors import Busy, TablesChanged, TransactionConflict, TransientDatabaseError, ValueRejected
-from cqrsctl.read_model import checkpoints, heartbeat, schema
+from cqrsctl.errors import Busy, TablesChanged, TransactionConflict, ValueRejected
+from cqrsctl.read_model import checkpoints, heartbeat, locks, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.takeover import take_over
 from cqrsctl.read_model.writing import TableWriter
@@ -193,8 +192,7 @@ def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, former_too
 def take_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
     """Take the lock of each projection, for as long as the connection lives. Raises Busy, naming the holder."""
     for projection in sorted(projections, key=lambda projection: projection.name):
-        name = lock_name(database, projection.name)
-        if connection.query("SELECT GET_LOCK(%s, 0) AS got", (name,))[0]["got"] != 1:
+        if not locks.take(connection, locks.of_projector(database, projection.name)):
             found = connection.query("SELECT holder, beat_at FROM cqrs_heartbeat WHERE id = 1")
             who = f"{found[0]['holder']}, last seen {found[0]['beat_at']:%Y-%m-%d %H:%M:%S} UTC" if found else "unknown"
             raise Busy(
@@ -207,24 +205,14 @@ def take_lock(connection: Connection, database: str, projections: Sequence[Proje
 def release_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
     """Give the locks back before the connection ends."""
     for projection in projections:
-        connection.query("SELECT RELEASE_LOCK(%s)", (lock_name(database, projection.name),))
+        locks.release(connection, locks.of_projector(database, projection.name))
 
 
 def require_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
-    """Raises TransientDatabaseError where a lock that was taken is not this connection's any more.
-
-    It goes with the connection, but a proxy may have changed the server behind one.
-    """
+    """Raises TransientDatabaseError if the lock of a projection is no longer this connection's."""
     for projection in projections:
-        name = lock_name(database, projection.name)
-        if connection.query("SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held", (name,))[0]["held"] != 1:
-            raise TransientDatabaseError(f"The lock of projection {projection.name} was lost.", code="lock_lost")
-
-
-def lock_name(database: str, projection: str) -> str:
-    """The name of a projection's advisory lock: at most 64 characters, and unique on the server."""
-    digest = hashlib.sha256(f"{database}/{projection}".encode()).hexdigest()
-    return f"cqrsctl/{digest[:40]}"
+        lock = locks.of_projector(database, projection.name)
+        locks.require(connection, lock, f"The lock of projection {projection.name} was lost.")
 
 
 def holder() -> str:

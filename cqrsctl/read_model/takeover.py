@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cqrsctl.read_model import checkpoints, function_position, heartbeat
+from cqrsctl.errors import StreamGap
+from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks
 from cqrsctl.read_model.function_position import STANDSTILL_LIMIT, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from datetime import datetime
 
     from cqrsctl.read_model.connection import Connection
@@ -26,14 +27,15 @@ def take_over(
 
     If the function was the last to project and still exists (`beside_function`), the checkpoints are older than the
     read model: they are forgotten in the running transaction, and reading begins at the horizon. Raises StreamGap if a
-    projection lacks changes, unless a rebuild is filling its next table.
+    projection lacks changes, unless a process is at the rebuild that loads them.
     """
     for reason, names in lost(connection, stream_arn, projections, reads_since).items():
         function_position.mark(connection, stream_arn, reason, names)
         connection.commit()
     function_position.require_whole(
-        [gap for gap in function_position.gaps(connection, projections) if not gap.rebuilding]
+        [gap for gap in function_position.gaps(connection, projections) if not _is_rebuilt(connection, gap.projection)]
     )
+    require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))
     if beside_function and heartbeat.by_function(connection):
         checkpoints.forget(connection, stream_arn)
 
@@ -58,6 +60,37 @@ def lost(
     if behind:
         return {Reason.STREAM_CHANGED: behind}
     return {Reason.STOOD_STILL: names} if _stood_still(connection, stream_arn, reads_since) else {}
+
+
+def unfilled(connection: Connection, projections: Collection[str]) -> list[str]:
+    """Which projections lack changes that left the stream until the rebuild that loads them is done.
+
+    Such a rebuild has replaced their checkpoints, so those show no gap.
+    """
+    rows = connection.query(
+        """
+        SELECT projection FROM cqrs_rebuild
+        WHERE state <> 'done' AND NOT undoing AND lost IS NOT NULL
+        ORDER BY projection
+        """
+    )
+    return [row["projection"] for row in rows if row["projection"] in projections]
+
+
+def require_filled(names: Iterable[str]) -> None:
+    """Raises StreamGap if there are projections that lack changes until their rebuild is done."""
+    if left := sorted(names):
+        raise StreamGap(
+            f"Changes left the stream before they came into {', '.join(left)}, and the rebuild that loads them is not "
+            "done.",
+            followers=frozenset(left),
+        )
+
+
+def _is_rebuilt(connection: Connection, projection: str) -> bool:
+    """Whether a process is at the rebuild of a projection, as opposed to one that was left unfinished."""
+    (row,) = connection.query("SELECT DATABASE() AS name")
+    return locks.is_held(connection, locks.of_rebuild(row["name"], projection))
 
 
 def _stood_still(connection: Connection, stream_arn: str, reads_since: Callable[[], datetime | None]) -> bool:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
-from cqrsctl.read_model import dead_letters, function_position, real_columns, rebuilds, tables
+from cqrsctl.read_model import dead_letters, function_position, locks, real_columns, rebuilds, tables
 from cqrsctl.read_model.heartbeat import FUNCTION
-from cqrsctl.read_model.rebuilds import rebuild_lock_name
-from cqrsctl.read_model.sink import lock_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +79,7 @@ def of_projector(connection: Connection, database: str, projections: Sequence[Pr
     )
     holder = beats[0]["holder"] if beats else None
     return ProjectorTraces(
-        held=any(_is_held(connection, lock_name(database, name)) for name in names),
+        held=any(locks.is_held(connection, locks.of_projector(database, name)) for name in names),
         holder=holder,
         by_function=holder is not None and holder.startswith(FUNCTION),
         progressed_at=moved["at"],
@@ -120,12 +118,8 @@ def _building(connection: Connection, database: str, name: str) -> Building | No
         table=rebuild.table.name,
         state=rebuild.state.value,
         items=sum(segment.items for segment in rebuilds.segments(connection, name)),
-        held=_is_held(connection, rebuild_lock_name(database, name)),
+        held=locks.is_held(connection, locks.of_rebuild(database, name)),
     )
-
-
-def _is_held(connection: Connection, lock: str) -> bool:
-    return connection.query("SELECT IS_USED_LOCK(%s) AS holder", (lock,))[0]["holder"] is not None
 
 
 def _size(connection: Connection, table: str) -> dict[str, Any] | None:

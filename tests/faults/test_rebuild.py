@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.operations import project
+from cqrsctl.read_model import locks
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.rebuilds import rebuild_lock_name
-from cqrsctl.read_model.sink import lock_name
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model.table import TableSpec, create
@@ -152,11 +151,11 @@ def test_connections_that_are_lost_meanwhile_are_opened_anew(
     cqrsctl: Cqrsctl, wiring: Wiring, writer: NotingWriter
 ) -> None:
     database = wiring.environment.database.name
-    locks = [rebuild_lock_name(database, "product"), lock_name(database, "product")]
+    names = [locks.of_rebuild(database, "product"), locks.of_projector(database, "product")]
     with connect(wiring.database) as looking, Sampler(wiring, writer.history) as sampler, writer:
         with rebuilding(cqrsctl, *SLOWLY) as rebuild:
             wait_until_loading(looking, rebuild)
-            for lock in locks:
+            for lock in names:
                 told = rebuild.remarks().count("Trying again.")
                 wait_for(lambda lock=lock: _kill_holder(looking, lock), f"somebody holds {lock}")  # type: ignore[misc]
                 wait_for(lambda told=told: rebuild.remarks().count("Trying again.") > told, "it notices")  # type: ignore[misc]

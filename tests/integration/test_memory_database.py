@@ -28,6 +28,7 @@ from cqrsctl.read_model import (
     checkpoints,
     dead_letters,
     heartbeat,
+    locks,
     purge,
     query,
     rebuilds,
@@ -40,7 +41,7 @@ from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import Segment, State
-from cqrsctl.read_model.sink import MySqlSink, lock_name, prepare, release_lock, take_lock
+from cqrsctl.read_model.sink import MySqlSink, prepare, release_lock, take_lock
 from cqrsctl.read_model.writing import TableWriter
 from tests.integration.test_sink import ARN, NEWER_ARN, batch, change
 from tests.simulation.memory_database import MemoryServer, installed
@@ -386,7 +387,7 @@ def takes(connection: Connection, endpoint: Endpoint) -> bool:
 def test_an_advisory_lock_is_its_holders_until_released(
     made: Endpoint, connection: Connection, other: Connection
 ) -> None:
-    lock = lock_name(made.database, "product")
+    lock = locks.of_projector(made.database, "product")
     held = "SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held"
     assert connection.query(held, (lock,)) == [{"held": None}]
     take_lock(connection, made.database, [PRODUCT])

@@ -13,9 +13,9 @@ from cqrsctl.change import ChangeRecord, Event, Item, Page, Position, SequenceNu
 from cqrsctl.errors import Busy, ConfigurationError, DatabaseError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch, batch_of
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
-from cqrsctl.read_model import query, schema
+from cqrsctl.read_model import locks, query, schema
 from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import MySqlSink, lock_name, prepare
+from cqrsctl.read_model.sink import MySqlSink, prepare
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def test_a_second_sink_is_refused_until_the_first_lets_go(sink: MySqlSink, wirin
 
 def test_a_killed_connection_is_transient_and_nothing_of_its_transaction_stays(sink: MySqlSink, wiring: Wiring) -> None:
     sink.apply(batch(change(1, 1)))
-    lock = lock_name(wiring.database.database, "product")
+    lock = locks.of_projector(wiring.database.database, "product")
     with connect(wiring.database) as connection:
         (found,) = connection.query("SELECT IS_USED_LOCK(%s) AS id", (lock,))
         connection.execute(f"KILL {int(found['id'])}")

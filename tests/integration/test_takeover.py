@@ -250,15 +250,44 @@ def test_a_gap_is_marked_for_every_projection_and_a_rebuild_of_one_goes_on(wirin
     function_handled(wiring, 30)
     prepare(wiring.database, [OTHER])
     with connect(wiring.database) as connection:
+        rebuilds.take_lock(connection, wiring.database.database, product.name)
         rebuilds.begin(connection, product, STREAM, 1)
 
+        sink = sink_of(wiring, product)
+        sink.open()
+        sink.close()
+
+    assert gap_reasons(wiring) == {"product": Reason.STOOD_STILL, "other": Reason.STOOD_STILL}
+    with pytest.raises(StreamGap, match="product lacks"):  # the rebuild was left unfinished
+        sink_of(wiring, product).open()
+    with pytest.raises(StreamGap, match="other lacks"):
+        sink_of(wiring, product, OTHER).open()
+
+
+def test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done(wiring: Wiring) -> None:
+    product = default_product()
+    prepare(wiring.database, [product])
+    with connect(wiring.database) as connection:
+        checkpoints.write(connection, EARLIER, {product.name: [Position("shard-1", None, SequenceNumber("7"))]})
+        connection.commit()
+    with connect(wiring.database) as connection:
+        rebuilds.take_lock(connection, wiring.database.database, product.name)
+        rebuild = rebuilds.begin(connection, product, STREAM, 1)
+        sink = sink_of(wiring, product)
+        sink.open()
+        sink.close()
+
+    for opening in (sink_of(wiring, product), project.DrySink(wiring, (product,), STREAM)):
+        with pytest.raises(StreamGap, match="the rebuild that loads them is not done") as gap:
+            opening.open()
+        assert gap.value.followers == {product.name}
+
+    with connect(wiring.database) as connection:
+        rebuilds.mark_loaded(connection, rebuild)
+        rebuilds.cut_over(connection, rebuild)
     sink = sink_of(wiring, product)
     sink.open()
     sink.close()
-
-    assert gap_reasons(wiring) == {"product": Reason.STOOD_STILL, "other": Reason.STOOD_STILL}
-    with pytest.raises(StreamGap, match="other lacks"):
-        sink_of(wiring, product, OTHER).open()
 
 
 def test_a_stream_that_the_function_never_followed_is_a_gap(wiring: Wiring) -> None:
@@ -274,6 +303,7 @@ def test_the_undo_of_a_rebuild_on_a_new_stream_brings_the_gap_back(wiring: Wirin
     product = default_product()
     function_handled(wiring, 1, stream=EARLIER)
     with connect(wiring.database) as connection:
+        rebuilds.take_lock(connection, wiring.database.database, product.name)
         rebuild = rebuilds.begin(connection, product, STREAM, 1)
         sink = sink_of(wiring, product)  # the rebuild's own projector
         sink.open()

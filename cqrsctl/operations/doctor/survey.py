@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.read_model import checkpoints, dead_letters, function_position, grants, heartbeat, purge, schema
+from cqrsctl.read_model import checkpoints, dead_letters, function_position, grants, heartbeat, locks, purge, schema
 from cqrsctl.read_model.connection import ReadModelMissing, connect
-from cqrsctl.read_model.rebuilds import rebuild_lock_name
-from cqrsctl.read_model.sink import lock_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +84,7 @@ def read_model(connection: Connection, database: str, projections: Sequence[Proj
     found = ReadModel(
         projections=tuple(made),
         rebuilding={
-            row["name"]: _is_held(connection, rebuild_lock_name(database, row["name"]))
+            row["name"]: locks.is_held(connection, locks.of_rebuild(database, row["name"]))
             for row in building
             if row["name"] in names
         },
@@ -116,11 +114,7 @@ def positions(connection: Connection, projections: Sequence[Projection], stream_
 def _holder(connection: Connection, database: str, projections: Sequence[str]) -> str | None:
     """Who holds the lock of a projection; None where no projector is at work."""
     for name in projections:
-        if _is_held(connection, lock_name(database, name)):
+        if locks.is_held(connection, locks.of_projector(database, name)):
             beats = connection.query("SELECT holder FROM cqrs_heartbeat WHERE id = 1")
             return str(beats[0]["holder"]) if beats else "a projector"
     return None
-
-
-def _is_held(connection: Connection, lock: str) -> bool:
-    return connection.query("SELECT IS_USED_LOCK(%s) AS holder", (lock,))[0]["holder"] is not None

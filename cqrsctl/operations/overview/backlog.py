@@ -14,7 +14,7 @@ from cqrsctl.operations import functions
 from cqrsctl.operations.streams import glanced_tip
 from cqrsctl.read_model import checkpoints, function_position, heartbeat
 from cqrsctl.read_model.connection import ReadModelMissing, connect
-from cqrsctl.read_model.takeover import lost
+from cqrsctl.read_model.takeover import lost, require_filled, unfilled
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import Asking, unread_shards
 
@@ -97,6 +97,7 @@ def _followers(wiring: Wiring, stream_arn: str, *, mapped: bool) -> Followers | 
     try:
         with connect(wiring.database) as connection:
             function_position.require_whole(function_position.gaps(connection, names))
+            require_filled(unfilled(connection, names))
             gaps = lost(connection, stream_arn, names, lambda: functions.reads_since(wiring, stream_arn))
             if found_here := [(name, reason) for reason, found in gaps.items() for name in found if name in names]:
                 raise function_position.error(found_here)

@@ -1,0 +1,46 @@
+"""The advisory locks of the read model: whoever projects or rebuilds a projection has one. They go with the connection.
+
+A proxy may have put another server behind a connection since a lock was taken, so it is asked for at each commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import TransientDatabaseError
+
+if TYPE_CHECKING:
+    from cqrsctl.read_model.connection import Connection
+
+
+def of_projector(database: str, projection: str) -> str:
+    """The name of the lock of whoever projects: at most 64 characters, and unique on the server."""
+    digest = hashlib.sha256(f"{database}/{projection}".encode()).hexdigest()
+    return f"cqrsctl/{digest[:40]}"
+
+
+def of_rebuild(database: str, projection: str) -> str:
+    """The name of the lock of whoever rebuilds."""
+    return of_projector(database, f"{projection}/rebuild")
+
+
+def take(connection: Connection, lock: str) -> bool:
+    """Take a lock for as long as the connection lives; False if another connection has it."""
+    return bool(connection.query("SELECT GET_LOCK(%s, 0) AS got", (lock,))[0]["got"])
+
+
+def release(connection: Connection, lock: str) -> None:
+    """Give a lock back before the connection ends."""
+    connection.query("SELECT RELEASE_LOCK(%s)", (lock,))
+
+
+def require(connection: Connection, lock: str, lost: str) -> None:
+    """Raises TransientDatabaseError, with the message `lost`, if a lock is no longer this connection's."""
+    if connection.query("SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held", (lock,))[0]["held"] != 1:
+        raise TransientDatabaseError(lost, code="lock_lost")
+
+
+def is_held(connection: Connection, lock: str) -> bool:
+    """Whether any connection has a lock."""
+    return connection.query("SELECT IS_USED_LOCK(%s) AS holder", (lock,))[0]["holder"] is not None
