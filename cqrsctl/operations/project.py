@@ -19,7 +19,7 @@ from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary, rerunning
 from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.projection.tables import Table, Tables
-from cqrsctl.read_model import checkpoints, function_position, schema
+from cqrsctl.read_model import checkpoints, function_position
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.sink import MySqlSink, prepare
 from cqrsctl.read_model.takeover import require_filled, unfilled
@@ -51,6 +51,8 @@ class Run:
     progress: Callable[[Summary], None]
     notice: Callable[[str], None]
     on_error: OnError = OnError.STOP
+    loads_items: bool = False
+    """Whether a rebuild loads the items themselves meanwhile."""
 
 
 def chosen(projections: Sequence[Projection], names: Sequence[str]) -> tuple[Projection, ...]:
@@ -90,7 +92,6 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
             reads_since=reads_since,
         )
     )
-    first = False
 
     def current_arn() -> str | None:
         return table.describe(run.wiring.dynamodb, environment.table).stream_arn
@@ -104,8 +105,8 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     )
 
     def open_source(followers: Followers) -> StreamReader:
-        nonlocal first
-        first = first or not any(followers.values())
+        if not run.loads_items and not any(followers.values()):
+            _warn_of_older_items(run, described)
         return StreamReader(run.wiring.streams, stream_arn, followers, run.clock, executor, options)
 
     with _rarely_collected(), ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
@@ -114,8 +115,6 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     if once and summary.caught_up:
         shards = "1 open shard" if summary.shards == 1 else f"{summary.shards} open shards"
         run.notice(f"Caught up: {shards}, {options.tip} in each, or a change made since the start.")
-    if first and once and summary.caught_up and not dry_run:
-        _hint_at_older_items(run)
     return summary
 
 
@@ -219,18 +218,14 @@ class DrySink:
         """Nothing is open."""
 
 
-def _hint_at_older_items(run: Run) -> None:
-    """After a first run: the stream holds the last 24 hours only, the table may hold older items."""
-    items = table.describe(run.wiring.dynamodb, run.wiring.environment.table).items
-    whole = [projection for projection in run.projections if not projection.where]
-    with connect(run.wiring.database) as connection:
-        for status in schema.status(connection, whole):
-            if status.rows < items:
-                run.notice(
-                    f"View {status.view} has {status.rows} rows, the table about {items} items: items last written "
-                    "before the stream's window (24 hours, or since it was switched on) are in no change record. "
-                    "`cqrsctl rebuild` loads them."
-                )
+def _warn_of_older_items(run: Run, described: table.Table) -> None:
+    """Before a first start: the stream may not go back to the table's creation."""
+    since = described.recorded_since(run.clock.now())
+    if since is not None:
+        run.notice(
+            f"Items of table {described.name!r} last written before {since:%Y-%m-%d %H:%M:%S} UTC are in no change "
+            "record that the stream still holds. `cqrsctl rebuild` loads them."
+        )
 
 
 def _pages(records: Iterable[tuple[str, ChangeRecord]]) -> list[Page]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
-from cqrsctl.change import stream_label_micros
+from cqrsctl.change import RETENTION, stream_label_micros
 from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
 KEY = "ProductId"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
@@ -24,6 +24,8 @@ _UNKNOWN_OPERATION = "UnknownOperationException"
 _ALIAS = "alias/"
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 600
+_STREAM_OF_CREATION = timedelta(seconds=5)
+"""How much later than the table the stream that it was created with is, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Table:
     view_type: str | None
     latest_stream_arn: str | None = None
     """The table's last stream, also where it was switched off."""
+    created_at: datetime | None = None
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Table:
@@ -120,7 +123,16 @@ class Table:
             stream_arn=description.get("LatestStreamArn") if streaming else None,
             view_type=stream.get("StreamViewType") if streaming else None,
             latest_stream_arn=description.get("LatestStreamArn"),
+            created_at=description.get("CreationDateTime"),
         )
+
+    def recorded_since(self, now: datetime) -> datetime | None:
+        """Since when the stream holds every change; None if that is since the table was created, or unknown."""
+        if self.stream_arn is None or self.created_at is None:
+            return None
+        switched_on = datetime.fromtimestamp(stream_label_micros(self.stream_arn) / 1_000_000, UTC)
+        since = max(switched_on, now - RETENTION)
+        return since if since - self.created_at > _STREAM_OF_CREATION else None
 
 
 def describe(client: Any, name: str) -> Table:

@@ -60,6 +60,7 @@ class SimulatedDynamoDb:
             "AttributeDefinitions": [{"AttributeName": "ProductId", "AttributeType": "N"}],
             "ItemCount": len(self.stream.table),
             "LatestStreamArn": self.stream.arn,
+            "CreationDateTime": self.stream.created_at,
         }
         if self.stream.is_on:
             described["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}

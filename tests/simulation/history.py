@@ -458,7 +458,13 @@ class History:
     def _project(self, names: Sequence[str], *, once: bool) -> object:
         projections = tuple(self.declared[name] for name in names)
         clock: Any = ProcessClock(self.processes)
-        run = project.Run(self._wiring(), projections, clock, _ignore, self._tell, OnError.DEAD_LETTER)
+
+        def notice(what: str) -> None:
+            self._tell(what)
+            if "`cqrsctl rebuild` loads them" in what:  # the stream does not hold all that the table does
+                self.gaps |= set(names)
+
+        run = project.Run(self._wiring(), projections, clock, _ignore, notice, OnError.DEAD_LETTER)
         return project.from_stream(run, once=once, beginning=Beginning.HORIZON, dry_run=False)
 
     def _rebuilt(self, names: Sequence[str], unfit: Unfit, *, undo: bool = False) -> None:

@@ -210,6 +210,7 @@ class SimulatedStream:
     def _make(self) -> None:
         for product_id in getattr(self, "table", ()):
             self.states[product_id].append(None)
+        self.created_at = self._clock.aws_now()
         self.table: dict[int, Product] = {}
         self.visible: dict[int, Product] = {}
         """What a reader of the view is to see: of each item the last state that fits its columns."""

@@ -102,6 +102,7 @@ class Companion:
             self._progress,
             self._notice,
             self._on_error,
+            loads_items=True,
         )
         project.from_stream(run, once=False, beginning=Beginning.HORIZON, dry_run=False)
 
