@@ -24,7 +24,7 @@ _UNKNOWN_OPERATION = "UnknownOperationException"
 _ALIAS = "alias/"
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 600
-_STREAM_OF_CREATION = timedelta(seconds=5)
+_STREAM_OF_CREATION = timedelta(seconds=1)
 """How much later than the table the stream that it was created with is, at most."""
 
 
