@@ -128,9 +128,9 @@ def world(seed: int) -> Iterator[History]:
             stream,
             keys=plan.choice([3, 12]),
             reshards=0.05,
-            merges=plan.random() < 0.3,
+            merges=plan.random() < 0.1,
             misfits=0.05,
-            most_shards=5,
+            most_shards=4,
             least_age_seconds=10,
             merge_pause_seconds=3600,
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cqrsctl.errors import Busy, StreamGap
+from cqrsctl.errors import Busy, StreamGap, TransientDatabaseError
 from cqrsctl.operations import project
-from cqrsctl.read_model import checkpoints, tables
+from cqrsctl.read_model import checkpoints, locks, tables
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import SystemClock
@@ -84,7 +84,7 @@ class Companion:
                 if not told:
                     self._notice(f"{busy} It writes the new table too.")
                     told = True
-                self._clock.sleep(_LOOK_SECONDS)
+                self._stand_by()
                 candidates = dict(others)
             except StreamGap as gap:
                 if not gap.followers or self._projection.name in gap.followers:
@@ -93,6 +93,17 @@ class Companion:
                 for name in gap.followers:
                     others.pop(name, None)
                     candidates.pop(name, None)
+
+    def _stand_by(self) -> None:
+        """Wait until no projector has the rebuilt projection any more, or the connection to see that is lost."""
+        writer = self._wiring.servers.anew().writer
+        lock = locks.of_projector(writer.database, self._projection.name)
+        with suppress(TransientDatabaseError), connect(writer) as connection:
+            while True:
+                self._clock.sleep(_LOOK_SECONDS)
+                if self._clock.stop.is_set() or not locks.is_held(connection, lock):
+                    return
+                connection.commit()
 
     def _follow(self, others: dict[str, Projection]) -> None:
         run = project.Run(
