@@ -23,8 +23,8 @@ from tests import data_folders, forked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = 500
-"""So many histories the stream simulator lives through."""
+SEEDS = 100
+"""How many histories of each kind the stream simulator lives through."""
 
 COMMAND = Path(sys.executable).parent / "cqrsctl"
 
@@ -32,7 +32,6 @@ COMMAND = Path(sys.executable).parent / "cqrsctl"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=SEEDS, metavar="N", help="how many seeds the stream simulator runs")
-    group.addoption("--whole-histories", type=int, default=0, metavar="N", help="how many of a whole pipeline to run")
     group.addoption("--seed", type=int, metavar="N", help="the one seed that the stream simulator runs again")
 
 

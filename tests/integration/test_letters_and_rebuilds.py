@@ -21,7 +21,7 @@ from cqrsctl.projection.rows import row_of
 from cqrsctl.read_model import dead_letters as kept
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.checkpoints import aware
-from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.connection import Connection, connect
 from cqrsctl.read_model.loading import Chunk, Loader
 from cqrsctl.read_model.sink import take_lock
 from cqrsctl.read_model.writing import TableWriter
@@ -282,3 +282,22 @@ def test_the_floor_of_the_former_table_outlives_the_next_rebuild(wiring: Wiring)
         )
     assert applied.rows == 0
     assert names(wiring) == {7: "newest"}
+
+
+def test_a_letter_is_committed_with_the_checkpoint_after_it(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    projected(wiring)
+    put(wiring, 7, LONG)
+    seen: list[tuple[int, int]] = []
+    commit = Connection.commit
+
+    def commits(connection: Connection) -> None:
+        commit(connection)
+        with monkeypatch.context() as patch:
+            patch.setattr(Connection, "commit", commit)
+            passed = query(wiring, "SELECT shard FROM cqrs_checkpoint WHERE sequence_number IS NOT NULL")
+            seen.append((len(query(wiring, "SELECT id FROM cqrs_dead_letter")), len(passed)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "commit", commits)
+        projected(wiring)
+    assert set(seen) == {(0, 0), (1, 1)}

@@ -27,8 +27,8 @@ from tests.simulation import stream as streams
 from tests.simulation.clock import VirtualClock
 from tests.simulation.memory_database import MemoryServer, installed
 from tests.simulation.processes import InlineExecutor, Killed
+from tests.simulation.seeds import attempted, failures, parametrize
 from tests.simulation.stream import Faults, Product, SimulatedStream
-from tests.simulation.test_simulation import attempted, failures
 from tests.simulation.world import Crashes, Writers
 
 if TYPE_CHECKING:
@@ -45,19 +45,13 @@ PROJECTIONS = (
     replace(PRODUCT, name="there", view="There", where=conditions({"OutOfStock": False})),
 )
 _SEEDS = range(40)
-_SEEDS_A_HISTORY = 10
 _SEEDS_A_TEST = 10
 _MOST_DEATHS = 200
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`--seeds N` runs a tenth of them, `--seed N` that one again."""
-    if "seeds" not in metafunc.fixturenames:
-        return
-    one, many = metafunc.config.getoption("--seed"), metafunc.config.getoption("--seeds") // _SEEDS_A_HISTORY
-    chosen = range(many) if one is None else range(one, one + 1)
-    batches = [chosen[first : first + _SEEDS_A_TEST] for first in range(0, len(chosen), _SEEDS_A_TEST)]
-    metafunc.parametrize("seeds", batches, ids=str)
+    if "seeds" in metafunc.fixturenames:
+        parametrize(metafunc, _SEEDS_A_TEST)
 
 
 @dataclass(slots=True)

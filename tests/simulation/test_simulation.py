@@ -21,6 +21,7 @@ from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
 from tests.simulation.database import DatabaseSink
 from tests.simulation.processes import InlineExecutor, Killed
+from tests.simulation.seeds import attempted, failures, parametrize
 from tests.simulation.stream import RETENTION, Faults, Product, SimulatedStream
 from tests.simulation.world import PRODUCT, Crashes, MemorySink, a_world, simulate, simulate_with
 from tests.simulation.world import World as AnyWorld
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tests.simulation.clock import VirtualClock
 
 _SEEDS_A_TEST = 25
-_SEEDS_A_DATABASE_SEED = 100
+_SEEDS_A_DATABASE_SEED = 25
 _DATABASE_SEEDS_A_TEST = 4
 _TEETH = range(1_000, 1_040)
 World = AnyWorld[MemorySink]
@@ -76,38 +77,11 @@ def changes_of(pages: list[Page]) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`--seeds N` runs so many, `--seed N` that one again; every hundredth also runs against the real database."""
-    if "seeds" not in metafunc.fixturenames:
-        return
-    config = metafunc.config
-    one, many = config.getoption("--seed"), config.getoption("--seeds")
-    if one is not None:
-        metafunc.parametrize("seeds", [range(one, one + 1)], ids=str)
-    elif "database_sinks" in metafunc.fixturenames:
-        step = _SEEDS_A_DATABASE_SEED * _DATABASE_SEEDS_A_TEST
-        metafunc.parametrize(
-            "seeds", [range(first, min(first + step, many), _SEEDS_A_DATABASE_SEED) for first in range(0, many, step)]
-        )
-    else:
-        metafunc.parametrize(
-            "seeds", [range(first, min(first + _SEEDS_A_TEST, many)) for first in range(0, many, _SEEDS_A_TEST)]
-        )
-
-
-def failures(seeds: range, live: Callable[[int], list[str]]) -> str:
-    """What went wrong, by seed, and how to see it again."""
-    found = {seed: wrong for seed in seeds if (wrong := attempted(live, seed))}
-    return "\n".join(
-        f"seed {seed}: {'; '.join(wrong[:3])} (again: scripts/test tests/simulation --seed {seed})"
-        for seed, wrong in found.items()
-    )
-
-
-def attempted(live: Callable[[int], list[str]], seed: int) -> list[str]:
-    try:
-        return live(seed)
-    except Exception as error:  # noqa: BLE001 -- a history that ends with any error is a failure of its seed
-        return [repr(error)]
+    """Some of the seeds also run against the real database."""
+    if "database_sinks" in metafunc.fixturenames:
+        parametrize(metafunc, _DATABASE_SEEDS_A_TEST, step=_SEEDS_A_DATABASE_SEED)
+    elif "seeds" in metafunc.fixturenames:
+        parametrize(metafunc, _SEEDS_A_TEST)
 
 
 def test_after_any_history_the_read_model_is_the_write_model(seeds: range) -> None:

@@ -1,8 +1,7 @@
 """Histories of a whole pipeline, in which all goes wrong that can; see `tests.simulation.history`.
 
 In the end each view equals the table, or a gap was reported; on the way no reader saw anything go backwards, and no
-dead letter vanished. They are run only where they are asked for, with `--whole-histories N`: a few seeds of a hundred
-still end with a difference, or do not end.
+dead letter vanished.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from tests.simulation.history import MOST_SKEW_SECONDS, PROJECTIONS, History, Mi
 from tests.simulation.memory_database import MemoryServer, installed
 from tests.simulation.processes import Process, Processes
 from tests.simulation.readers import Eye
+from tests.simulation.seeds import failures, parametrize
 from tests.simulation.stream import Faults, SimulatedStream
-from tests.simulation.test_simulation import failures
 from tests.simulation.world import Writers
 
 if TYPE_CHECKING:
@@ -30,15 +29,12 @@ if TYPE_CHECKING:
 
     from tests.simulation.clock import VirtualClock
 
-_SEEDS_A_TEST = 10
+_SEEDS_A_TEST = 5
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`--whole-histories N` runs the first N seeds, and with `--seed N` that one again."""
-    one, many = metafunc.config.getoption("--seed"), metafunc.config.getoption("--whole-histories")
-    chosen = range(many) if one is None or not many else range(one, one + 1)
-    batches = [chosen[first : first + _SEEDS_A_TEST] for first in range(0, len(chosen), _SEEDS_A_TEST)]
-    metafunc.parametrize("seeds", batches, ids=str)
+    if "seeds" in metafunc.fixturenames:
+        parametrize(metafunc, _SEEDS_A_TEST)
 
 
 class Hooks:

@@ -1,0 +1,133 @@
+"""Plants mistakes in a copy of cqrsctl, one at a time, and runs the tests that have to catch each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_COPIED = ("cqrsctl", "tests", "pyproject.toml", "README.md")
+_TESTS_FAILED = 1
+"""pytest's exit code if tests ran and some failed; any other one says nothing about the mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A mistake: the text that stands once in a file of the package, and what takes its place."""
+
+    name: str
+    file: str
+    text: str
+    mistake: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        "a child's records are taken for promised from now on, however far its parent was read",
+        "stream/followers.py",
+        "read_through(now) if parent is None else parent.read_through",
+        "read_through(now)",
+        "tests/simulation/test_simulation.py::test_a_child_whose_first_records_were_trimmed_is_a_gap",
+    ),
+    Mutation(
+        "the floor of the former table is deleted at the next rebuild",
+        "read_model/rebuilds.py",
+        '"DELETE FROM cqrs_snapshot WHERE projection = %s AND version <> %s", (projection.name, active.version)',
+        '"DELETE FROM cqrs_snapshot WHERE projection = %s", (projection.name,)',
+        "tests/integration/test_letters_and_rebuilds.py::test_the_floor_of_the_former_table_outlives_the_next_rebuild",
+    ),
+    Mutation(
+        "a segment's progress is committed before its page is loaded",
+        "operations/rebuild/snapshot.py",
+        """\
+            loader.load(page.chunk)
+            rebuilds.write_segment(self.connection, self._name, page.segment)
+""",
+        """\
+            rebuilds.write_segment(self.connection, self._name, page.segment)
+            self.connection.commit()
+            loader.load(page.chunk)
+""",
+        "tests/integration/test_letters_and_rebuilds.py::test_a_segment_is_not_further_than_what_was_loaded_of_it",
+    ),
+    Mutation(
+        "a dead letter is committed after the checkpoint",
+        "read_model/writing.py",
+        """\
+            dead_letters.write(self.connection, batch.letters)
+            with_it()
+            self.connection.commit()
+""",
+        """\
+            with_it()
+            self.connection.commit()
+            dead_letters.write(self.connection, batch.letters)
+            self.connection.commit()
+""",
+        "tests/integration/test_letters_and_rebuilds.py::test_a_letter_is_committed_with_the_checkpoint_after_it",
+    ),
+    Mutation(
+        "an undo does not take the projector's lock",
+        "operations/rebuild/beginning.py",
+        "        take_lock(self.connection, self.database, [self.projection])\n",
+        "",
+        "tests/integration/test_letters_and_rebuilds.py::test_an_undo_that_nobody_may_share_holds_the_projectors_lock",
+    ),
+    Mutation(
+        "a projector goes on while the rebuild that is to end its gap was left unfinished",
+        "read_model/takeover.py",
+        "    require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))\n",
+        "",
+        "tests/integration/test_takeover.py::test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done",
+    ),
+)
+
+
+def is_caught(mutation: Mutation | None, test: str) -> bool:
+    """Whether a test fails on a copy with a mistake, or on one without. Raises RuntimeError if it cannot be run."""
+    with tempfile.TemporaryDirectory(prefix="cqrsctl-mutation-") as folder:
+        copy = Path(folder)
+        for name in _COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+        if mutation is not None:
+            _plant(mutation, copy / "cqrsctl" / mutation.file)
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+        done = subprocess.run(
+            command, cwd=copy, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True, check=False
+        )
+    if done.returncode not in {0, _TESTS_FAILED}:
+        raise RuntimeError(f"{test} cannot be run:\n{done.stdout}{done.stderr}")
+    return done.returncode == _TESTS_FAILED
+
+
+def _plant(mutation: Mutation, file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    if text.count(mutation.text) != 1:
+        raise RuntimeError(f"{mutation.name}: the text to be changed does not stand once in {mutation.file}")
+    file.write_text(text.replace(mutation.text, mutation.mistake), encoding="utf-8")
+
+
+def main(names: list[str]) -> int:
+    """Print what became of each mistake; 1 if one was not caught."""
+    survived = 0
+    for mutation in MUTATIONS:
+        if names and not any(name in mutation.name for name in names):
+            continue
+        if is_caught(None, mutation.test):
+            raise RuntimeError(f"{mutation.test} fails without a mistake")
+        caught = is_caught(mutation, mutation.test)
+        survived += not caught
+        sys.stdout.write(f"{'caught  ' if caught else 'SURVIVED'}  {mutation.name}\n")
+        sys.stdout.flush()
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
