@@ -33,7 +33,8 @@ MUTATIONS = (
         "stream/followers.py",
         "read_through(now) if parent is None else parent.read_through",
         "read_through(now)",
-        "tests/simulation/test_simulation.py::test_a_child_whose_first_records_were_trimmed_is_a_gap",
+        "tests/simulation/test_simulation.py"
+        "::test_a_child_that_was_never_listed_and_whose_first_records_were_trimmed_is_a_gap",
     ),
     Mutation(
         "the floor of the former table is deleted at the next rebuild",

@@ -428,6 +428,26 @@ def test_a_child_whose_first_records_were_trimmed_is_a_gap() -> None:
     assert position_of(world, child).state is ShardState.GAP
 
 
+def test_a_child_that_was_never_listed_and_whose_first_records_were_trimmed_is_a_gap() -> None:
+    """All that comes after the end of its parent was promised, though nobody knew of the child."""
+    world = a_world()
+    write(world, range(3))
+    parent = the_shard(world)
+    world.stream.lists_children_of_ended = False
+    world.stream.rotate(world.stream.open_shards[0])
+    (child,) = world.stream.open_shards
+    child.listed_from = world.clock.monotonic() + 3600
+    world.project(seconds=10)
+    assert position_of(world, parent).state is ShardState.FINISHED
+    assert child.shard_id not in world.sink.checkpoints[world.stream.arn]
+    write(world, range(3, 4))
+    world.clock.sleep(20 * 3600)
+    write(world, range(4, 5))
+    world.clock.sleep(6 * 3600)
+    with pytest.raises(StreamGap):
+        world.project()
+
+
 def test_a_shard_registered_and_then_left_unread_for_a_day_is_a_gap() -> None:
     world = a_world()
     world.project()
