@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import MOST_PAUSE
-from cqrsctl.read_model import bookkeeping, function_position
-from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model import bookkeeping, checkpoints, function_position
+from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.function_position import STANDSTILL_LIMIT, Reason
 
 if TYPE_CHECKING:
@@ -85,23 +85,40 @@ def before_replacement(wiring: Wiring, mapped: Sequence[Mapping], stream_arn: st
 
 
 def before_creation(wiring: Wiring, stream_arn: str) -> StreamGap | None:
-    """Mark a gap if a function that was deleted is about to be deployed again after changes have left the stream.
+    """Mark a gap if a function is about to be deployed after changes have left the stream with nobody to read them.
 
-    Without a read model, or a database that can be reached, nothing tells that there was a function before.
+    An earlier function of the name, or a projector, has projected until then. Without a read model, or a database that
+    can be reached, nothing tells that there was either.
     """
     try:
         with connect(wiring.database) as connection:
             idle = function_position.standstill(connection, stream_arn)
-            if idle is None or idle <= STANDSTILL_LIMIT:
+            if idle is not None and idle <= STANDSTILL_LIMIT:
                 return None
             _complete_bookkeeping(connection)
-            names = function_position.without_projector(connection, stream_arn, STANDSTILL_LIMIT)
+            names = [
+                name
+                for name in function_position.without_projector(connection, stream_arn, STANDSTILL_LIMIT)
+                if idle is not None or checkpoints.has_any(connection, name, stream_arn)
+            ]
             gap = _marked(connection, stream_arn, Reason.STOOD_STILL, names)
             connection.commit()
             return gap
     except CqrsctlError as error:
-        _log.info("whether a function projected before is unknown: %s", error.message)
+        _log.info("who projected before is unknown: %s", error.message)
         return None
+
+
+def nobody_projected(wiring: Wiring) -> bool:
+    """Whether there is no read model yet, or none that was ever filled; False if that is unknown."""
+    try:
+        with connect(wiring.database) as connection:
+            return not function_position.was_any_stream_followed(connection)
+    except ReadModelMissing:
+        return True
+    except CqrsctlError as error:
+        _log.info("whether anything was projected before is unknown: %s", error.message)
+        return False
 
 
 def _complete_bookkeeping(connection: Connection) -> None:

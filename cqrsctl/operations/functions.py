@@ -224,11 +224,15 @@ class Functions:
         client, name = self.client("lambda"), self.wiring.environment.table
         there = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
         mapped = [each for each in there if each.is_of(name)]
-        stream_arn = table.require_stream(table.describe(self.client("dynamodb"), name))
+        described = table.describe(self.client("dynamodb"), name)
+        stream_arn = table.require_stream(described)
         if any(each.stream_arn != stream_arn for each in mapped):
             self.gap = function_gaps.before_replacement(self.wiring, mapped, stream_arn)
         elif not mapped:
             self.gap = function_gaps.before_creation(self.wiring, stream_arn)
+            warning = table.unrecorded_items(described, self.clock.now())
+            if warning and function_gaps.nobody_projected(self.wiring):
+                self.note(warning)
         updated = {call.parameters["UUID"] for part in planned for call in part.calls if call.operation == _UPDATE}
         for each in mapped:
             if each.paused and each.uuid in updated:

@@ -105,8 +105,9 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     )
 
     def open_source(followers: Followers) -> StreamReader:
-        if not run.loads_items and not any(followers.values()):
-            _warn_of_older_items(run, described)
+        is_first = not any(followers.values())
+        if is_first and not run.loads_items and (warning := table.unrecorded_items(described, run.clock.now())):
+            run.notice(warning)
         return StreamReader(run.wiring.streams, stream_arn, followers, run.clock, executor, options)
 
     with _rarely_collected(), ThreadPoolExecutor(_THREADS, thread_name_prefix="shard") as executor:
@@ -216,16 +217,6 @@ class DrySink:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _warn_of_older_items(run: Run, described: table.Table) -> None:
-    """Before a first start: the stream may not go back to the table's creation."""
-    since = described.recorded_since(run.clock.now())
-    if since is not None:
-        run.notice(
-            f"Items of table {described.name!r} last written before {since:%Y-%m-%d %H:%M:%S} UTC are in no change "
-            "record that the stream still holds. `cqrsctl rebuild` loads them."
-        )
 
 
 def _pages(records: Iterable[tuple[str, ChangeRecord]]) -> list[Page]:

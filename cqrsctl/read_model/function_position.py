@@ -40,7 +40,7 @@ class Reason(StrEnum):
 _REASONS = {
     Reason.STREAM_CHANGED: "the table's stream was replaced, and changes between the two streams were recorded nowhere",
     Reason.PAUSED: "the projector function was paused until changes left the stream",
-    Reason.STOOD_STILL: "the projector function stood still until changes left the stream",
+    Reason.STOOD_STILL: "nothing was projected until changes left the stream",
 }
 
 
@@ -106,6 +106,11 @@ def behind_stream(connection: Connection, stream_arn: str, mapped: Iterable[str]
     `mapped`: streams that the function was mapped to, whether or not it wrote that it followed them.
     """
     return _behind(_followed(connection, [*handled_streams(connection), *mapped]), stream_arn)
+
+
+def was_any_stream_followed(connection: Connection) -> bool:
+    """Whether a projection was ever filled, from a stream or by a rebuild. Raises ReadModelMissing."""
+    return any(_followed(connection, handled_streams(connection)).values())
 
 
 def _behind(followed: Mapping[str, set[str]], stream_arn: str) -> list[str]:

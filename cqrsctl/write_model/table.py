@@ -135,6 +135,15 @@ class Table:
         return since if since - self.created_at > _STREAM_OF_CREATION else None
 
 
+def unrecorded_items(table: Table, now: datetime) -> str | None:
+    """A warning of items that no change record brings; None if the stream goes back to the table's creation."""
+    since = table.recorded_since(now)
+    return since and (
+        f"Items of table {table.name!r} last written before {since:%Y-%m-%d %H:%M:%S} UTC are in no change record that "
+        "the stream still holds. `cqrsctl rebuild` loads them."
+    )
+
+
 def describe(client: Any, name: str) -> Table:
     """The table. Raises AwsError (`table_missing`) where there is none."""
     table = find(client, name)

@@ -20,7 +20,7 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import prepare
-from cqrsctl.write_model.table import TableSpec
+from cqrsctl.write_model.table import Table, TableSpec
 from tests.functions_world import NOW, OTHER_ZIP, ZIP, Operated, deploy_all, moto_for, stream_arn, with_table, writes
 
 if TYPE_CHECKING:
@@ -217,6 +217,39 @@ def test_a_function_that_is_deployed_again_after_a_day_has_a_gap(operated: Opera
 
     assert (operated.gap is not None) is gap
     assert marked(operated) == ({"product": Reason.STOOD_STILL} if gap else {})
+
+
+@pytest.mark.parametrize(("hours", "gap"), [(24, True), (23, False)])
+def test_a_first_function_after_a_projector_that_stood_still_for_a_day_has_a_gap(
+    operated: Operated, hours: int, gap: bool
+) -> None:
+    arn = stream_arn(operated)
+    for mapping in operated.mappings():
+        operated.client("lambda").delete_event_source_mapping(UUID=mapping.uuid)
+    with connect(operated.wiring.database) as connection:
+        checkpoints.write(connection, arn, {"product": [Position("shard-1", None, SequenceNumber("7"))]})
+        connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL %s HOUR", (hours,))
+        connection.commit()
+
+    operated.deploy(Which.PROJECTOR, Options(), ZIP, wait=False)
+
+    assert marked(operated) == ({"product": Reason.STOOD_STILL} if gap else {})
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_a_first_deployment_notes_items_that_no_change_record_brings(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch, projected: bool
+) -> None:
+    for mapping in operated.mappings():
+        operated.client("lambda").delete_event_source_mapping(UUID=mapping.uuid)
+    monkeypatch.setattr(Table, "recorded_since", lambda self, now: now)
+    if projected:
+        handled(operated)
+    operated.notes.clear()
+
+    operated.deploy(Which.PROJECTOR, Options(), ZIP, wait=False)
+
+    assert sum("`cqrsctl rebuild` loads them" in note for note in operated.notes) == (0 if projected else 1)
 
 
 def test_after_a_rebuild_on_the_new_stream_the_replacement_is_no_gap(operated: Operated) -> None:

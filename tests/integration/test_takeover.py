@@ -184,7 +184,7 @@ def gap_reasons(wiring: Wiring) -> dict[str, Reason]:
 def test_taking_over_from_a_function_that_stood_still_too_long_is_a_gap_for_good(wiring: Wiring) -> None:
     function_handled(wiring, 23.8)  # `lag` keeps the heartbeat young, so it tells nothing
 
-    with pytest.raises(StreamGap, match="stood still until changes left the stream"):
+    with pytest.raises(StreamGap, match="nothing was projected until changes left the stream"):
         sink_of(wiring).open()
     with connect(wiring.database) as connection:
         assert heartbeat.by_function(connection)

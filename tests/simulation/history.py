@@ -196,7 +196,8 @@ class History:
         invoke = self._zipped(tuple(self.declared.values()))
 
         def deploy() -> None:
-            function = _Deployment(self._wiring(), ProcessClock(self.processes), self._tell)
+            notice = partial(self._take_notice, list(PROJECTIONS))
+            function = _Deployment(self._wiring(), ProcessClock(self.processes), notice)
             function.invoke = invoke
             function.deploy(Which.PROJECTOR, Options(), b"", wait=True)
             self._tell(f"gap: {function.gap}")
@@ -400,6 +401,12 @@ class History:
             self._require_loss(failure)
             self.gaps |= failure.followers or set(PROJECTIONS)
 
+    def _take_notice(self, names: Sequence[str], what: str) -> None:
+        """That the stream does not hold all items is a gap of those that are filled from it."""
+        self._tell(what)
+        if "`cqrsctl rebuild` loads them" in what:
+            self.gaps |= set(names)
+
     def _require_loss(self, gap: StreamGap) -> None:
         is_one = self.stream.arn == self._first_arn and self.stream.is_on
         if is_one and not self.stream.trimmed and self.clock.monotonic() < 20 * 3600:
@@ -462,12 +469,7 @@ class History:
     def _project(self, names: Sequence[str], *, once: bool) -> object:
         projections = tuple(self.declared[name] for name in names)
         clock: Any = ProcessClock(self.processes)
-
-        def notice(what: str) -> None:
-            self._tell(what)
-            if "`cqrsctl rebuild` loads them" in what:  # the stream does not hold all that the table does
-                self.gaps |= set(names)
-
+        notice = partial(self._take_notice, names)
         run = project.Run(self._wiring(), projections, clock, _ignore, notice, OnError.DEAD_LETTER)
         return project.from_stream(run, once=once, beginning=Beginning.HORIZON, dry_run=False)
 

@@ -122,7 +122,7 @@ def world(seed: int) -> Iterator[History]:
             rng,
             clock,
             stream,
-            keys=plan.choice([3, 12]),
+            keys=plan.choice([3, 12, 40]),
             reshards=0.05,
             merges=plan.random() < 0.1,
             misfits=0.05,

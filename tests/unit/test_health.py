@@ -262,7 +262,7 @@ BUILDING = Building("product_v3", "loading", 400, held=True)
         ),
         (
             replace(STORED, function_gap=Gap("product", ARN, Reason.STOOD_STILL, NOW, rebuilding=False)),
-            ("failing", "the projector function stood still until changes left the stream: cqrsctl rebuild"),
+            ("failing", "nothing was projected until changes left the stream: cqrsctl rebuild"),
         ),
         (replace(STORED, rows=None), ("failing", "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild")),
     ],
