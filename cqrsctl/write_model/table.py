@@ -137,14 +137,11 @@ class Table:
 
 def unrecorded_items(table: Table, now: datetime) -> str | None:
     """A warning of items that no change record brings; None if the stream goes back to the table's creation."""
-    since = table.recorded_since(now)
+    if (since := table.recorded_since(now)) is None:
+        return None
     return (
-        None
-        if since is None
-        else (
-            f"Items of table {table.name!r} last written before {since:%Y-%m-%d %H:%M:%S} UTC are in no change record that "
-            "the stream still holds. `cqrsctl rebuild` loads them."
-        )
+        f"Items of table {table.name!r} last written before {since:%Y-%m-%d %H:%M:%S} UTC are in no change record that "
+        "the stream still holds. `cqrsctl rebuild` loads them."
     )
 
 
