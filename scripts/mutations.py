@@ -37,6 +37,18 @@ MUTATIONS = (
         "::test_a_child_that_was_never_listed_and_whose_first_records_were_trimmed_is_a_gap",
     ),
     Mutation(
+        "a projection that stands nowhere in a shard is taken to be as far as the others",
+        "stream/following.py",
+        "                positions[shard.shard_id] = start(shard, positions, now)\n",
+        """\
+                others = self.in_shard(shard.shard_id).values()
+                positions[shard.shard_id] = (
+                    followers.furthest_behind(others) if others else start(shard, positions, now)
+                )
+""",
+        "tests/simulation/test_operations.py",
+    ),
+    Mutation(
         "the floor of the former table is deleted at the next rebuild",
         "read_model/rebuilds.py",
         '"DELETE FROM cqrs_snapshot WHERE projection = %s AND version <> %s", (projection.name, active.version)',

@@ -131,9 +131,9 @@ class History:
             self._let_time_pass: 6,
             self._stand_still: 2,
             self._change_followers: 4,
-            self._deploy: 2,
-            self._switch_function: 2,
-            self._rebuild: 3,
+            self.deploy: 2,
+            self.switch_function: 2,
+            self.rebuild: 3,
             self._undo: 2,
             self._discard: 1,
             self._widen_or_narrow: 1,
@@ -149,7 +149,7 @@ class History:
             (step,) = self.plan.choices(list(steps), list(steps.values()))
             self._tell(step.__name__)
             step()
-            self._let_pass(self.plan.uniform(1, 8))
+            self.let_pass(self.plan.uniform(1, 8))
             self._count_letters()
             if self.wrong or self.eye.wrong:
                 break
@@ -164,32 +164,32 @@ class History:
         self.processes.start("lambda", lambda: self.functions.work(self.processes.wait))
         self._resume_writing()
         if self.plan.random() < 0.7:
-            self._follow(list(PROJECTIONS))
+            self.follow(list(PROJECTIONS))
         else:
-            self._deploy()
-        self._let_pass(self.plan.uniform(2, 8))
+            self.deploy()
+        self.let_pass(self.plan.uniform(2, 8))
 
     def _let_time_pass(self) -> None:
-        self._let_pass(self.plan.uniform(5, 25))
+        self.let_pass(self.plan.uniform(5, 25))
 
     def _stand_still(self) -> None:
         """Nobody projects by hand for hours."""
-        self._stop_followers()
+        self.stop_followers()
         hours = self.plan.choice([1, 12, 22, 25, 30])
         self._tell(f"{hours} h")
         self.writers.begin(mean_pause_seconds=hours * 3600 / 40)
-        self._let_pass(hours * 3600, step_seconds=600)
+        self.let_pass(hours * 3600, step_seconds=600)
         self._resume_writing()
 
     def _change_followers(self) -> None:
-        self._stop_followers()
+        self.stop_followers()
         names = self.plan.sample(list(PROJECTIONS), self.plan.randint(1, len(PROJECTIONS)))
-        self._follow(names)
+        self.follow(names)
         if self.plan.random() < 0.3:
-            self._follow([name for name in PROJECTIONS if name not in names])
-        self._let_pass(self.plan.uniform(3, 10))
+            self.follow([name for name in PROJECTIONS if name not in names])
+        self.let_pass(self.plan.uniform(3, 10))
 
-    def _deploy(self) -> None:
+    def deploy(self) -> None:
         if not self.stream.is_on:
             return
 
@@ -205,7 +205,7 @@ class History:
         self._run("function deploy", deploy)
         self._look_for_gaps_of_function()
 
-    def _switch_function(self) -> None:
+    def switch_function(self) -> None:
         if self.functions.mapping is None or self.functions.invoke is None:
             return
         enabled = self.functions.mapping.state != "Enabled"
@@ -218,7 +218,7 @@ class History:
         self._run("function switch", switch)
         self._look_for_gaps_of_function()
 
-    def _rebuild(self, names: Sequence[str] | None = None, *, to_its_end: bool = False) -> None:
+    def rebuild(self, names: Sequence[str] | None = None, *, to_its_end: bool = False) -> None:
         if names is None:
             names = self.plan.sample(list(PROJECTIONS), self.plan.randint(1, len(PROJECTIONS)))
         unfit = Unfit.SKIP if to_its_end else self.plan.choice([Unfit.SKIP, Unfit.SKIP, Unfit.STOP])
@@ -231,7 +231,7 @@ class History:
             if failure is None:
                 self.gaps -= set(names)
                 return
-            self._let_pass(10 if to_its_end else 0)
+            self.let_pass(10 if to_its_end else 0)
         if to_its_end:
             raise AssertionError(f"it cannot be rebuilt: {failure!r}")
 
@@ -269,7 +269,7 @@ class History:
         before = self.declared[name]
         width = WIDE if width_of(before) == NARROW else NARROW
         self.declared[name] = replace(PROJECTIONS[name], columns=product(width).columns)
-        self._rebuild([name])
+        self.rebuild([name])
         self.declared |= self._in_use()
 
     def _retry_letters(self) -> None:
@@ -305,14 +305,14 @@ class History:
             if failure is None:
                 break
             if isinstance(failure, Busy):  # a rebuild was left unfinished
-                self._rebuild([name], to_its_end=True)
-            self._project_once([each for each in PROJECTIONS if each not in self.gaps])
+                self.rebuild([name], to_its_end=True)
+            self.project_once([each for each in PROJECTIONS if each not in self.gaps])
             if name in self.gaps:
                 return self._rebuild_all_with_gaps(name)
         else:
             raise AssertionError("it cannot be repaired")
         # A row that was deleted by hand and is right to be absent has no guard until the change that made it so comes.
-        self._project_once([each for each in PROJECTIONS if each not in self.gaps])
+        self.project_once([each for each in PROJECTIONS if each not in self.gaps])
         if name not in self.gaps:
             self.eye.blind.discard(name)
         return None
@@ -326,16 +326,16 @@ class History:
 
     def _replace_stream(self) -> None:
         self.stream.switch_off()
-        self._let_pass(self.plan.choice([0, 10, 100]))
+        self.let_pass(self.plan.choice([0, 10, 100]))
         self.stream.switch_on()
 
     def _remake_table(self) -> None:
         self.stream.remake()
-        self._let_pass(self.plan.uniform(0, 5))
+        self.let_pass(self.plan.uniform(0, 5))
 
     def _deny(self) -> None:
         self.stream.denied_until = self.clock.monotonic() + self.plan.choice([5, 60, 400])
-        self._let_pass(self.plan.uniform(5, 30))
+        self.let_pass(self.plan.uniform(5, 30))
 
     def _end(self) -> None:
         """Writing ends, all is caught up with, and every gap is ended."""
@@ -343,16 +343,16 @@ class History:
         self.stream.denied_until = 0.0
         if self.plan.random() < 0.5:
             self._catch_up_by_function()
-        self._stop_followers()
-        self._project_once([name for name in PROJECTIONS if name not in self.gaps])
-        self._compare("by `project --once`", set(PROJECTIONS) - self.gaps)
+        self.stop_followers()
+        self.project_once([name for name in PROJECTIONS if name not in self.gaps])
+        self.compare("by `project --once`", set(PROJECTIONS) - self.gaps)
         self._rebuild_all_with_gaps()
-        self._project_once(list(PROJECTIONS))
-        self._compare("after the rebuilds", set(PROJECTIONS) - self.gaps)
+        self.project_once(list(PROJECTIONS))
+        self.compare("after the rebuilds", set(PROJECTIONS) - self.gaps)
 
     def _catch_up_by_function(self) -> None:
         """Let the function alone handle what is left. Where it cannot have all, somebody has to be told so."""
-        self._stop_followers()
+        self.stop_followers()
         mapping = self.functions.mapping
         if not self.functions.is_at_work or mapping is None or mapping.stream_arn != self.stream.arn:
             return
@@ -368,7 +368,7 @@ class History:
         failure = self._run("lag", look)
         if isinstance(failure, StreamGap):
             return
-        self._compare("by the function", names)
+        self.compare("by the function", names)
 
     # How it is done.
 
@@ -377,7 +377,7 @@ class History:
         process = self._start(name, work)
         end = self.clock.monotonic() + (_COMMAND_SECONDS if killed_after is None else killed_after)
         while process.is_alive:
-            self._let_pass(0.5)
+            self.let_pass(0.5)
             if self.clock.monotonic() >= end and process.is_alive:
                 if killed_after is None:
                     raise AssertionError(f"{name} comes to no end")
@@ -412,7 +412,7 @@ class History:
         if is_one and not self.stream.trimmed and self.clock.monotonic() < 20 * 3600:
             self.wrong.append(f"a gap where nothing was lost: {gap}")
 
-    def _let_pass(self, seconds: float, step_seconds: float = 0.5) -> None:
+    def let_pass(self, seconds: float, step_seconds: float = 0.5) -> None:
         """Let time pass, and start projectors again that have died."""
         end = self.clock.monotonic() + seconds
         while True:
@@ -434,21 +434,21 @@ class History:
         if names and self.clock.monotonic() >= follower.due:
             follower.process = self._start(f"project {', '.join(names)}", lambda: self._project(names, once=False))
 
-    def _follow(self, names: list[str]) -> None:
+    def follow(self, names: list[str]) -> None:
         if names:
             self.followers.append(Follower(names))
-            self._let_pass(0)
+            self.let_pass(0)
 
-    def _stop_followers(self) -> None:
+    def stop_followers(self) -> None:
         for follower in self.followers:
             if follower.process is not None and follower.process.is_alive:
                 self.processes.kill(follower.process)
         self.followers.clear()
-        self._let_pass(1)
+        self.let_pass(1)
 
-    def _project_once(self, names: Sequence[str]) -> None:
+    def project_once(self, names: Sequence[str]) -> None:
         """Catch up; who has a gap is told so."""
-        self._stop_followers()
+        self.stop_followers()
         for number in range(_MOST_TRIES):
             left = [name for name in names if name not in self.gaps]
             self.mishaps.happen = number < _TRIES_WITH_MISHAPS
@@ -456,12 +456,12 @@ class History:
             self.mishaps.happen = True
             if failure is None:
                 return
-            self._let_pass(10)
+            self.let_pass(10)
         raise AssertionError("it cannot be projected")
 
     def _rebuild_all_with_gaps(self, *others: str) -> None:
         while names := sorted(self.gaps | set(others)):
-            self._rebuild(names, to_its_end=True)
+            self.rebuild(names, to_its_end=True)
             for name in names:
                 self.eye.blind.discard(name)
             others = ()
@@ -531,7 +531,7 @@ class History:
                 connection.execute(f"{statement} WHERE ProductId = %s", (key,))
             connection.commit()
 
-    def _compare(self, when: str, names: Collection[str]) -> None:
+    def compare(self, when: str, names: Collection[str]) -> None:
         self.eye.look()
         self.wrong += [f"{when}: {difference}" for difference in self.eye.differences(sorted(names))]
 

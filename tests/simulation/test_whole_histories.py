@@ -25,7 +25,7 @@ from tests.simulation.stream import Faults, SimulatedStream
 from tests.simulation.world import Writers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from tests.simulation.clock import VirtualClock
 
@@ -95,8 +95,8 @@ class Hooks:
 
 
 @contextmanager
-def world(seed: int) -> Iterator[History]:
-    """The world of a seed, in which its history can be lived."""
+def world(seed: int, made: Collection[str] = tuple(PROJECTIONS)) -> Iterator[History]:
+    """The world of a seed, in which its history can be lived. `made`: the projections that have a table and a view."""
     random.seed(seed)  # the jitter of the code under test
     plan, rng, processes = random.Random(f"plan of {seed}"), random.Random(seed), Processes()
     clock = processes.clock
@@ -112,8 +112,9 @@ def world(seed: int) -> Iterator[History]:
     with installed(server), processes.in_place_of_threads(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "MOST_EMPTY_PAGES", 15)
         endpoint = server.endpoint("simulated")
-        prepare(endpoint, list(PROJECTIONS.values()))
+        prepare(endpoint, [PROJECTIONS[name] for name in made])
         eye = Eye(endpoint, stream, PROJECTIONS.values())
+        eye.blind = PROJECTIONS.keys() - made
         Hooks(rng, server, processes, mishaps, eye)
         url = (
             "https://dynamodb.eu-central-1.amazonaws.com" if stream.rounds_to_seconds == 1 else "http://127.0.0.1:8000"
