@@ -23,7 +23,7 @@ from tests import data_folders, forked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = 100
+SEEDS = 60
 """How many histories of each kind the stream simulator lives through."""
 
 COMMAND = Path(sys.executable).parent / "cqrsctl"
