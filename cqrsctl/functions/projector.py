@@ -174,7 +174,7 @@ class ProjectorFunction:
     def _opened(self) -> Connection:
         if not self._prepared:
             # A rebuild may have changed the tables before the function that goes with them is deployed.
-            prepare(self.endpoint, self.projections, former_too=True)
+            prepare(self.endpoint, self.projections, as_registered=True)
             self._prepared = True
         if self.connection is None:
             connection = connect(self.endpoint)

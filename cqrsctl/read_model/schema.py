@@ -58,19 +58,20 @@ def create_database(connection: Connection, name: str) -> None:
     connection.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(name)}")
 
 
-def create(connection: Connection, projections: Sequence[Projection], *, former_too: bool = False) -> list[str]:
+def create(connection: Connection, projections: Sequence[Projection], *, as_registered: bool = False) -> list[str]:
     """Make what is missing; the names of the views that were made.
 
     Raises DatabaseError (`schema_differs`) where a projection is declared as neither the table behind its view was
-    nor one that a rebuild fills; with `former_too` it may be declared as before the last rebuild. DDL commits by
-    itself in MySQL; so a projection is registered last, and what a killed run left is made again.
+    nor one that a rebuild fills, unless tables are filled `as_registered`. DDL commits by itself in MySQL; so a
+    projection is registered last, and what a killed run left is made again.
     """
     bookkeeping.make(connection)
-    known = _declarations(connection, former_too=former_too)
+    known = _declarations(connection)
     made = []
     for projection in projections:
         if projection.name in known:
-            _check_same(projection, known[projection.name])
+            if not as_registered:
+                _check_same(projection, known[projection.name])
             _check_whole(connection, projection)
             _check_indexes(connection, projection)
             continue
@@ -101,17 +102,17 @@ def _make(connection: Connection, table: Table) -> None:
     connection.commit()
 
 
-def _declarations(connection: Connection, *, former_too: bool) -> dict[str, list[str]]:
+def _declarations(connection: Connection) -> dict[str, list[str]]:
     """What each projection's tables were made from, that of the one behind the view first."""
     rows = connection.query(
         """
-        SELECT projection.name, projection.declaration, former_declaration,
+        SELECT projection.name, projection.declaration,
                CASE WHEN rebuild.version = building_version THEN rebuild.declaration END AS building_declaration
         FROM cqrs_projection AS projection
         LEFT JOIN cqrs_rebuild AS rebuild ON rebuild.projection = projection.name
         """
     )
-    columns = ["declaration", "building_declaration", *(["former_declaration"] if former_too else [])]
+    columns = ("declaration", "building_declaration")
     return {row["name"]: [row[column] for column in columns if row[column] is not None] for row in rows}
 
 

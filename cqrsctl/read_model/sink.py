@@ -173,11 +173,10 @@ class MySqlSink:
         self._beat_due = self._monotonic() + BEAT_SECONDS
 
 
-def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, former_too: bool = False) -> list[str]:
+def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, as_registered: bool = False) -> list[str]:
     """Make the database, tables and views that are missing; the names of the views made.
 
-    Raises DatabaseError where tables were made from another declaration; with `former_too` it may be the one from
-    before the last rebuild.
+    Raises DatabaseError where tables were made from another declaration, unless they are taken `as_registered`.
     """
     try:
         connection = connect(endpoint)
@@ -186,7 +185,7 @@ def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, former_too
             schema.create_database(server, endpoint.database)
         connection = connect(endpoint)
     with connection:
-        return schema.create(connection, projections, former_too=former_too)
+        return schema.create(connection, projections, as_registered=as_registered)
 
 
 def take_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:

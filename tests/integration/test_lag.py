@@ -323,5 +323,5 @@ def test_a_function_that_stood_still_is_a_gap_unless_it_had_nothing_to_read(
     if reads:
         assert lags.measure(wiring, Clock()).source is Source.ITERATOR_AGE
     else:
-        with pytest.raises(StreamGap, match="stood still"):
+        with pytest.raises(StreamGap, match="nothing was projected"):
             lags.measure(wiring, Clock())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from unittest import mock
 
 import pymysql
@@ -339,8 +339,16 @@ class MemoryCursor:
         self.close()
 
 
+class Server(Protocol):
+    """Who is connected to in the place of a server of the network."""
+
+    port: int
+
+    def connect(self, **options: Any) -> Any: ...
+
+
 @contextmanager
-def installed(*servers: MemoryServer) -> Iterator[None]:
+def installed(*servers: Server) -> Iterator[None]:
     """Let `pymysql.connect` reach these servers by host and port, and all others as ever."""
     by_port = {server.port: server for server in servers}
     real = pymysql.connect

@@ -20,20 +20,27 @@ from tests.simulation.history import MOST_SKEW_SECONDS, PROJECTIONS, History, Mi
 from tests.simulation.memory_database import MemoryServer, installed
 from tests.simulation.processes import Process, Processes
 from tests.simulation.readers import Eye
+from tests.simulation.real_database import RealServer
 from tests.simulation.seeds import failures, parametrize
 from tests.simulation.stream import Faults, SimulatedStream
 from tests.simulation.world import Writers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from datetime import datetime
 
+    from cqrsctl.wiring import Wiring
     from tests.simulation.clock import VirtualClock
 
 _SEEDS_A_TEST = 5
+_SEEDS_A_DATABASE_SEED = 10
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seeds" in metafunc.fixturenames:
+    """Some of the seeds also run against the real database."""
+    if "real_server" in metafunc.fixturenames:
+        parametrize(metafunc, 1, step=_SEEDS_A_DATABASE_SEED)
+    elif "seeds" in metafunc.fixturenames:
         parametrize(metafunc, _SEEDS_A_TEST)
 
 
@@ -41,7 +48,7 @@ class Hooks:
     """The hooks of a database server: connections are lost and processes end at commits, and others get their turn."""
 
     def __init__(
-        self, rng: random.Random, server: MemoryServer, processes: Processes, mishaps: Mishaps, eye: Eye
+        self, rng: random.Random, server: MemoryServer | RealServer, processes: Processes, mishaps: Mishaps, eye: Eye
     ) -> None:
         self._eye = eye
         self._rng = rng
@@ -95,23 +102,30 @@ class Hooks:
 
 
 @contextmanager
-def world(seed: int, made: Collection[str] = tuple(PROJECTIONS)) -> Iterator[History]:
-    """The world of a seed, in which its history can be lived. `made`: the projections that have a table and a view."""
+def world(
+    seed: int,
+    made: Collection[str] = tuple(PROJECTIONS),
+    serving: Callable[[Callable[[], datetime]], MemoryServer | RealServer] = MemoryServer,
+) -> Iterator[History]:
+    """The world of a seed, in which its history can be lived.
+
+    `made` are the projections that have a table and a view; `serving` makes the database server, given its clock.
+    """
     random.seed(seed)  # the jitter of the code under test
     plan, rng, processes = random.Random(f"plan of {seed}"), random.Random(seed), Processes()
     clock = processes.clock
     stream = a_stream(plan, rng, clock)
     skew = timedelta(seconds=plan.uniform(-MOST_SKEW_SECONDS, MOST_SKEW_SECONDS))
-    server = MemoryServer(lambda: clock.aws_now() + skew)
+    server = serving(lambda: clock.aws_now() + skew)
     mishaps = Mishaps(
         before_commit=plan.choice([0, 0.03]),
         after_commit=plan.choice([0, 0.03]),
         killed=0.5,
-        between_statements=plan.choice([0, 0.01]),
+        between_statements=plan.choice([0, 0.01]) if isinstance(server, MemoryServer) else 0,
     )
     with installed(server), processes.in_place_of_threads(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "MOST_EMPTY_PAGES", 15)
-        endpoint = server.endpoint("simulated")
+        endpoint = server.endpoint(f"simulated_{seed}")
         prepare(endpoint, [PROJECTIONS[name] for name in made])
         eye = Eye(endpoint, stream, PROJECTIONS.values())
         eye.blind = PROJECTIONS.keys() - made
@@ -182,6 +196,30 @@ def live(seed: int) -> list[str]:
     """One seed's history; what is wrong in the end."""
     with world(seed) as history:
         return history.live()
+
+
+@pytest.fixture
+def real_server(wiring: Wiring) -> Iterator[Callable[[Callable[[], datetime]], RealServer]]:
+    """Makes servers of the real database, each with a database of its own."""
+    made: list[RealServer] = []
+
+    def make(clock: Callable[[], datetime]) -> RealServer:
+        made.append(RealServer(wiring.database, clock))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+def test_after_any_history_each_view_of_a_real_database_is_the_table_or_a_gap_was_reported(
+    seeds: range, real_server: Callable[[Callable[[], datetime]], RealServer]
+) -> None:
+    def live_on_it(seed: int) -> list[str]:
+        with world(seed, serving=real_server) as history:
+            return history.live()
+
+    assert not (wrong := failures(seeds, live_on_it)), wrong
 
 
 def test_after_any_history_each_view_is_the_table_or_a_gap_was_reported(seeds: range) -> None:
