@@ -13,31 +13,23 @@ from cqrsctl.aws import error_code
 from cqrsctl.change import Page, Position, ShardState, version_of
 from cqrsctl.errors import AwsError, StreamGap, TransientAwsError, TransientDatabaseError
 from cqrsctl.projection.recovery import BadRecord, OnError
-from cqrsctl.read_model import schema
-from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import lineage, shards
 from cqrsctl.stream.listing import RELIST_SECONDS
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import Read, ShardLost, ShardReader
-from tests.simulation.database import DatabaseSink
 from tests.simulation.processes import InlineExecutor, Killed
 from tests.simulation.seeds import attempted, failures, parametrize
-from tests.simulation.stream import RETENTION, Faults, Product, SimulatedStream
-from tests.simulation.world import PRODUCT, Crashes, MemorySink, a_world, simulate, simulate_with
+from tests.simulation.stream import RETENTION, Faults, Product
+from tests.simulation.world import Crashes, MemorySink, a_world, simulate
 from tests.simulation.world import World as AnyWorld
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
-    from cqrsctl.wiring import Wiring
-    from tests.simulation.clock import VirtualClock
 
 _SEEDS_A_TEST = 25
-_SEEDS_A_DATABASE_SEED = 25
-_DATABASE_SEEDS_A_TEST = 4
 _TEETH = range(1_000, 1_040)
 World = AnyWorld[MemorySink]
 LATEST = ReaderOptions(beginning=Beginning.LATEST)
@@ -77,41 +69,12 @@ def changes_of(pages: list[Page]) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Some of the seeds also run against the real database."""
-    if "database_sinks" in metafunc.fixturenames:
-        parametrize(metafunc, _DATABASE_SEEDS_A_TEST, step=_SEEDS_A_DATABASE_SEED)
-    elif "seeds" in metafunc.fixturenames:
+    if "seeds" in metafunc.fixturenames:
         parametrize(metafunc, _SEEDS_A_TEST)
 
 
 def test_after_any_history_the_read_model_is_the_write_model(seeds: range) -> None:
     assert not (wrong := failures(seeds, simulate)), wrong
-
-
-def test_after_any_history_the_real_read_model_is_the_write_model(
-    seeds: range, database_sinks: Callable[[random.Random, SimulatedStream, VirtualClock], DatabaseSink]
-) -> None:
-    assert not (wrong := failures(seeds, lambda seed: simulate_with(database_sinks, seed))), wrong
-
-
-@pytest.fixture
-def database_sinks(wiring: Wiring) -> Iterator[Callable[..., DatabaseSink]]:
-    """Makes sinks over the test's own database, each with a read model that is empty."""
-    made: list[DatabaseSink] = []
-
-    def make(rng: random.Random, stream: SimulatedStream, clock: VirtualClock) -> DatabaseSink:
-        for before in made:
-            before.shut()
-        if made:
-            with connect(wiring.database) as connection:
-                schema.drop(connection, [PRODUCT])
-                connection.execute("DROP TABLE IF EXISTS cqrs_dead_letter")
-        made.append(DatabaseSink(wiring.database, rng, lambda: stream.arn, clock.monotonic))
-        return made[-1]
-
-    yield make
-    for sink in made:
-        sink.shut()
 
 
 def test_one_seed_is_one_history() -> None:

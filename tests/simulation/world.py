@@ -358,16 +358,6 @@ def simulate(seed: int, *, guarded: bool = True, torn: bool = False, merges: boo
     return live(world, plan, merges=merges)
 
 
-def simulate_with(make_sink: Callable[[random.Random, SimulatedStream, VirtualClock], AnySink], seed: int) -> list[str]:
-    """The same with another sink."""
-    plan = random.Random(f"plan of {seed}")
-    planned = a_planned_world(seed, plan)
-    world = World(planned.rng, planned.clock, planned.stream, make_sink(planned.rng, planned.stream, planned.clock))
-    world.on_error = planned.on_error
-    world.sink.crashes = planned_crashes(plan)
-    return live(world, plan, merges=True)
-
-
 def a_planned_world(seed: int, plan: random.Random, *, guarded: bool = True, torn: bool = False) -> World[MemorySink]:
     """A world in which things go wrong as the seed's plan says."""
     world = a_world(
