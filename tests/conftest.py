@@ -23,7 +23,7 @@ from tests import data_folders, forked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEEDS = 60
+SEEDS = 40
 """How many histories of each kind the stream simulator lives through."""
 
 COMMAND = Path(sys.executable).parent / "cqrsctl"
