@@ -134,6 +134,8 @@ class SimulatedStream:
         self.is_on = True
         self.states: defaultdict[int, list[Product | None]] = defaultdict(lambda: [None])
         """All that each item ever was, None where it was not there."""
+        self.changed_at: dict[int, float] = {}
+        """When each item was changed last, by the monotonic clock."""
         self.calls: Counter[str] = Counter()
         self.iterator_types: list[str] = []
         self.served: list[tuple[str, int, bool]] = []
@@ -170,7 +172,7 @@ class SimulatedStream:
         if old == product:
             return
         self.table[product_id] = product
-        self.states[product_id].append(product)
+        self._remember(product_id, product)
         if product.fits:
             self.visible[product_id] = product
             self.uncertain.discard(product_id)
@@ -180,10 +182,14 @@ class SimulatedStream:
         """Delete an item. Deleting what is not there makes no record."""
         old = self.table.pop(product_id, None)
         if old is not None:
-            self.states[product_id].append(None)
+            self._remember(product_id, None)
             self.visible.pop(product_id, None)
             self.uncertain.discard(product_id)
             self._record(product_id, "REMOVE", old, None, by_service=by_service)
+
+    def _remember(self, product_id: int, state: Product | None) -> None:
+        self.states[product_id].append(state)
+        self.changed_at[product_id] = self._clock.monotonic()
 
     def snapshot(self) -> dict[int, Product]:
         """The items that fit the read model, from which one is made anew."""
@@ -209,7 +215,7 @@ class SimulatedStream:
 
     def _make(self) -> None:
         for product_id in getattr(self, "table", ()):
-            self.states[product_id].append(None)
+            self._remember(product_id, None)
         self.created_at = self._clock.aws_now()
         self.table: dict[int, Product] = {}
         self.visible: dict[int, Product] = {}
