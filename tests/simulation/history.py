@@ -291,17 +291,9 @@ class History:
             return None
         self.eye.blind.add(name)
         self._change_by_hand(name)
-
-        def verify() -> None:
-            clock: Any = ProcessClock(self.processes)
-            verification = Verification(self._wiring(), self.declared[name], clock, _ignore, repair=True)
-            for row in verification.run():
-                self._tell(str(row))
-            if verification.result.left > verification.result.drift[DriftKind.MISFIT]:
-                raise Drift("some rows are not repaired")
-
+        misfits: list[int] = []
         for _ in range(_MOST_TRIES):
-            failure = self._run("verify --repair", verify)
+            failure = self._run("verify --repair", partial(self._verify, name, misfits))
             if failure is None:
                 break
             if isinstance(failure, Busy):  # a rebuild was left unfinished
@@ -311,11 +303,23 @@ class History:
                 return self._rebuild_all_with_gaps(name)
         else:
             raise AssertionError("it cannot be repaired")
+        if misfits[-1]:  # what was changed by hand cannot be made right in place
+            self.rebuild([name], to_its_end=True)
         # A row that was deleted by hand and is right to be absent has no guard until the change that made it so comes.
         self.project_once([each for each in PROJECTIONS if each not in self.gaps])
         if name not in self.gaps:
             self.eye.blind.discard(name)
         return None
+
+    def _verify(self, name: str, misfits: list[int]) -> None:
+        """Repair, and note how many rows cannot be repaired in place. Raises Drift if others are left."""
+        clock: Any = ProcessClock(self.processes)
+        verification = Verification(self._wiring(), self.declared[name], clock, _ignore, repair=True)
+        for row in verification.run():
+            self._tell(str(row))
+        misfits.append(verification.result.drift[DriftKind.MISFIT])
+        if verification.result.left > misfits[-1]:
+            raise Drift("some rows are not repaired")
 
     def _purge(self) -> None:
         def purge() -> None:
