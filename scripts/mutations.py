@@ -70,6 +70,13 @@ MUTATIONS = (
         "tests/integration/test_letters_and_rebuilds.py::test_a_segment_is_not_further_than_what_was_loaded_of_it",
     ),
     Mutation(
+        "a rebuild does not wait for changes that the stream shows late",
+        "operations/rebuild/rebuilding.py",
+        "_STREAM_DELAY = timedelta(seconds=5)",
+        "_STREAM_DELAY = timedelta(0)",
+        "tests/faults/test_rebuild_late_stream.py",
+    ),
+    Mutation(
         "a dead letter is committed after the checkpoint",
         "read_model/writing.py",
         """\

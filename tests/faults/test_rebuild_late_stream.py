@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.operations import project
+from cqrsctl.operations.rebuild.progress import Phase, Progress
 from cqrsctl.operations.rebuild.rebuilding import Rebuilding
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from cqrsctl.config import Environment
     from cqrsctl.read_model.endpoints import Servers
 
-_LATE_SECONDS = 1.0
+_LATE_SECONDS = 4.0
+"""Longer than it takes until a shard counts as read to its tip, and shorter than the rebuild waits for late changes."""
 _APART_SECONDS = 0.5
 
 
@@ -86,13 +88,18 @@ def test_the_cutover_waits_for_changes_that_the_stream_does_not_show_yet(
     writer.fill()
     run = project.Run(wiring, environment.projections, SystemClock(), lambda _: None, lambda _: None)
     project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
-    with connect(wiring.database) as looking, Sampler(wiring, writer.history) as sampler:
+
+    def write_late(progress: Progress) -> None:
+        """Right before the scan, which sees the second change, write two that the stream shows one after the other."""
+        if progress.phase is not Phase.LOADING or wiring.streams.shown_at:
+            return
         for late in (_LATE_SECONDS, _LATE_SECONDS + _APART_SECONDS):
             request = writer._put(1)
             wiring.streams.shown_at[writer.products[1].name] = time.monotonic() + late
             writer._write([request])
 
-        Rebuilding(wiring, environment.projections[0], SystemClock(), lambda _: None, lambda _: None).run()
+    with connect(wiring.database) as looking, Sampler(wiring, writer.history) as sampler:
+        Rebuilding(wiring, environment.projections[0], SystemClock(), write_late, lambda _: None).run()
 
         assert viewed_table(looking) == "product_v2"
         following = Thread(
