@@ -43,8 +43,12 @@ class ChangeClock:
 
     def is_past(self, moment: datetime) -> bool:
         """Whether every change with an earlier time has been made. Raises AwsError."""
+        return self.until_past(moment) <= timedelta(0)
+
+    def until_past(self, moment: datetime) -> timedelta:
+        """How long it takes until every change with an earlier time has been made. Raises AwsError."""
         now = self.now()
-        return now is None or now >= moment + self._error
+        return timedelta(0) if now is None else moment + self._error - now
 
     def _rounded(self, moment: datetime) -> datetime:
         return moment - (moment - EPOCH) % self._step

@@ -10,7 +10,7 @@ from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.errors import ConfigurationError, StreamGap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
@@ -136,9 +136,13 @@ def forget_finished(connection: Connection, stream_arn: str) -> None:
     connection.commit()
 
 
-def forget(connection: Connection, stream_arn: str) -> None:
-    """Remove a stream's checkpoints but for its gaps, within the running transaction."""
-    connection.execute("DELETE FROM cqrs_checkpoint WHERE stream = %s AND state <> 'gap'", (stream_arn,))
+def forget(connection: Connection, stream_arn: str, projections: Collection[str]) -> None:
+    """Remove the checkpoints of projections in a stream but for gaps, within the running transaction."""
+    marks = ", ".join(["%s"] * len(projections))
+    connection.execute(
+        f"DELETE FROM cqrs_checkpoint WHERE stream = %s AND state <> 'gap' AND projection IN ({marks})",
+        (stream_arn, *projections),
+    )
 
 
 def kept(connection: Connection, projection: str) -> str:

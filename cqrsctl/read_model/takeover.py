@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import StreamGap
-from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks
+from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks, tables
 from cqrsctl.read_model.function_position import STANDSTILL_LIMIT, Reason
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def take_over(
     """Let a projector take over what was left to the function; a gap is marked and committed.
 
     If the function was the last to project and still exists (`beside_function`), the checkpoints are older than the
-    read model: they are forgotten in the running transaction, and reading begins at the horizon. Raises StreamGap if a
-    projection lacks changes, unless a process is at the rebuild that loads them.
+    read model: they are forgotten, and reading begins at the horizon. Raises StreamGap if a projection lacks changes,
+    unless a process is at the rebuild that loads them.
     """
     for reason, names in lost(connection, stream_arn, projections, reads_since).items():
         function_position.mark(connection, stream_arn, reason, names)
@@ -37,7 +37,21 @@ def take_over(
     )
     require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))
     if beside_function and heartbeat.by_function(connection):
-        checkpoints.forget(connection, stream_arn)
+        _forget_checkpoints(connection, stream_arn, projections)
+
+
+def _forget_checkpoints(connection: Connection, stream_arn: str, projections: Collection[str]) -> None:
+    """Forget and commit where projections stand: these, and all others that nobody projects now.
+
+    Who holds one knows by itself where it stands, and goes on from there.
+    """
+    database = _database(connection)
+    others = [name for name in tables.registered(connection) if name not in projections]
+    free = [name for name in others if locks.take(connection, locks.of_projector(database, name))]
+    checkpoints.forget(connection, stream_arn, [*projections, *free])
+    connection.commit()
+    for name in free:
+        locks.release(connection, locks.of_projector(database, name))
 
 
 def lost(
@@ -89,8 +103,12 @@ def require_filled(names: Iterable[str]) -> None:
 
 def _is_rebuilt(connection: Connection, projection: str) -> bool:
     """Whether a process is at the rebuild of a projection, as opposed to one that was left unfinished."""
-    (row,) = connection.query("SELECT DATABASE() AS name")
-    return locks.is_held(connection, locks.of_rebuild(row["name"], projection))
+    return locks.is_held(connection, locks.of_rebuild(_database(connection), projection))
+
+
+def _database(connection: Connection) -> str:
+    name: str = connection.query("SELECT DATABASE() AS name")[0]["name"]
+    return name
 
 
 def _stood_still(connection: Connection, stream_arn: str, reads_since: Callable[[], datetime | None]) -> bool:

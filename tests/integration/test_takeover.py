@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from cqrsctl.errors import StreamGap
 from cqrsctl.functions.projector import ProjectorFunction
 from cqrsctl.operations import functions, project
 from cqrsctl.projection.definition import Projection, default_product
-from cqrsctl.read_model import checkpoints, function_position, heartbeat, rebuilds
+from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks, rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import MySqlSink, prepare
@@ -205,6 +206,27 @@ def test_taking_over_in_time_begins_at_the_horizon(wiring: Wiring) -> None:
     sink.close()
 
     assert gap_reasons(wiring) == {}
+
+
+def test_a_takeover_leaves_the_checkpoints_of_who_projects_alone(wiring: Wiring) -> None:
+    function_handled(wiring, 1)
+    free = replace(OTHER, name="free", view="Free")
+    prepare(wiring.database, [free])
+    running = sink_of(wiring, OTHER)
+    running.open()
+    with connect(wiring.database) as connection:
+        position = Position("shard-1", None, SequenceNumber("7"))
+        checkpoints.write(connection, STREAM, {name: [position] for name in ("product", "other", "free")})
+        heartbeat.write(connection, f"{heartbeat.FUNCTION} X, beside the projector")
+        connection.commit()
+    sink = sink_of(wiring)
+
+    assert sink.open() == {"product": {}}
+    with connect(wiring.database) as connection:
+        assert [row["projection"] for row in checkpoints.listing(connection)] == ["other"]
+        assert not locks.is_held(connection, locks.of_projector(wiring.database.database, "free"))
+    running.close()
+    sink.close()
 
 
 def test_a_function_that_was_behind_when_it_stopped_left_older_changes(wiring: Wiring) -> None:

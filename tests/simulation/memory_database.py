@@ -104,9 +104,9 @@ class MemoryServer:
         if number in self._sessions:
             self.kill(number)
 
-    def has_changes(self, number: int) -> bool:
-        """Whether a connection has changes that are not committed."""
-        return bool(self._sessions[number].changes)
+    def changed(self, number: int) -> set[str]:
+        """The tables that a connection changed and did not commit."""
+        return {table.name for table, _, _ in self._sessions[number].changes}
 
     def create_database(self, name: str, *, unless_there: bool) -> None:
         if name in self._databases and not unless_there:

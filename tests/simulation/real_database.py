@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.read_model.connection import Endpoint
 
-_CHANGING_WORDS = {"INSERT", "REPLACE", "UPDATE", "DELETE"}
+_CHANGE = re.compile(r"\s*(?:(?:INSERT|REPLACE)\b.*?\bINTO|UPDATE|DELETE\s+FROM)\s+`?(\w+)", re.IGNORECASE | re.DOTALL)
 _COMMITTING_WORDS = {"CREATE", "DROP", "ALTER"}
 _LOCK_WAIT_SECONDS = 1
 """The simulation stands still while a statement waits for a lock, so whoever holds it cannot let it go."""
@@ -56,9 +57,9 @@ class RealServer:
         self._connections[connection.thread_id()] = connection  # type: ignore[no-untyped-call]
         return connection
 
-    def has_changes(self, number: int) -> bool:
-        """Whether a connection has changes that are not committed."""
-        return self._connections[number].has_changes
+    def changed(self, number: int) -> set[str]:
+        """The tables that a connection changed and did not commit."""
+        return self._connections[number].changed
 
     def kill_if_there(self, number: int) -> None:
         """End a connection, and wait until the server has rolled back what it was at."""
@@ -94,7 +95,7 @@ class _TimedConnection(_Raw):
     """A connection with the simulation's time, whose server hears of its statements and commits."""
 
     def __init__(self, server: RealServer, **options: Any) -> None:
-        self.has_changes = False
+        self.changed: set[str] = set()
         self._server = server
         self._time = ""
         super().__init__(**options)
@@ -108,23 +109,26 @@ class _TimedConnection(_Raw):
             super().query(f"SET timestamp = {time}")
             self._time = time
         word = text.split(None, 1)[0].upper()
-        self.has_changes = word not in _COMMITTING_WORDS and (self.has_changes or word in _CHANGING_WORDS)
+        if word in _COMMITTING_WORDS:
+            self.changed = set()
+        elif change := _CHANGE.match(text):
+            self.changed.add(change[1])
         try:
             return super().query(sql, unbuffered)
         except pymysql.Error as error:
             if error.args[0] == ER.LOCK_DEADLOCK:  # rolled back
-                self.has_changes = False
+                self.changed = set()
             raise
 
     def commit(self) -> None:
         self._call(self._server.before_commit)
         super().commit()
         self._call(self._server.after_commit)
-        self.has_changes = False
+        self.changed = set()
 
     def rollback(self) -> None:
         super().rollback()
-        self.has_changes = False
+        self.changed = set()
 
     def drop(self) -> None:
         """End it as a lost connection ends."""

@@ -90,7 +90,7 @@ def test_a_connection_that_is_lost_before_its_commit_has_committed_nothing(
 ) -> None:
     take_lock(connection, endpoint.database, [PRODUCT])
     connection.execute(INSERT, ("p",))
-    assert server.has_changes(number(connection))
+    assert server.changed(number(connection))
     server.before_commit = lost
     with pytest.raises(TransientDatabaseError):
         connection.commit()

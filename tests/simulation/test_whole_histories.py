@@ -56,7 +56,8 @@ class Hooks:
         self._processes = processes
         self._mishaps = mishaps
         self._owners: dict[int, Process] = {}
-        self._changed = False
+        self._changed: set[str] = set()
+        """The tables that the transaction which is being committed changed."""
         server.before_statement = self.before_statement
         server.before_commit = self.before_commit
         server.after_commit = self.after_commit
@@ -74,12 +75,12 @@ class Hooks:
 
     def before_commit(self, number: int) -> None:
         if self._process(number) is not None:
-            self._changed = self._server.has_changes(number)
+            self._changed = set(self._server.changed(number))
             self._fail(self._mishaps.before_commit)
 
     def after_commit(self, number: int) -> None:
         if self._process(number) is not None:
-            if self._changed:
+            if any(not name.startswith("cqrs_") or name == "cqrs_projection" for name in self._changed):
                 self._eye.look()
             self._fail(self._mishaps.after_commit)
 
@@ -143,6 +144,7 @@ def world(
             misfits=0.05,
             most_shards=4,
             least_age_seconds=10,
+            most_listed=100,
             merge_pause_seconds=3600,
         )
         try:

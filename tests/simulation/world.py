@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -209,6 +210,8 @@ class Writers:
     most_shards: int = 12
     least_age_seconds: float = 2.0
     """A shard is split, merged and rotated once it is so old."""
+    most_listed: float = math.inf
+    """The more shards the stream has, the less often one is rotated; as many as this it never has."""
     merge_pause_seconds: float = 0.0
     """The least time between two merges: of a shard that was merged into another's child, no child is ever listed."""
     _merge_due: float = 0.0
@@ -231,7 +234,7 @@ class Writers:
             return
         for _ in range(self.rng.choice([1, 1, 1, 5])):
             self.write()
-        if self.rng.random() < self.reshards:
+        if self.rng.random() < self.reshards * (1 - len(self.stream.shards) / self.most_listed):
             self._reshard()
         self._pause(shift, mean_pause_seconds)
 

@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cqrsctl.operations.change_clock import EPOCH, ChangeClock
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 _GROUPS = 65_536
 _SUM_BITS = (1 << 64) - 1
 _KEYS_A_QUERY = 5_000
-_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,8 @@ class Verification:
         moment = changes.next_time()
         if moment is None:
             return EPOCH
-        while not changes.is_past(moment):
-            self.clock.sleep(_LOOK_SECONDS)
+        while (left := changes.until_past(moment)) > timedelta(0):
+            self.clock.sleep(left.total_seconds())
         return moment
 
     def _all(self, sides: Sides, executor: Executor) -> Iterator[Drift]:

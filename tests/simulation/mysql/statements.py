@@ -164,7 +164,7 @@ class Statements(Expressions):
             work,
             tuple(self.dependencies.items()),
             frozenset(self.dependencies),
-            "information_schema.tables" in self.sql,
+            "table_rows" in self.sql,
             self.marks,
             work.row_marks if isinstance(work, Insert) else 0,
         )
