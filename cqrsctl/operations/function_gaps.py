@@ -109,11 +109,11 @@ def before_creation(wiring: Wiring, stream_arn: str) -> StreamGap | None:
         return None
 
 
-def nobody_projected(wiring: Wiring) -> bool:
-    """Whether there is no read model yet, or none that was ever filled; False if that is unknown."""
+def is_any_unfilled(wiring: Wiring) -> bool:
+    """Whether there is no read model yet, or a projection that nobody ever filled; False if that is unknown."""
     try:
         with connect(wiring.database) as connection:
-            return not function_position.was_any_stream_followed(connection)
+            return not function_position.was_each_filled(connection)
     except ReadModelMissing:
         return True
     except CqrsctlError as error:

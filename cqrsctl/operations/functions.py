@@ -231,7 +231,7 @@ class Functions:
         elif not mapped:
             self.gap = function_gaps.before_creation(self.wiring, stream_arn)
             warning = table.unrecorded_items(described, self.clock.now())
-            if warning and function_gaps.nobody_projected(self.wiring):
+            if warning and function_gaps.is_any_unfilled(self.wiring):
                 self.note(warning)
         updated = {call.parameters["UUID"] for part in planned for call in part.calls if call.operation == _UPDATE}
         for each in mapped:

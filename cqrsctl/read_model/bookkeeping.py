@@ -55,12 +55,12 @@ TABLES = {
         paused_at       DATETIME(6)  NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
-    # Projections that lack changes which never reached the function: their tables up to a version.
+    # Projections that lack changes which no reader of the stream gets: their tables up to a version.
     "cqrs_function_gap": """
     CREATE TABLE IF NOT EXISTS cqrs_function_gap (
         projection VARCHAR(40)  NOT NULL,
         stream     VARCHAR(255) NOT NULL,
-        reason     ENUM('stream_changed', 'paused', 'stood_still') NOT NULL,
+        reason     VARCHAR(20)  NOT NULL,
         version    INT UNSIGNED NOT NULL,
         marked_at  DATETIME(6)  NOT NULL,
         PRIMARY KEY (projection, stream)
@@ -136,26 +136,38 @@ def statements() -> list[str]:
 
 
 def make(connection: Connection) -> None:
-    """Make the tables that are missing, and add the columns that those of an earlier release lack."""
+    """Make the tables that are missing, and the columns that an earlier release did not make, or of another type."""
     rows = connection.query(
-        "SELECT table_name AS name, column_name AS col FROM information_schema.columns"
+        "SELECT table_name AS name, column_name AS col, data_type AS kind FROM information_schema.columns"
         f" WHERE table_schema = DATABASE() AND table_name IN ({', '.join(['%s'] * len(TABLES))})",
         tuple(TABLES),
     )
-    existing: dict[str, set[str]] = {}
+    existing: dict[str, dict[str, str]] = {}
     for row in rows:
-        existing.setdefault(row["name"], set()).add(row["col"])
+        existing.setdefault(row["name"], {})[row["col"]] = row["kind"]
     for name, text in TABLES.items():
         if name not in existing:
             connection.execute(text)
-        elif missing := {column: line for column, line in columns(text).items() if column not in existing[name]}:
-            connection.execute(f"ALTER TABLE {name} " + ", ".join(f"ADD COLUMN {line}" for line in missing.values()))
+            continue
+        changes = [
+            f"{'MODIFY' if column in existing[name] else 'ADD'} COLUMN {line}"
+            for column, line in columns(text).items()
+            if existing[name].get(column) != _data_type(line)
+        ]
+        if changes:
+            connection.execute(f"ALTER TABLE {name} {', '.join(changes)}")
 
 
 def columns(text: str) -> dict[str, str]:
     """The columns that a statement makes a table with: each column's name and its whole definition."""
     lines = [line.strip().rstrip(",") for line in text.strip().splitlines()[1:-1]]
     return {line.split()[0]: line for line in lines if not line.startswith(("PRIMARY KEY", "UNIQUE KEY", "KEY"))}
+
+
+def _data_type(line: str) -> str:
+    """The type of a column's definition, as information_schema names it."""
+    word = line.split()[1].partition("(")[0].lower()
+    return {"boolean": "tinyint"}.get(word, word)
 
 
 def forget(connection: Connection, projection: str) -> None:

@@ -1,4 +1,4 @@
-"""What the projector function handled of each stream, and its gaps: projections that lack changes it never got.
+"""What the projector function handled of each stream; and gaps: projections that lack changes it never got, or items.
 
 AWS keeps the function's position in the stream and does not report it. So the function writes beside its rows how far
 it came, and whoever finds that changes can no longer reach it marks a gap, once for each projection. A mark names the
@@ -35,12 +35,14 @@ class Reason(StrEnum):
     STREAM_CHANGED = "stream_changed"
     PAUSED = "paused"
     STOOD_STILL = "stood_still"
+    NEVER_LOADED = "never_loaded"
 
 
 _REASONS = {
     Reason.STREAM_CHANGED: "the table's stream was replaced, and changes between the two streams were recorded nowhere",
     Reason.PAUSED: "the projector function was paused until changes left the stream",
     Reason.STOOD_STILL: "nothing was projected until changes left the stream",
+    Reason.NEVER_LOADED: "the stream does not hold all items, and the rebuild that loads them has not come to its end",
 }
 
 
@@ -108,9 +110,13 @@ def behind_stream(connection: Connection, stream_arn: str, mapped: Iterable[str]
     return _behind(_followed(connection, [*handled_streams(connection), *mapped]), stream_arn)
 
 
-def was_any_stream_followed(connection: Connection) -> bool:
-    """Whether a projection was ever filled, from a stream or by a rebuild. Raises ReadModelMissing."""
-    return any(_followed(connection, handled_streams(connection)).values())
+def was_each_filled(connection: Connection) -> bool:
+    """Whether each registered projection was begun to be filled, from a stream or by a rebuild, and there is one.
+
+    Raises ReadModelMissing.
+    """
+    followed = _followed(connection, handled_streams(connection))
+    return bool(followed) and all(followed.values())
 
 
 def _behind(followed: Mapping[str, set[str]], stream_arn: str) -> list[str]:
@@ -208,6 +214,21 @@ def without_projector(connection: Connection, stream_arn: str, limit: timedelta)
         (stream_arn, limit.total_seconds()),
     )
     return [row["name"] for row in rows]
+
+
+def is_unfilled(connection: Connection, projection: str) -> bool:
+    """Whether neither a projector nor the function ever began to fill a registered projection."""
+    return bool(
+        connection.query(
+            """
+            SELECT name FROM cqrs_projection
+            LEFT JOIN cqrs_checkpoint ON projection = name
+            WHERE name = %s AND projection IS NULL
+              AND NOT EXISTS (SELECT stream FROM cqrs_function_position WHERE handled_at >= created_at)
+            """,
+            (projection,),
+        )
+    )
 
 
 def left_to_function(connection: Connection, stream_arn: str, projections: Collection[str]) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cqrsctl.projection.definition import default_product
-from cqrsctl.read_model import bookkeeping
+from cqrsctl.read_model import bookkeeping, function_position
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import prepare
 
 if TYPE_CHECKING:
@@ -23,6 +26,23 @@ def test_columns_that_an_earlier_release_did_not_make_are_added(wiring: Wiring) 
             " AND table_name = 'cqrs_checkpoint' AND column_name = 'read_since'"
         )
     assert row["n"] == 1
+
+
+def test_columns_that_an_earlier_release_made_with_another_type_are_changed(wiring: Wiring) -> None:
+    prepare(wiring.database, [default_product()])
+    with connect(wiring.database) as connection:
+        connection.execute("ALTER TABLE cqrs_function_gap MODIFY COLUMN reason ENUM('paused') NOT NULL")
+        bookkeeping.make(connection)
+        function_position.mark(connection, "arn", Reason.NEVER_LOADED, ["product"])
+
+        assert [gap.reason for gap in function_position.gaps(connection)] == [Reason.NEVER_LOADED]
+
+
+def test_tables_of_this_release_are_left_as_they_are(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(wiring.database, [default_product()])
+    with connect(wiring.database) as connection:
+        monkeypatch.setattr(connection, "execute", pytest.fail)
+        bookkeeping.make(connection)
 
 
 def test_the_columns_of_a_statement_are_all_but_its_keys() -> None:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.errors import StreamGap, TransientAwsError, TransientDatabaseError
+from cqrsctl.operations.rebuild import rebuilding
+from cqrsctl.operations.rebuild.progress import Unfit
+from cqrsctl.read_model import checkpoints, rebuilds
+from cqrsctl.read_model.connection import connect
 from tests.simulation.history import PROJECTIONS
+from tests.simulation.processes import Killed
 from tests.simulation.test_whole_histories import world
 
 if TYPE_CHECKING:
@@ -84,6 +90,45 @@ def takeover_and_back(history: History) -> list[str]:
     written(history)
     assert history.processes.until(lambda: history.functions.is_through, 3_600)
     return list(PROJECTIONS)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("others", [[], ["product"]])
+def test_a_first_rebuild_that_is_left_unfinished_is_a_gap(seed: int, others: list[str]) -> None:
+    with world(seed, others) as history:
+        written(history)
+        history.stream.switch_off()
+        history.stream.switch_on()
+        for name in others:  # follows the new stream from its start, which is a gap to be ended first
+            history.rebuild([name], to_its_end=True)
+        with connect(history.endpoint) as connection:
+            begun = False
+            while not begun:
+                history._run("rebuild", lambda: history._rebuilt(["there"], Unfit.SKIP), killed_after=1)
+                begun = bool(rebuilds.under_way(connection, "there")) and checkpoints.has_any(
+                    connection, "there", history.stream.arn
+                )
+        unfinished = failed(history, others)
+        history._run("rebuild --discard", lambda: rebuilding.discard(history._wiring(), history.declared["there"]))
+        discarded = failed(history, others)
+        history.rebuild(["there"], to_its_end=True)
+        history.eye.blind.discard("there")
+        history.project_once([*others, "there"])
+        history.compare("in the end", [*others, "there"])
+
+        for failure in (unfinished, discarded):
+            assert isinstance(failure, StreamGap)
+            assert failure.followers == {"there"}
+        assert not history.wrong + history.eye.wrong, "\n".join(history.told)
+
+
+def failed(history: History, others: list[str]) -> BaseException | None:
+    """How `project --once` of these and of `there` fails, once AWS and the database let it."""
+    while True:
+        history.gaps.clear()
+        failure = history._run("project --once", lambda: history._project([*others, "there"], once=True))
+        if not isinstance(failure, (TransientAwsError, TransientDatabaseError, Killed)):
+            return failure
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cqrsctl.errors import Busy
 from cqrsctl.operations.rebuild.snapshot import SEGMENTS
 from cqrsctl.projection.projector import rerunning
-from cqrsctl.read_model import checkpoints, rebuilds, schema
+from cqrsctl.read_model import checkpoints, function_position, rebuilds, schema
+from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import release_lock, take_lock
 
@@ -34,6 +35,8 @@ class Beginning:
     notice: Callable[[str], None]
     floor: Callable[[], datetime | None]
     """Tells a time that is later than all changes until now, as `rebuilds.begin` wants it."""
+    stream_has_all: bool
+    """Whether the stream goes back to the table's first item, so that a projector alone fills a new table."""
 
     def rebuild(self) -> Rebuild:
         """The rebuild to be gone on with. Raises Busy where another one than is asked for is under way."""
@@ -59,7 +62,15 @@ class Beginning:
         if self.undo:
             return self._undo()
         schema.create_missing(self.connection, self.projection)
+        if not self.stream_has_all:
+            again(self._mark_unfilled)
         return again(rebuilds.begin, self.connection, self.projection, self.stream_arn, SEGMENTS, self.floor)
+
+    def _mark_unfilled(self) -> None:
+        """From now on the projection has checkpoints, which say nothing of the items that only a rebuild brings."""
+        if function_position.is_unfilled(self.connection, self.projection.name):
+            function_position.mark(self.connection, self.stream_arn, Reason.NEVER_LOADED, [self.projection.name])
+        self.connection.commit()
 
     def _is_asked_for(self, found: Rebuild) -> bool:
         """Whether a rebuild leads where this one is to lead."""

@@ -133,6 +133,7 @@ class Rebuilding:
                 self.clock.sleep,
                 self.notice,
                 self._change_clock.next_time,
+                stream_has_all=described.recorded_since(self.clock.now()) is None,
             )
             while True:
                 rebuild = beginning.rebuild()
