@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from cqrsctl.errors import TransientDatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cqrsctl.read_model.connection import Connection
 
 
@@ -35,10 +37,16 @@ def release(connection: Connection, lock: str) -> None:
     connection.query("SELECT RELEASE_LOCK(%s)", (lock,))
 
 
-def require(connection: Connection, lock: str, lost: str) -> None:
-    """Raises TransientDatabaseError, with the message `lost`, if a lock is no longer this connection's."""
-    if connection.query("SELECT IS_USED_LOCK(%s) = CONNECTION_ID() AS held", (lock,))[0]["held"] != 1:
-        raise TransientDatabaseError(lost, code="lock_lost")
+def require(connection: Connection, needed: Mapping[str, str]) -> None:
+    """Raises TransientDatabaseError if a lock is no longer this connection's. `needed`: whose each is, by its name.
+
+    One query asks for all, as there is one with every commit.
+    """
+    asked = ", ".join(f"IS_USED_LOCK(%s) = CONNECTION_ID() AS held_{number}" for number in range(len(needed)))
+    (row,) = connection.query(f"SELECT {asked}", tuple(needed))
+    for whose, held in zip(needed.values(), row.values(), strict=True):
+        if held != 1:
+            raise TransientDatabaseError(f"The lock of {whose} was lost.", code="lock_lost")
 
 
 def is_held(connection: Connection, lock: str) -> bool:

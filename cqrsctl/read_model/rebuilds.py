@@ -85,9 +85,7 @@ def take_lock(connection: Connection, database: str, projection: str) -> None:
 
 def require_lock(connection: Connection, database: str, projection: str) -> None:
     """Raises TransientDatabaseError where the lock was lost. It also keeps the connection from being idle."""
-    locks.require(
-        connection, locks.of_rebuild(database, projection), f"The lock of the rebuild of {projection} was lost."
-    )
+    locks.require(connection, {locks.of_rebuild(database, projection): f"the rebuild of {projection}"})
     connection.commit()
 
 

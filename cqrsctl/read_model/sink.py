@@ -209,9 +209,8 @@ def release_lock(connection: Connection, database: str, projections: Sequence[Pr
 
 def require_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
     """Raises TransientDatabaseError if the lock of a projection is no longer this connection's."""
-    for projection in projections:
-        lock = locks.of_projector(database, projection.name)
-        locks.require(connection, lock, f"The lock of projection {projection.name} was lost.")
+    names = [projection.name for projection in projections]
+    locks.require(connection, {locks.of_projector(database, name): f"projection {name}" for name in names})
 
 
 def holder() -> str:

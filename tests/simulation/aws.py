@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TABLE = "Products"
 _HOSTS_DIFFER_SECONDS = 0.45
 """Two hosts of AWS, of which one dates a change and the other an answer, are less than a second apart."""
-_INCONSISTENT_SECONDS = 2.0
+INCONSISTENT_SECONDS = 2.0
 """For so long a read that is not consistent may show an item as it was before its last change."""
 _ROUNDS_OF_A_SCAN = 7
 _SECONDS_OF_A_POLL = 0.5
@@ -105,7 +105,7 @@ class SimulatedDynamoDb:
     def _read(self, key: int, *, consistent: bool) -> Product | None:
         states = self.stream.states[key]
         age_seconds = self.clock.monotonic() - self.stream.changed_at.get(key, 0.0)
-        may_be_old = not consistent and len(states) > 1 and age_seconds < _INCONSISTENT_SECONDS
+        may_be_old = not consistent and len(states) > 1 and age_seconds < INCONSISTENT_SECONDS
         return states[-2 if may_be_old and self.rng.random() < 0.5 else -1]
 
     def _call(self, operation: str) -> None:

@@ -38,7 +38,7 @@ from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model import table
-from tests.simulation.aws import TABLE, SimulatedDynamoDb, SimulatedLambda
+from tests.simulation.aws import INCONSISTENT_SECONDS, TABLE, SimulatedDynamoDb, SimulatedLambda
 from tests.simulation.processes import Killed, Process, ProcessClock, Processes
 from tests.simulation.readers import NARROW, WIDE, Eye, width_of
 
@@ -305,6 +305,7 @@ class History:
             return None
         self.eye.blind.add(name)
         self.damaged.add(self._change_by_hand(name))
+        self.let_pass(INCONSISTENT_SECONDS)  # what a scan shows is from after that
         misfits: list[int] = []
         for _ in range(_MOST_TRIES):
             if not self.followers:  # it waits until what is in flight is applied
