@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pymysql.constants import ER
 
-from tests.simulation.mysql.catalog import Table, View
+from tests.simulation.mysql.catalog import Table, View, view_of
 from tests.simulation.mysql.execution import Outcome
 from tests.simulation.mysql.statements import Statements
 from tests.simulation.mysql.syntax import Reader
@@ -56,7 +56,7 @@ def _create(server: MemoryServer, session: Session, reader: Reader) -> Outcome:
     checked.query()
     checked.finish()
     server.change_definition(session, match["name"])
-    database.create_view(View(match["name"], match["select"]), replace=bool(match["replace"]))
+    database.create_view(view_of(match["name"], match["select"]), replace=bool(match["replace"]))
     return Outcome()
 
 

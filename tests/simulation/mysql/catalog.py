@@ -102,10 +102,16 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A view: the text of its query, which is compiled where it is used."""
+    """A view: the text of its query, which is compiled where it is used. One definition is one object here, too."""
 
     name: str
     select: str
+
+
+@lru_cache(maxsize=4_096)
+def view_of(name: str, select: str) -> View:
+    """The view that a CREATE VIEW makes."""
+    return View(name, select)
 
 
 Relation: TypeAlias = "Table | View"
