@@ -141,18 +141,21 @@ def _show(ctx: typer.Context, output: Output) -> None:
     for missed in found.function_gaps:
         gap = StreamGap(f"Gap: {missed}.")
         of(ctx).note(f"{gap} {gap.hint}")
+    last = found.last_projected
     if output.is_json:
         return render.one(
             output,
-            {"projections": found.projections, "checkpoints": found.checkpoints, "heartbeat": found.heartbeat},
+            {
+                "projections": found.projections,
+                "checkpoints": found.checkpoints,
+                "last_projected": last and last._asdict(),
+            },
         )
     render.rows(output, _COLUMNS, found.projections)
     if output is Output.TABLE:
         if found.checkpoints:
             render.line("")
             render.rows(output, _CHECKPOINT_COLUMNS, found.checkpoints)
-        if found.heartbeat:
-            render.line(
-                f"\nLast projected by {found.heartbeat['holder']} at {render.rfc3339(found.heartbeat['beat_at'])}"
-            )
+        if last:
+            render.line(f"\nLast projected by {last.holder} at {render.rfc3339(last.at)}")
     return None

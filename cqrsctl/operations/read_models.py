@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.read_model import checkpoints, dead_letters, function_position, schema
+from cqrsctl.read_model import checkpoints, dead_letters, function_position, heartbeat, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import take_lock
 
 if TYPE_CHECKING:
     from cqrsctl.read_model.function_position import Gap
+    from cqrsctl.read_model.heartbeat import LastProjected
     from cqrsctl.wiring import Wiring
 
 
 @dataclass(frozen=True, slots=True)
 class ReadModelStatus:
-    """What the database holds, ready to be shown. `heartbeat` is None where nothing was ever projected."""
+    """What the database holds, ready to be shown. `last_projected` is None if nothing was ever projected."""
 
     projections: list[dict[str, Any]]
     checkpoints: list[dict[str, Any]]
-    heartbeat: dict[str, Any] | None
+    last_projected: LastProjected | None
     function_gaps: list[Gap]
 
 
@@ -28,7 +29,6 @@ def status(wiring: Wiring) -> ReadModelStatus:
     """Raises ReadModelMissing where nothing was made yet, DatabaseError."""
     with connect(wiring.database) as connection:
         found = schema.status(connection, wiring.environment.projections)
-        beats = connection.query("SELECT holder, beat_at FROM cqrs_heartbeat WHERE id = 1")
         return ReadModelStatus(
             projections=[
                 {
@@ -43,7 +43,7 @@ def status(wiring: Wiring) -> ReadModelStatus:
                 for projection in found
             ],
             checkpoints=checkpoints.listing(connection),
-            heartbeat=beats[0] if beats else None,
+            last_projected=heartbeat.last(connection),
             function_gaps=function_position.gaps(connection, {projection.name for projection in found}),
         )
 

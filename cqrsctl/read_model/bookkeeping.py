@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
 
 TABLES = {
-    # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from.
+    # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from; and who
+    # last began to project it: if its lock is held, that one holds it.
     "cqrs_projection": """
     CREATE TABLE IF NOT EXISTS cqrs_projection (
         name             VARCHAR(40)  NOT NULL PRIMARY KEY,
@@ -16,7 +17,8 @@ TABLES = {
         active_version   INT UNSIGNED NOT NULL,
         building_version INT UNSIGNED NULL,
         declaration      MEDIUMTEXT   NOT NULL,
-        created_at       DATETIME(6)  NOT NULL
+        created_at       DATETIME(6)  NOT NULL,
+        holder           VARCHAR(255) NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # How far each projection has read each shard: written in the same transaction as the rows.
@@ -35,12 +37,13 @@ TABLES = {
         PRIMARY KEY (projection, stream, shard)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
-    # One row: when the projector last wrote, and who it is. Read on a reader, it tells that reader's staleness.
+    # One row: who projected last, and when. `beat_at` tells how stale a reader is, so that others renew it, too.
     "cqrs_heartbeat": """
     CREATE TABLE IF NOT EXISTS cqrs_heartbeat (
-        id      TINYINT      NOT NULL PRIMARY KEY,
-        beat_at DATETIME(6)  NOT NULL,
-        holder  VARCHAR(255) NOT NULL
+        id           TINYINT      NOT NULL PRIMARY KEY,
+        beat_at      DATETIME(6)  NOT NULL,
+        holder       VARCHAR(255) NOT NULL,
+        projected_at DATETIME(6)  NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # How far the projector function came in each stream, written in the same transaction as its rows: when it last

@@ -261,11 +261,11 @@ def standstill(connection: Connection, stream_arn: str, until: datetime | None =
     """
     streams = handled_streams(connection)
     if not streams:
-        if not heartbeat.by_function(connection):
+        last = heartbeat.last(connection)
+        if last is None or not last.by_function:
             return None
         (row,) = connection.query(
-            "SELECT TIMESTAMPDIFF(SECOND, beat_at, COALESCE(%s, NOW(6))) AS seconds FROM cqrs_heartbeat WHERE id = 1",
-            (naive(until),),
+            "SELECT TIMESTAMPDIFF(SECOND, %s, COALESCE(%s, NOW(6))) AS seconds", (naive(last.at), naive(until))
         )
         return timedelta(seconds=row["seconds"])
     if stream_arn not in streams:

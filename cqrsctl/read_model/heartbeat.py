@@ -1,13 +1,19 @@
-"""The heartbeat: one row, written by whoever projects; read on a reader, it tells how stale that reader is at most."""
+"""The heartbeat: one row, written by whoever projects; read on a reader, it tells how stale that reader is at most.
+
+Who only wants to know that renews it, and leaves alone who projected last, and when.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC
+from typing import TYPE_CHECKING, NamedTuple
 
 from cqrsctl.errors import DatabaseError, TransactionConflict
 from cqrsctl.read_model.connection import ReadModelMissing
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cqrsctl.read_model.connection import Connection
 
 
@@ -15,19 +21,42 @@ FUNCTION = "Lambda function"
 """So begins the holder that the projector function writes."""
 
 
+class LastProjected(NamedTuple):
+    """Who was the last to project, and when, by the server's clock."""
+
+    holder: str
+    at: datetime
+
+    @property
+    def by_function(self) -> bool:
+        """Whether it was the projector function."""
+        return self.holder.startswith(FUNCTION)
+
+
 def write(connection: Connection, holder: str) -> None:
     """Put the heartbeat into the running transaction."""
     connection.execute(
-        "INSERT INTO cqrs_heartbeat (id, beat_at, holder) VALUES (1, NOW(6), %s)"
-        " ON DUPLICATE KEY UPDATE beat_at = VALUES(beat_at), holder = VALUES(holder)",
+        """
+        INSERT INTO cqrs_heartbeat (id, beat_at, holder, projected_at) VALUES (1, NOW(6), %s, NOW(6))
+        ON DUPLICATE KEY UPDATE
+            beat_at = VALUES(beat_at), holder = VALUES(holder), projected_at = VALUES(projected_at)
+        """,
         (holder,),
     )
 
 
+def last(connection: Connection) -> LastProjected | None:
+    """Who was the last to project; None where nobody ever did."""
+    rows = connection.query(
+        "SELECT holder, COALESCE(projected_at, beat_at) AS projected_at FROM cqrs_heartbeat WHERE id = 1"
+    )
+    return LastProjected(rows[0]["holder"], rows[0]["projected_at"].replace(tzinfo=UTC)) if rows else None
+
+
 def by_function(connection: Connection) -> bool:
     """Whether the projector function was the last to project."""
-    rows = connection.query("SELECT holder FROM cqrs_heartbeat WHERE id = 1")
-    return bool(rows) and rows[0]["holder"].startswith(FUNCTION)
+    found = last(connection)
+    return found is not None and found.by_function
 
 
 def age_seconds(connection: Connection) -> float | None:

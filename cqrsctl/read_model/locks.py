@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.errors import TransientDatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from cqrsctl.read_model.connection import Connection
 
@@ -47,6 +47,19 @@ def require(connection: Connection, needed: Mapping[str, str]) -> None:
     for whose, held in zip(needed.values(), row.values(), strict=True):
         if held != 1:
             raise TransientDatabaseError(f"The lock of {whose} was lost.", code="lock_lost")
+
+
+def sign(connection: Connection, projections: Collection[str], holder: str) -> None:
+    """Write and commit who projects from now on. The caller has the projectors' locks."""
+    marks = ", ".join(["%s"] * len(projections))
+    connection.execute(f"UPDATE cqrs_projection SET holder = %s WHERE name IN ({marks})", (holder, *projections))
+    connection.commit()
+
+
+def holder(connection: Connection, projection: str) -> str:
+    """Who last began to project a registered projection: whoever holds it, if it is held."""
+    rows = connection.query("SELECT holder FROM cqrs_projection WHERE name = %s", (projection,))
+    return (rows[0]["holder"] if rows else None) or "unknown"
 
 
 def is_held(connection: Connection, lock: str) -> bool:

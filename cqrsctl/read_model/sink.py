@@ -72,6 +72,7 @@ class MySqlSink:
         self._open = TableWriter(connection, self._projections)
         connection.require_writable()
         take_lock(connection, self._database, self._projections)
+        locks.sign(connection, [projection.name for projection in self._projections], holder())
         take_over(
             connection,
             self._stream_arn,
@@ -192,10 +193,9 @@ def take_lock(connection: Connection, database: str, projections: Sequence[Proje
     """Take the lock of each projection, for as long as the connection lives. Raises Busy, naming the holder."""
     for projection in sorted(projections, key=lambda projection: projection.name):
         if not locks.take(connection, locks.of_projector(database, projection.name)):
-            found = connection.query("SELECT holder, beat_at FROM cqrs_heartbeat WHERE id = 1")
-            who = f"{found[0]['holder']}, last seen {found[0]['beat_at']:%Y-%m-%d %H:%M:%S} UTC" if found else "unknown"
             raise Busy(
-                f"Projection {projection.name} is held by another projector: {who}.",
+                f"Projection {projection.name} is held by another projector: "
+                f"{locks.holder(connection, projection.name)}.",
                 hint="Stop that one first. Its lock ends with its database connection.",
                 projection=projection.name,
             )

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
-from cqrsctl.read_model import dead_letters, function_position, locks, real_columns, rebuilds, tables
-from cqrsctl.read_model.heartbeat import FUNCTION
+from cqrsctl.read_model import dead_letters, function_position, heartbeat, locks, real_columns, rebuilds, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,7 @@ _STATISTICS_EXPIRY = "information_schema_stats_expiry"
 
 @dataclass(frozen=True, slots=True)
 class ProjectorTraces:
-    """What a projector leaves behind. `held`: somebody has the lock; `holder` is who wrote the heartbeat last.
+    """What a projector leaves behind. `held`: somebody has the lock; `holder` is who has it, else who projected last.
 
     `progressed_at` is when checkpoints last moved, by the server's clock, and `progress_seconds` how long that is ago;
     None where there are none. `rows_written` counts what the server was written since it began, whoever did it.
@@ -71,17 +70,17 @@ class StoredProjection:
 def of_projector(connection: Connection, database: str, projections: Sequence[Projection]) -> ProjectorTraces:
     """What the projector of some projections left. Raises ReadModelMissing."""
     names = [projection.name for projection in projections]
-    beats = connection.query("SELECT holder FROM cqrs_heartbeat WHERE id = 1")
+    held = [name for name in names if locks.is_held(connection, locks.of_projector(database, name))]
+    last = heartbeat.last(connection)
     (moved,) = connection.query(
         "SELECT MAX(updated_at) AS at, TIMESTAMPDIFF(MICROSECOND, MAX(updated_at), NOW(6)) AS age FROM cqrs_checkpoint"
         f" WHERE projection IN ({', '.join(['%s'] * len(names))})",
         names,
     )
-    holder = beats[0]["holder"] if beats else None
     return ProjectorTraces(
-        held=any(locks.is_held(connection, locks.of_projector(database, name)) for name in names),
-        holder=holder,
-        by_function=holder is not None and holder.startswith(FUNCTION),
+        held=bool(held),
+        holder=locks.holder(connection, held[0]) if held else last and last.holder,
+        by_function=last is not None and last.by_function,
         progressed_at=moved["at"],
         progress_seconds=None if moved["age"] is None else max(0.0, moved["age"] / 1_000_000),
         rows_written=_rows_written(connection),

@@ -18,6 +18,7 @@ from cqrsctl.operations.doctor.database import rights_beyond
 from cqrsctl.operations.doctor.findings import Severity
 from cqrsctl.operations.doctor.look import Look
 from cqrsctl.projection.definition import default_product
+from cqrsctl.read_model import locks
 from cqrsctl.read_model.connection import Endpoint, Login, connect
 from cqrsctl.read_model.sink import prepare, take_lock
 from cqrsctl.stream.reader import Beginning
@@ -130,7 +131,9 @@ def test_a_projector_at_work_is_a_reader_of_the_stream(wiring: Wiring) -> None:
     with connect(endpoint) as connection:
         assert held(wiring) is None
         take_lock(connection, endpoint.database, [PRODUCT])
-        assert held(wiring) == "a projector"
+        assert held(wiring) == "unknown"
+        locks.sign(connection, ["product"], "me@here, process 7")
+        assert held(wiring) == "me@here, process 7"
 
 
 def held(wiring: Wiring) -> str | None:

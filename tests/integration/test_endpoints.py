@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -42,7 +43,9 @@ def gone(endpoint: Endpoint, name: str) -> Endpoint:
 def beat(endpoint: Endpoint, seconds_ago: float) -> None:
     with connect(endpoint) as connection:
         heartbeat.write(connection, "a test")
-        connection.execute("UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL %s SECOND", (seconds_ago,))
+        connection.execute(
+            "UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL %s SECOND, projected_at = beat_at", (seconds_ago,)
+        )
         connection.commit()
 
 
@@ -98,6 +101,10 @@ def test_an_old_heartbeat_is_renewed_on_the_writer_and_waited_for(
     beat(writer, 3600)
 
     assert answering(caplog, topology, Wanted(max_staleness_seconds=1)).startswith("r1 answers (reader), at most 0.0")
+    with connect(writer) as connection:  # who projected last, and when, is another question
+        last = heartbeat.last(connection)
+    assert last is not None
+    assert (last.holder, (datetime.now(UTC) - last.at) > timedelta(minutes=59)) == ("a test", True)
 
 
 def test_a_heartbeat_in_use_by_a_projector_is_not_waited_for(

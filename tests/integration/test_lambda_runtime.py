@@ -154,9 +154,9 @@ def test_an_invocation_tells_its_request_and_beats(projector: Function, wiring: 
         "LagSeconds",
         "Milliseconds",
     ]
-    beat = status(wiring).heartbeat
-    assert beat is not None
-    assert beat["holder"] == f"Lambda function ProductHandler, request {done.request_id}"
+    last = status(wiring).last_projected
+    assert last is not None
+    assert last.holder == f"Lambda function ProductHandler, request {done.request_id}"
     assert status(wiring).checkpoints == []
 
 

@@ -240,7 +240,7 @@ def test_a_function_of_an_earlier_release_is_as_old_as_its_heartbeat(wiring: Wir
     prepare(wiring.database, [default_product()])
     with connect(wiring.database) as connection:
         heartbeat.write(connection, f"{heartbeat.FUNCTION} X")
-        connection.execute("UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL 24 HOUR")
+        connection.execute("UPDATE cqrs_heartbeat SET projected_at = NULL, beat_at = NOW(6) - INTERVAL 24 HOUR")
         connection.commit()
 
     for _ in range(2):

@@ -130,6 +130,12 @@ def test_only_the_read_model_knows_pymysql_and_only_the_command_line_draws() -> 
         assert not names & {"rich", "typer"} or top == "cli", path
 
 
+def test_the_heartbeat_is_asked_for_in_one_module() -> None:
+    asking = {path.relative_to(ROOT).as_posix() for path in MODULES if "cqrs_heartbeat" in path.read_text()}
+
+    assert asking == {"read_model/bookkeeping.py", "read_model/heartbeat.py"}
+
+
 def test_importing_any_module_opens_no_connection_and_no_file_of_the_user() -> None:
     modules = [".".join(("cqrsctl", *path.relative_to(ROOT).with_suffix("").parts)) for path in MODULES]
     program = (

@@ -115,6 +115,5 @@ def _holder(connection: Connection, database: str, projections: Sequence[str]) -
     """Who holds the lock of a projection; None where no projector is at work."""
     for name in projections:
         if locks.is_held(connection, locks.of_projector(database, name)):
-            beats = connection.query("SELECT holder FROM cqrs_heartbeat WHERE id = 1")
-            return str(beats[0]["holder"]) if beats else "a projector"
+            return locks.holder(connection, name)
     return None
