@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.aws import ApiCall
     from cqrsctl.functions.function import Function
-    from cqrsctl.functions.roles import Statement
+    from cqrsctl.functions.policies import Statement
     from cqrsctl.polling import Clock
 
     Clients = Callable[[str], Any]
@@ -121,7 +121,7 @@ def plan_projector(
         reserved_concurrency=options.reserved_concurrency,
     )
     policy = roles.projector_policy(
-        place, PROJECTOR, source.table_arn, access.statements, destination, in_vpc=bool(subnets)
+        place, PROJECTOR, source.table_arn, access.statements, destination, security_groups=groups
     )
     mapping = MappingSpec(PROJECTOR, source.stream_arn, destination, options.batch_size, options.parallelization)
     own_queue = destination == place.queue(PROJECTOR)

@@ -1,4 +1,4 @@
-"""The functions' roles, each with one policy that allows what its function does, and nothing else."""
+"""The functions' roles in IAM, each with one policy: what is there, and the calls that make it as it shall be."""
 
 from __future__ import annotations
 
@@ -8,24 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError
+from cqrsctl.functions import policies
 from cqrsctl.functions.parts import TAG_LIST, Part, require_ours, role_name, tags_of, updated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cqrsctl.functions.parts import Place
+    from cqrsctl.functions.policies import Document, Statement
 
 POLICY_NAME = "cqrsctl"
-_VERSION = "2012-10-17"
-_NETWORK = (
-    "ec2:CreateNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:DeleteNetworkInterface",
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:UnassignPrivateIpAddresses",
-)
-
-Statement = dict[str, Any]
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,42 +43,36 @@ class Role:
     tags: dict[str, str]
 
 
-def trust_policy() -> Document:
-    """Lambda may take the role, nobody else."""
-    principal = {"Service": "lambda.amazonaws.com"}
-    return _document([{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}])
-
-
 def command_policy(place: Place, function: str, table_arn: str) -> Document:
-    """Put and get on the table, and its own log."""
-    table = _allow("Table", ["dynamodb:PutItem", "dynamodb:GetItem"], table_arn)
-    return _document([table, _logs(place, function)])
+    """Put items into the table, and write the function's own log."""
+    return policies.command(table_arn, _log_streams(place, function))
 
 
 def projector_policy(
-    place: Place, function: str, table_arn: str, database: list[Statement], destination: str, *, in_vpc: bool
+    place: Place,
+    function: str,
+    table_arn: str,
+    login: list[Statement],
+    destination: str,
+    *,
+    security_groups: Sequence[str] = (),
 ) -> Document:
     """Read the table's streams, log in to the database, write its own log, tell of what failed for good.
 
-    The stream's ARN is left open at its label, so that a stream switched off and on needs no new policy.
-    Source of the stream's actions: "IAM policy to allow an AWS Lambda function to access DynamoDB stream records",
-    DynamoDB Developer Guide; it grants ListStreams on `stream/*` too.
+    The stream's ARN is left open at its label, so that a stream switched off and on needs no new policy. A function
+    with security groups is in a VPC.
     """
-    stream = [f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")]
-    return _document(
-        [
-            _allow("Stream", stream, f"{table_arn}/stream/*"),
-            *database,
-            _logs(place, function),
-            *_destination(destination),
-            *(_network(place, function) if in_vpc else ()),
-        ]
+    statements = policies.projector(
+        f"{table_arn}/stream/*", login, _log_streams(place, function), policies.destination(destination)
     )
+    if security_groups:
+        statements += policies.network(place.arn, security_groups, function)
+    return policies.document(statements)
 
 
 def secret_statements(place: Place, secret_arn: str, kms_key: str | None) -> list[Statement]:
     """Read one secret; with a key of its own also decrypt with that key, through Secrets Manager only."""
-    read = _allow("Secret", ["secretsmanager:GetSecretValue"], secret_arn)
+    read = policies.secret(secret_arn)
     if kms_key is None:
         return [read]
     via = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
@@ -98,12 +84,12 @@ def secret_statements(place: Place, secret_arn: str, kms_key: str | None) -> lis
     else:
         resource = kms_key if kms_key.startswith("arn:") else place.arn("kms", f"key/{kms_key}")
         condition = {"StringEquals": via}
-    return [read, {**_allow("SecretKey", ["kms:Decrypt"], resource), "Condition": condition}]
+    return [read, policies.decrypt(resource, condition)]
 
 
 def token_statements(place: Place, resource_id: str, user: str) -> list[Statement]:
     """Log in with IAM tokens, as one user of one cluster."""
-    return [_allow("Database", ["rds-db:connect"], place.arn("rds-db", f"dbuser:{resource_id}/{user}"))]
+    return [policies.token(place.arn("rds-db", f"dbuser:{resource_id}/{user}"))]
 
 
 def find(client: Any, name: str) -> Role | None:
@@ -143,12 +129,12 @@ def part(spec: RoleSpec, found: Role | None) -> Part:
     if found is None:
         description = f"Made by cqrsctl for {spec.function}"
         parameters = {"RoleName": spec.name, "Description": description, "Tags": TAG_LIST}
-        trust = {"AssumeRolePolicyDocument": json.dumps(trust_policy())}
+        trust = {"AssumeRolePolicyDocument": json.dumps(policies.trust())}
         return Part(title, "created", (ApiCall("iam", "CreateRole", {**parameters, **trust}), policy))
     require_ours(f"Role {spec.name!r}", found.tags)
     calls, changes = [], {}
-    if found.trust != trust_policy():
-        parameters = {"RoleName": spec.name, "PolicyDocument": json.dumps(trust_policy())}
+    if found.trust != policies.trust():
+        parameters = {"RoleName": spec.name, "PolicyDocument": json.dumps(policies.trust())}
         calls.append(ApiCall("iam", "UpdateAssumeRolePolicy", parameters))
         changes["trust"] = ""
     if found.policy != spec.policy:
@@ -174,37 +160,8 @@ def _foreign_note(found: Role) -> str:
     return f"Role {found.name} has other policies too, which stay: {', '.join(found.foreign)}."
 
 
-def _document(statements: list[Statement]) -> Document:
-    return {"Version": _VERSION, "Statement": statements}
-
-
-def _allow(name: str, actions: list[str], resource: str) -> Statement:
-    return {"Sid": name, "Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _logs(place: Place, function: str) -> Statement:
-    """The log group is made by deploy, with its retention, so the function need not."""
-    return _allow("Log", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{place.log_group(function)}:*")
-
-
-def _destination(arn: str) -> list[Statement]:
-    """Source: "Retain discarded batch records for a DynamoDB event source in Lambda", Lambda Developer Guide."""
-    service = arn.split(":")[2]
-    if service == "s3":
-        bucket = _allow("FailureBucket", ["s3:ListBucket"], arn)
-        return [bucket, _allow("Failures", ["s3:PutObject"], f"{arn}/*")]
-    return [_allow("Failures", ["sqs:SendMessage" if service == "sqs" else "sns:Publish"], arn)]
-
-
-def _network(place: Place, function: str) -> list[Statement]:
-    """The network interfaces that Lambda makes with the role; the function's own code may not.
-
-    Describe actions take no narrower resource than `*`, and the interfaces are not known before they are made.
-    Source: "Giving Lambda functions access to resources in an Amazon VPC", Lambda Developer Guide.
-    """
-    code = {"ArnEquals": {"lambda:SourceFunctionArn": [place.arn("lambda", f"function:{function}")]}}
-    denied = {"Sid": "NotByItsCode", "Effect": "Deny", "Action": list(_NETWORK), "Resource": "*", "Condition": code}
-    return [_allow("Network", list(_NETWORK), "*"), denied]
+def _log_streams(place: Place, function: str) -> str:
+    return f"{place.log_group(function)}:*"
 
 
 def _pages(client: Any, operation: str, parameters: dict[str, Any], key: str) -> list[Any]:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from cqrsctl.functions import policies
 from cqrsctl.functions.deploy import COMMAND_SECONDS, PROJECTOR_SECONDS
 from cqrsctl.functions.function import MEMORY_MB, RUNTIME
 from cqrsctl.functions.intrinsics import arn, attribute, ref, sub
 from cqrsctl.functions.mapping import BATCH_SIZE, MOST_AGE_SECONDS, WINDOW_SECONDS
 
 _QUEUE_SECONDS = 14 * 86_400
-_INTERFACE_ACTIONS = [
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:UnassignPrivateIpAddresses",
-]
-_LOOKING_ACTIONS = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
 
 
 def resources() -> dict[str, Any]:
@@ -27,10 +21,7 @@ def _command() -> dict[str, Any]:
     """The command side: it needs the table only, so it stays outside the VPC."""
     return {
         "CommandLogs": _logs("CommandFunctionName"),
-        "CommandRole": _role(
-            _allow("PutProducts", ["dynamodb:PutItem"], attribute("Table", "Arn")),
-            _write_logs("CommandLogs"),
-        ),
+        "CommandRole": _role(policies.command(attribute("Table", "Arn"), attribute("CommandLogs", "Arn"))),
         "CommandFunction": _function(
             "CommandFunctionName",
             "Puts a product into the write model",
@@ -67,50 +58,20 @@ def _projector() -> dict[str, Any]:
     return {
         "ProjectorLogs": _logs("ProjectorFunctionName"),
         "ProjectorRole": _role(
-            _allow(
-                "ReadStream",
-                ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
-                attribute("Table", "StreamArn"),
-            ),
-            _allow("FindStream", ["dynamodb:ListStreams"], "*"),
-            _allow("ReadLogin", ["secretsmanager:GetSecretValue"], attribute("Cluster", "MasterUserSecret.SecretArn")),
-            _allow("ReportFailures", ["sqs:SendMessage"], attribute("FailureQueue", "Arn")),
-            _write_logs("ProjectorLogs"),
-            *_use_network(),
+            policies.document(
+                [
+                    *policies.projector(
+                        attribute("Table", "StreamArn"),
+                        [policies.secret(attribute("Cluster", "MasterUserSecret.SecretArn"))],
+                        attribute("ProjectorLogs", "Arn"),
+                        policies.queue(attribute("FailureQueue", "Arn")),
+                    ),
+                    *policies.network(arn, ["${ProjectorGroup.GroupId}"], "${ProjectorFunctionName}"),
+                ]
+            )
         ),
         "ProjectorFunction": function,
     }
-
-
-def _use_network() -> list[dict[str, Any]]:
-    """What Lambda needs to put the projector into the VPC, and the projector's own code does not.
-
-    DeleteNetworkInterface has to be allowed on all kinds of resources: naming interfaces only is not enough. Source:
-    "Giving Lambda functions access to resources in an Amazon VPC", AWS Lambda Developer Guide.
-    """
-    create, *others = _INTERFACE_ACTIONS
-    return [
-        _allow(
-            "MakeInterfaces",
-            [create],
-            [
-                arn("ec2", "network-interface/*"),
-                arn("ec2", "subnet/*"),
-                arn("ec2", "security-group/${ProjectorGroup.GroupId}"),
-            ],
-        ),
-        _allow("KeepInterfaces", others, arn("ec2", "*/*")),
-        _allow("LookAtNetwork", _LOOKING_ACTIONS, "*"),
-        {
-            "Sid": "NotByCode",
-            "Effect": "Deny",
-            "Action": [*_INTERFACE_ACTIONS, *_LOOKING_ACTIONS],
-            "Resource": "*",
-            "Condition": {
-                "ArnEquals": {"lambda:SourceFunctionArn": arn("lambda", "function:${ProjectorFunctionName}")}
-            },
-        },
-    ]
 
 
 def _logs(function_name: str) -> dict[str, Any]:
@@ -125,37 +86,14 @@ def _logs(function_name: str) -> dict[str, Any]:
     }
 
 
-def _role(*statements: dict[str, Any]) -> dict[str, Any]:
+def _role(policy: policies.Document) -> dict[str, Any]:
     return {
         "Type": "AWS::IAM::Role",
         "Properties": {
-            "AssumeRolePolicyDocument": {
-                "Version": "2012-10-17",
-                "Statement": [
-                    {
-                        "Effect": "Allow",
-                        "Principal": {"Service": "lambda.amazonaws.com"},
-                        "Action": "sts:AssumeRole",
-                    }
-                ],
-            },
-            "Policies": [
-                {
-                    "PolicyName": "pipeline",
-                    "PolicyDocument": {"Version": "2012-10-17", "Statement": list(statements)},
-                }
-            ],
+            "AssumeRolePolicyDocument": policies.trust(),
+            "Policies": [{"PolicyName": "pipeline", "PolicyDocument": policy}],
         },
     }
-
-
-def _allow(reason: str, actions: list[str], resource: Any) -> dict[str, Any]:
-    return {"Sid": reason, "Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _write_logs(logs: str) -> dict[str, Any]:
-    """The group is the stack's, so the function need not make it."""
-    return _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], attribute(logs, "Arn"))
 
 
 def _function(

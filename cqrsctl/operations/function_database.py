@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster
     from cqrsctl.functions.deploy import Clients
     from cqrsctl.functions.parts import Place
-    from cqrsctl.functions.roles import Statement
+    from cqrsctl.functions.policies import Statement
     from cqrsctl.wiring import Wiring
 
 

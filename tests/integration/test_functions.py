@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.errors import AwsError, CqrsctlError, UsageError
-from cqrsctl.functions import function, roles
+from cqrsctl.functions import function, policies
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
 from cqrsctl.operations.functions import Which, mapping_state
@@ -120,7 +120,7 @@ def test_every_parameter_of_roles_logs_queue_and_secret_is_as_decided(functions:
 
     iam, logs = functions.client("iam"), functions.client("logs")
     (role,) = iam.made("create_role")
-    assert json.loads(role.pop("AssumeRolePolicyDocument")) == roles.trust_policy()
+    assert json.loads(role.pop("AssumeRolePolicyDocument")) == policies.trust()
     assert role == {
         "RoleName": "ProductHandlerFunctionRole",
         "Description": "Made by cqrsctl for ProductHandlerFunction",
@@ -129,9 +129,9 @@ def test_every_parameter_of_roles_logs_queue_and_secret_is_as_decided(functions:
     (policy,) = iam.made("put_role_policy")
     statements = {each["Sid"]: each for each in json.loads(policy.pop("PolicyDocument"))["Statement"]}
     assert policy == {"RoleName": "ProductHandlerFunctionRole", "PolicyName": "cqrsctl"}
-    assert list(statements) == ["Stream", "Secret", "Log", "Failures"]
-    assert statements["Secret"]["Resource"] == secret_arn(functions)
-    assert statements["Failures"]["Resource"] == QUEUE
+    assert list(statements) == ["ReadStream", "FindStream", "ReadLogin", "WriteLogs", "ReportFailures"]
+    assert statements["ReadLogin"]["Resource"] == secret_arn(functions)
+    assert statements["ReportFailures"]["Resource"] == QUEUE
     group = "/aws/lambda/ProductHandlerFunction"
     assert logs.made("create_log_group") == [{"logGroupName": group, "tags": TAG}]
     assert logs.made("put_retention_policy") == [{"logGroupName": group, "retentionInDays": 30}]
@@ -244,7 +244,7 @@ def test_another_password_is_put_into_the_secret_and_nothing_else_changes(deploy
 
 def test_a_function_of_somebody_else_is_refused_before_anything_is_made(functions: Operated) -> None:
     iam = functions.client("iam")._client
-    role = iam.create_role(RoleName="other", AssumeRolePolicyDocument=json.dumps(roles.trust_policy()))["Role"]["Arn"]
+    role = iam.create_role(RoleName="other", AssumeRolePolicyDocument=json.dumps(policies.trust()))["Role"]["Arn"]
     functions.client("lambda")._client.create_function(
         FunctionName=PROJECTOR, Runtime="python3.13", Role=role, Handler="a.b", Code={"ZipFile": ZIP}
     )
@@ -260,7 +260,7 @@ def test_a_function_of_somebody_else_is_refused_before_anything_is_made(function
 
 def test_a_role_of_somebody_else_is_refused_before_anything_is_made(functions: Operated) -> None:
     iam = functions.client("iam")._client
-    iam.create_role(RoleName=f"{COMMAND}Role", AssumeRolePolicyDocument=json.dumps(roles.trust_policy()))
+    iam.create_role(RoleName=f"{COMMAND}Role", AssumeRolePolicyDocument=json.dumps(policies.trust()))
 
     with pytest.raises(AwsError, match="Role 'ProductCommandFunctionRole' exists, but is not cqrsctl's"):
         functions.deploy(Which.ALL, Options(), ZIP, wait=True)
@@ -507,8 +507,8 @@ def test_beside_a_cluster_its_network_and_the_secret_that_rds_manages_are_taken(
     }
     (policy,) = functions.client("iam").made("put_role_policy")
     statements = {each["Sid"]: each for each in json.loads(policy["PolicyDocument"])["Statement"]}
-    assert list(statements)[-2:] == ["Network", "NotByItsCode"]
-    assert statements["Secret"]["Resource"] == secret
+    assert list(statements)[-2:] == ["LookAtNetwork", "NotByCode"]
+    assert statements["ReadLogin"]["Resource"] == secret
     assert functions.client("secretsmanager").made("create_secret") == []
     parts = functions.deploy(Which.PROJECTOR, Options(), ZIP, wait=True)
     assert set(changes(parts).values()) == {"unchanged"}
@@ -553,7 +553,7 @@ def test_with_iam_tokens_there_is_no_secret_and_the_role_may_log_in_as_one_user(
     assert variables["CQRSCTL_DATABASE_USER"] == "projector"
     assert "CQRSCTL_DATABASE_SECRET" not in variables
     (policy,) = functions.client("iam").made("put_role_policy")
-    (statement,) = [each for each in json.loads(policy["PolicyDocument"])["Statement"] if each["Sid"] == "Database"]
+    (statement,) = [each for each in json.loads(policy["PolicyDocument"])["Statement"] if each["Sid"] == "LogIn"]
     assert statement["Action"] == ["rds-db:connect"]
     user = f"dbuser:{cluster['DbClusterResourceId']}/projector"
     assert statement["Resource"] == f"arn:aws:rds-db:eu-west-1:{ACCOUNT}:{user}"
@@ -568,8 +568,8 @@ def test_a_secret_with_its_own_key_may_be_decrypted(functions: Operated, tmp_pat
 
     (policy,) = with_secret.client("iam").made("put_role_policy")
     statements = {each["Sid"]: each for each in json.loads(policy["PolicyDocument"])["Statement"]}
-    assert statements["Secret"]["Resource"] == arn
-    assert statements["SecretKey"]["Resource"] == key
+    assert statements["ReadLogin"]["Resource"] == arn
+    assert statements["DecryptLogin"]["Resource"] == key
     assert writes(with_secret).count("create_secret") == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cqrsctl.errors import AwsError, UsageError
-from cqrsctl.functions import roles
+from cqrsctl.functions import policies, roles
 from cqrsctl.functions.parts import COMMAND, MANAGED_BY, PROJECTOR, Place
 from cqrsctl.functions.queue import require_destination
 from cqrsctl.functions.roles import Role, RoleSpec
@@ -14,37 +14,23 @@ TABLE = "arn:aws:dynamodb:eu-west-1:123456789012:table/Products"
 QUEUE = "arn:aws:sqs:eu-west-1:123456789012:ProductHandlerFunction-failures"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!cluster-1-AbCdEf"
 PLACE = Place.of(TABLE)
-STREAM = {
-    "Sid": "Stream",
-    "Effect": "Allow",
-    "Action": ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"],
-    "Resource": f"{TABLE}/stream/*",
-}
-READ = {"Sid": "Secret", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": SECRET}
+READ = {"Sid": "ReadLogin", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": SECRET}
 LOG = {
-    "Sid": "Log",
+    "Sid": "WriteLogs",
     "Effect": "Allow",
     "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
     "Resource": "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/ProductHandlerFunction:*",
 }
-NETWORK = [
-    "ec2:CreateNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:DeleteNetworkInterface",
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:UnassignPrivateIpAddresses",
-]
 
 
 def policy(
-    database: list[roles.Statement] | None = None, destination: str = QUEUE, *, in_vpc: bool = False
-) -> roles.Document:
-    return roles.projector_policy(PLACE, PROJECTOR, TABLE, database or [], destination, in_vpc=in_vpc)
+    login: list[policies.Statement] | None = None, destination: str = QUEUE, groups: tuple[str, ...] = ()
+) -> policies.Document:
+    return roles.projector_policy(PLACE, PROJECTOR, TABLE, login or [], destination, security_groups=groups)
 
 
 def test_lambda_alone_may_take_a_role() -> None:
-    assert roles.trust_policy() == {
+    assert policies.trust() == {
         "Version": "2012-10-17",
         "Statement": [
             {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
@@ -52,16 +38,11 @@ def test_lambda_alone_may_take_a_role() -> None:
     }
 
 
-def test_the_command_function_may_put_and_get_products_and_write_its_log() -> None:
+def test_the_command_function_may_put_products_and_write_its_log() -> None:
     assert roles.command_policy(PLACE, COMMAND, TABLE) == {
         "Version": "2012-10-17",
         "Statement": [
-            {
-                "Sid": "Table",
-                "Effect": "Allow",
-                "Action": ["dynamodb:PutItem", "dynamodb:GetItem"],
-                "Resource": TABLE,
-            },
+            {"Sid": "PutItems", "Effect": "Allow", "Action": ["dynamodb:PutItem"], "Resource": TABLE},
             {**LOG, "Resource": "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/ProductCommandFunction:*"},
         ],
     }
@@ -72,25 +53,33 @@ def test_the_projector_may_read_its_stream_its_secret_write_its_log_and_tell_its
 
     assert found["Version"] == "2012-10-17"
     assert found["Statement"] == [
-        STREAM,
+        {
+            "Sid": "ReadStream",
+            "Effect": "Allow",
+            "Action": ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            "Resource": f"{TABLE}/stream/*",
+        },
+        {"Sid": "FindStream", "Effect": "Allow", "Action": ["dynamodb:ListStreams"], "Resource": "*"},
         READ,
         LOG,
-        {"Sid": "Failures", "Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": QUEUE},
+        {"Sid": "ReportFailures", "Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": QUEUE},
     ]
 
 
 def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_functions_code_may_not() -> None:
-    allowed, denied = policy(in_vpc=True)["Statement"][-2:]
+    make, keep, look, denied = policy(groups=("sg-1", "sg-2"))["Statement"][-4:]
 
-    assert allowed == {"Sid": "Network", "Effect": "Allow", "Action": NETWORK, "Resource": "*"}
+    place = "arn:aws:ec2:eu-west-1:123456789012"
+    assert make["Resource"] == [
+        f"{place}:network-interface/*",
+        f"{place}:subnet/*",
+        f"{place}:security-group/sg-1",
+        f"{place}:security-group/sg-2",
+    ]
+    assert (keep["Resource"], look["Resource"]) == (f"{place}:*/*", "*")
+    assert {*denied["Action"]} == {*make["Action"], *keep["Action"], *look["Action"]}
     code = "arn:aws:lambda:eu-west-1:123456789012:function:ProductHandlerFunction"
-    assert denied == {
-        "Sid": "NotByItsCode",
-        "Effect": "Deny",
-        "Action": NETWORK,
-        "Resource": "*",
-        "Condition": {"ArnEquals": {"lambda:SourceFunctionArn": [code]}},
-    }
+    assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": code}}
 
 
 def test_a_topic_and_a_bucket_are_destinations_with_actions_of_their_own() -> None:
@@ -98,14 +87,14 @@ def test_a_topic_and_a_bucket_are_destinations_with_actions_of_their_own() -> No
     bucket = "arn:aws:s3:::failed-batches"
 
     assert policy(destination=topic)["Statement"][-1] == {
-        "Sid": "Failures",
+        "Sid": "ReportFailures",
         "Effect": "Allow",
         "Action": ["sns:Publish"],
         "Resource": topic,
     }
     assert policy(destination=bucket)["Statement"][-2:] == [
-        {"Sid": "FailureBucket", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": bucket},
-        {"Sid": "Failures", "Effect": "Allow", "Action": ["s3:PutObject"], "Resource": f"{bucket}/*"},
+        {"Sid": "FindBucket", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": bucket},
+        {"Sid": "ReportFailures", "Effect": "Allow", "Action": ["s3:PutObject"], "Resource": f"{bucket}/*"},
     ]
 
 
@@ -133,7 +122,7 @@ def test_a_secret_with_a_key_of_its_own_is_decrypted_through_secrets_manager_onl
 
     assert read == READ
     assert decrypt == {
-        "Sid": "SecretKey",
+        "Sid": "DecryptLogin",
         "Effect": "Allow",
         "Action": ["kms:Decrypt"],
         "Resource": resource,
@@ -144,7 +133,7 @@ def test_a_secret_with_a_key_of_its_own_is_decrypted_through_secrets_manager_onl
 def test_a_token_is_for_one_user_of_one_cluster() -> None:
     assert roles.token_statements(PLACE, "cluster-ABC", "cqrsctl") == [
         {
-            "Sid": "Database",
+            "Sid": "LogIn",
             "Effect": "Allow",
             "Action": ["rds-db:connect"],
             "Resource": "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABC/cqrsctl",
@@ -165,7 +154,7 @@ SPEC = RoleSpec(PROJECTOR, policy())
 def role(**changed: object) -> Role:
     there: dict[str, object] = {
         "name": SPEC.name,
-        "trust": roles.trust_policy(),
+        "trust": policies.trust(),
         "policy": policy(),
         "foreign": (),
         "tags": MANAGED_BY,

@@ -257,7 +257,7 @@ def test_the_projector_is_told_where_the_database_and_its_login_are_and_no_passw
 def test_the_command_side_may_put_products_and_write_its_log() -> None:
     assert statements("CommandRole") == [
         {
-            "Sid": "PutProducts",
+            "Sid": "PutItems",
             "Effect": "Allow",
             "Action": ["dynamodb:PutItem"],
             "Resource": {"Fn::GetAtt": ["Table", "Arn"]},
