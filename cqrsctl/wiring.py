@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,22 +25,6 @@ _USER = "cqrsctl"
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _ATTEMPTS = 4
-
-
-class SystemClock:
-    """The real time. Its sleep ends early when `stop` is set."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        self.stop.wait(seconds)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.operations import project
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import heartbeat
@@ -13,7 +14,6 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model.products import Put
 from cqrsctl.write_model.sample import products
 from cqrsctl.write_model.table import TableSpec

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from cqrsctl.aurora.cluster import Cluster
-    from cqrsctl.polling import Clock
+    from cqrsctl.clock import Clock
 
 _PATIENCE = timedelta(minutes=45)
 _FAILED = {

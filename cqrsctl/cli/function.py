@@ -16,6 +16,7 @@ from cqrsctl.cli import render
 from cqrsctl.cli.function_status import show
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.function import MEMORY_RANGE_MB, TIMEOUT_RANGE_SECONDS
@@ -23,7 +24,6 @@ from cqrsctl.functions.mapping import MOST_BATCH, MOST_PARALLEL
 from cqrsctl.functions.parts import shown
 from cqrsctl.operations import function_status
 from cqrsctl.operations.functions import Functions, Which, invoke_call
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

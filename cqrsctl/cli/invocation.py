@@ -127,8 +127,8 @@ VerboseOption = Annotated[
 
 def operated(ctx: typer.Context) -> Aurora:
     """The environment's cluster, to be operated on."""
+    from cqrsctl.clock import SystemClock
     from cqrsctl.operations.aurora import Aurora
-    from cqrsctl.wiring import SystemClock
 
     invocation = of(ctx)
     return Aurora(invocation.wiring, SystemClock(), invocation.note)

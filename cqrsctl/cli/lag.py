@@ -10,9 +10,9 @@ import typer
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.operations.overview import lag as lags
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

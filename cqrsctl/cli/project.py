@@ -14,11 +14,11 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import project as projecting
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

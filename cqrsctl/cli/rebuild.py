@@ -10,11 +10,11 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import project
 from cqrsctl.operations.rebuild import rebuilding
 from cqrsctl.operations.rebuild.progress import Phase, Unfit
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:

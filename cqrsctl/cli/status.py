@@ -10,9 +10,9 @@ import typer
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.operations.overview.health import Health
 from cqrsctl.operations.overview.status import Overview
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

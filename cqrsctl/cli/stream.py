@@ -15,6 +15,7 @@ from cqrsctl.change import ChangeRecord, Event
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
 from cqrsctl.operations import streams
@@ -22,7 +23,6 @@ from cqrsctl.operations.change_clock import ChangeClock
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.tail import Selection, differences
 from cqrsctl.stream.tail import tail as tailed
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 from cqrsctl.write_model.product import product_id
 

@@ -15,9 +15,9 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Drift
 from cqrsctl.operations.verification.verify import Sample, Verification
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

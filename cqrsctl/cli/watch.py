@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from cqrsctl.cli import render
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.aws import ApiCall
+    from cqrsctl.clock import Clock
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.policies import Statement
-    from cqrsctl.polling import Clock
 
     Clients = Callable[[str], Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError
@@ -13,16 +13,13 @@ from cqrsctl.functions.parts import MANAGED_BY, Part, log_group, updated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cqrsctl.clock import Clock
+
 RETENTION_DAYS = 30
 _MISSING = "ResourceNotFoundException"
 _POLL_SECONDS = 2.0
 _OVERLAP_MILLISECONDS = 60_000
 """Lines can arrive late: so far back each look reaches, beyond the newest line seen."""
-
-
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cqrsctl.aws import ApiCall
+    from cqrsctl.clock import Clock
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
-    from cqrsctl.polling import Clock, Looked
+    from cqrsctl.polling import Looked
 
 _PATIENCE = timedelta(minutes=10)
 """A function's first network interfaces take a minute or two, a mapping's switching up to one."""

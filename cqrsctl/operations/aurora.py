@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster, ClusterSpec, Instance
     from cqrsctl.aurora.readers import ReaderSpec
     from cqrsctl.aws import ApiCall
-    from cqrsctl.polling import Clock
+    from cqrsctl.clock import Clock
     from cqrsctl.wiring import Wiring
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from cqrsctl.clock import Clock
     from cqrsctl.errors import StreamGap
     from cqrsctl.functions.deploy import Options
     from cqrsctl.functions.logs import Line
@@ -41,12 +42,6 @@ class Which(StrEnum):
     COMMAND = "command"
     PROJECTOR = "projector"
     ALL = "all"
-
-
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 class FunctionFailed(CqrsctlError):

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import ChangeRecord, Followers
+    from cqrsctl.clock import SystemClock
     from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.definition import Projection
-    from cqrsctl.wiring import SystemClock, Wiring
+    from cqrsctl.wiring import Wiring
 
 _REPLAY_CHANGES = 1_000
 _THREADS = 16

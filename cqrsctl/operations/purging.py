@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import ShardState
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import CqrsctlError, StreamGap
 from cqrsctl.operations.streams import certain_tip
 from cqrsctl.operations.unread import unread_before
@@ -15,7 +16,6 @@ from cqrsctl.read_model import checkpoints, heartbeat, purge
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import Asking
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:

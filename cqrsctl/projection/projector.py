@@ -29,9 +29,9 @@ from cqrsctl.projection.recovery import Applier, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from datetime import datetime
 
     from cqrsctl.change import Checkpoints, Followers, Page, Position
+    from cqrsctl.clock import Clock
     from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.tables import Tables
 
@@ -41,16 +41,6 @@ _HICCUPS = (TransientDatabaseError, Busy)
 _LONGEST_BACKOFF_SECONDS = 10.0
 _CONFLICTS_IN_A_ROW = 5
 """So often a transaction is run again on its connection; after that the connection is given up."""
-
-
-class Clock(Protocol):
-    """Time, passed in so that tests need not wait."""
-
-    def now(self) -> datetime:
-        """The time of day, in UTC."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, or return early where the projector is to stop."""
 
 
 class Source(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cqrsctl.errors import AwsError, TransientAwsError
 from cqrsctl.stream import lineage, shards
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Executor, Future
 
+    from cqrsctl.clock import Clock
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
 
@@ -21,11 +22,6 @@ SHORTEST_PAUSE_SECONDS = 2.0
 _CALLS_A_SECOND = 8.0
 """AWS takes ten DescribeStream calls a second for each account and region; the rest is for others."""
 _REFUSED_FILTERS = {"validation", "parameter_validation", "unknown_parameter", "serialization"}
-
-
-class Clock(Protocol):
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import Page, Position, ShardState
 from cqrsctl.errors import AwsError, ConfigurationError, StreamGap, TransientAwsError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import Checkpoints, Followers
+    from cqrsctl.clock import Clock
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
 
@@ -40,19 +41,6 @@ class Beginning(StrEnum):
 
     HORIZON = "horizon"
     LATEST = "latest"
-
-
-class Clock(Protocol):
-    """Time, passed in so that tests need not wait."""
-
-    def now(self) -> datetime:
-        """The time of day, in UTC."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, or return early where the reading is to stop."""
 
 
 @dataclass(frozen=True, slots=True)

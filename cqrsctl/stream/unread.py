@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cqrsctl.change import Position, ShardState
 from cqrsctl.stream import absence, followers, lineage, shards
@@ -18,14 +18,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import ChangeRecord, Followers
+    from cqrsctl.clock import Clock
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import Stream, StreamsClient
-
-
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from uuid import uuid4
 from player import STREAM_ARN, TABLE, bodies, playing
 
 from cqrsctl.change import Page, Position
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
 from cqrsctl.operations import project
 from cqrsctl.projection.batch import batch_of
@@ -34,7 +35,7 @@ from cqrsctl.read_model.writing import ROWS_A_STATEMENT, TableWriter
 from cqrsctl.stream import shards
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wire import records_page
-from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.wiring import Wiring
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:

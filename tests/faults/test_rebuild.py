@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.operations import project
 from cqrsctl.read_model import locks
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model.table import TableSpec, create
 from tests.conftest import Cqrsctl
 from tests.faults.load import assert_nothing_lost, wait_until_caught_up

@@ -8,12 +8,13 @@ from functools import cached_property
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.operations import project
 from cqrsctl.operations.rebuild.progress import Phase, Progress
 from cqrsctl.operations.rebuild.rebuilding import Rebuilding
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import TableSpec, create
 from tests.faults.load import rows
 from tests.faults.rebuild_command import viewed_table

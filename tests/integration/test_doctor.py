@@ -11,6 +11,7 @@ import pymysql
 import pytest
 
 from cqrsctl.aws import ApiCall
+from cqrsctl.clock import SystemClock
 from cqrsctl.operations import project
 from cqrsctl.operations.doctor import survey
 from cqrsctl.operations.doctor.checks import CHECKS, examine
@@ -22,7 +23,6 @@ from cqrsctl.read_model import locks
 from cqrsctl.read_model.connection import Endpoint, Login, connect
 from cqrsctl.read_model.sink import prepare, take_lock
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model.products import Put
 from cqrsctl.write_model.sample import products
 from cqrsctl.write_model.table import TableSpec

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import SequenceNumber
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy
 from cqrsctl.operations import dead_letters, project
 from cqrsctl.operations.dead_letters import Outcome
@@ -26,7 +27,7 @@ from cqrsctl.read_model.loading import Chunk, Loader
 from cqrsctl.read_model.sink import take_lock
 from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import describe
 from tests.integration.test_rebuild import (
     PRODUCT,

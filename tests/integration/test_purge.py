@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.change import ChangeRecord, Event, Item
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy, CqrsctlError, StreamGap, UsageError
 from cqrsctl.operations import dead_letters, project, purging
 from cqrsctl.projection.batch import DeadLetter
@@ -19,7 +20,6 @@ from cqrsctl.read_model import purge, rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model.products import Put
 from cqrsctl.write_model.sample import products
 from cqrsctl.write_model.table import TableSpec

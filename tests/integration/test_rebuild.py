@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.change import ShardState
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, DatabaseError, StreamGap
 from cqrsctl.operations import project
 from cqrsctl.operations.rebuild import rebuilding
@@ -29,7 +30,6 @@ from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock, Wiring
 from cqrsctl.write_model.product import Product
 from cqrsctl.write_model.products import delete
 from cqrsctl.write_model.table import TableSpec, delete_calls, describe, enable_stream_calls
@@ -38,6 +38,8 @@ from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cqrsctl.wiring import Wiring
 
 PRODUCT = default_product()
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.change import Position, SequenceNumber, ShardState
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import StreamGap
 from cqrsctl.functions.projector import ProjectorFunction
 from cqrsctl.operations import functions, project
@@ -20,7 +21,6 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import MySqlSink, prepare
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 from cqrsctl.write_model.product import Product
 from cqrsctl.write_model.products import Existence

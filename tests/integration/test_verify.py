@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import Busy, DatabaseError
 from cqrsctl.operations import project
@@ -28,7 +29,6 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import upserts
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import products as commands
 from cqrsctl.write_model.batch_get import get_many
 from cqrsctl.write_model.product import Product

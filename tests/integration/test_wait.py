@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, DatabaseError, TooSlow
 from cqrsctl.local.ports import free_port
@@ -20,7 +21,7 @@ from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import upserts
-from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.wiring import Wiring
 from cqrsctl.write_model import products
 from cqrsctl.write_model.product import Product
 from cqrsctl.write_model.table import TableSpec

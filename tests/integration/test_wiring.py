@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
 from cqrsctl.errors import ConfigurationError, CqrsctlError
 from cqrsctl.read_model.connection import connect
-from cqrsctl.wiring import SystemClock, Wiring
+from cqrsctl.wiring import Wiring
 
 if TYPE_CHECKING:
     from pathlib import Path

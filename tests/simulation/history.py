@@ -330,7 +330,7 @@ class History:
 
     def _verify(self, name: str, misfits: list[int]) -> None:
         """Repair, and note how many rows cannot be repaired in place. Raises Drift if others are left."""
-        clock: Any = ProcessClock(self.processes)
+        clock = ProcessClock(self.processes)
         verification = Verification(self._wiring(), self.declared[name], clock, _ignore, repair=True)
         for row in verification.run():
             self._tell(str(row))
@@ -499,7 +499,7 @@ class History:
         chosen = [self.declared[name] for name in names]
 
         def rebuilt(one: Projection) -> Any:
-            clock: Any = ProcessClock(self.processes)
+            clock = ProcessClock(self.processes)
             return Rebuilding(wiring, one, clock, _ignore, self._tell, None, unfit).run(undo=undo)
 
         rebuilding.rebuild_all(chosen, rebuilt, lambda: rebuilding.with_gap(wiring, chosen), again=not undo)

@@ -14,22 +14,23 @@ from cqrsctl.functions import package
 
 ROOT = Path(cqrsctl.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-SHARED = {"change", "codec", "errors", "aws", "wire"}
+SHARED = {"change", "clock", "codec", "errors", "aws", "wire"}
 ROOMS: dict[str, set[str]] = {
     "account": set(),
     "change": set(),
+    "clock": set(),
     "errors": {"change"},
     "codec": {"change"},
     "aws": {"errors"},
-    "polling": {"errors"},
+    "polling": {"clock", "errors"},
     "wire": {"change", "codec", "errors"},
     "config": {"errors", "projection"},
     "write_model": SHARED,
     "stream": SHARED,
-    "projection": {"change", "errors"},
+    "projection": {"change", "clock", "errors"},
     "read_model": {"account", "change", "codec", "errors", "projection"},
-    "aurora": {"aws", "errors", "polling"},
-    "functions": {"aws", "polling", "change", "codec", "errors", "projection", "read_model", "write_model"},
+    "aurora": {"aws", "clock", "errors", "polling"},
+    "functions": {"aws", "clock", "polling", "change", "codec", "errors", "projection", "read_model", "write_model"},
     "local": {"account", "errors"},
     "wiring": {*SHARED, "config", "aurora", "local", "read_model"},
     "operations": {

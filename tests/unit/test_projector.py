@@ -43,6 +43,9 @@ class Clock:
     def now(self) -> datetime:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
     def sleep(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cqrsctl.aurora import autoscaling, cluster
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.functions import function as functions
 from cqrsctl.functions import mapping as mappings
@@ -20,7 +21,6 @@ from cqrsctl.operations.streams import glanced_tip
 from cqrsctl.operations.unread import unread_before
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import Asking
-from cqrsctl.wiring import SystemClock
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:

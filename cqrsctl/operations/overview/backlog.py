@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cqrsctl.errors import AwsError, ConfigurationError
 from cqrsctl.functions import metrics
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import Followers
+    from cqrsctl.clock import Clock
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import Stream
     from cqrsctl.wiring import Wiring
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MOST_PROBES = 16
-
-
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from cqrsctl.write_model import table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cqrsctl.operations.overview.backlog import Backlog, Clock
+    from cqrsctl.clock import Clock
+    from cqrsctl.operations.overview.backlog import Backlog
     from cqrsctl.read_model.endpoints import Topology
     from cqrsctl.wiring import Wiring
 

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from datetime import datetime
 
+    from cqrsctl.clock import Clock
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
-    from cqrsctl.operations.overview.backlog import Backlog, Clock
+    from cqrsctl.operations.overview.backlog import Backlog
     from cqrsctl.operations.overview.lag import ReaderLag
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.traces import StoredProjection

@@ -6,12 +6,12 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy, StreamGap, TransientDatabaseError
 from cqrsctl.operations import project
 from cqrsctl.read_model import checkpoints, locks, tables
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
-from cqrsctl.wiring import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -45,10 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from cqrsctl.clock import Clock
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.rebuilds import Rebuild
-    from cqrsctl.wiring import SystemClock, Wiring
+    from cqrsctl.wiring import Wiring
 
 _PATIENCE = timedelta(minutes=5)
 _LOOK_SECONDS = 0.2
@@ -67,7 +68,7 @@ class Rebuilding:
 
     wiring: Wiring
     projection: Projection
-    clock: SystemClock
+    clock: Clock
     progress: Callable[[Progress], None]
     notice: Callable[[str], None]
     read_capacity: float | None = None

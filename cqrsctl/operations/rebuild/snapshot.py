@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cqrsctl.change import Item
+    from cqrsctl.clock import Clock
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.loading import Chunk
     from cqrsctl.read_model.rebuilds import Rebuild, Segment
     from cqrsctl.wire import ScanPage
-    from cqrsctl.wiring import SystemClock, Wiring
+    from cqrsctl.wiring import Wiring
 
 SEGMENTS = 8
 _SCANNERS = 4
@@ -76,7 +77,7 @@ class Snapshot:
     wiring: Wiring
     connection: Connection
     rebuild: Rebuild
-    clock: SystemClock
+    clock: Clock
     read_capacity: float | None
     skip_unfit: bool
     loaded: Callable[[int, int], None]

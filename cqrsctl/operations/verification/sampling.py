@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from cqrsctl.change import Item
+    from cqrsctl.clock import Clock
     from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
-    from cqrsctl.wiring import SystemClock, Wiring
+    from cqrsctl.wiring import Wiring
 
 _TOGETHER = 25
 _MOST_READS = 400
@@ -34,7 +35,7 @@ _MOST_SEGMENTS = 1_000_000
 
 
 def products(
-    wiring: Wiring, clock: SystemClock, executor: Executor, rng: random.Random, count: int, about: int
+    wiring: Wiring, clock: Clock, executor: Executor, rng: random.Random, count: int, about: int
 ) -> Iterator[list[Item]]:
     """So many items of a table of about so many, chosen at random; all, where there are no more. Raises AwsError."""
     total = min(max(about // max(_TOGETHER, count // _MOST_READS), 1), _MOST_SEGMENTS)

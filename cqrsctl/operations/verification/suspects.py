@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cqrsctl.change import Item
+    from cqrsctl.clock import Clock
     from cqrsctl.operations.verification.comparison import Difference, Key
     from cqrsctl.operations.verification.sides import Seen, Sides
     from cqrsctl.projection.definition import Projection
-    from cqrsctl.wiring import SystemClock
 
 Drift: TypeAlias = "list[tuple[Key, Difference]]"
 
@@ -74,7 +74,7 @@ class Suspects:
     """The keys that differed at first sight, each to be judged."""
 
     sides: Sides
-    clock: SystemClock
+    clock: Clock
     patience_seconds: float = PATIENCE_SECONDS
     in_flight: int = field(default=0, init=False)
     """So many turned out to be only that."""

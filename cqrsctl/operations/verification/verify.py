@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.change import Item
+    from cqrsctl.clock import Clock
     from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.operations.verification.suspects import Drift
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
-    from cqrsctl.wiring import SystemClock, Wiring
+    from cqrsctl.wiring import Wiring
 
 _GROUPS = 65_536
 _SUM_BITS = (1 << 64) - 1
@@ -98,7 +99,7 @@ class Verification:
 
     wiring: Wiring
     projection: Projection
-    clock: SystemClock
+    clock: Clock
     progress: Callable[[Verified], None]
     sample: Sample | None = None
     repair: bool = False

@@ -21,10 +21,11 @@ from cqrsctl.write_model.table import KEY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cqrsctl.clock import Clock
     from cqrsctl.operations.verification.comparison import Key
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection, Endpoint
-    from cqrsctl.wiring import SystemClock, Wiring
+    from cqrsctl.wiring import Wiring
 
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.25
@@ -87,7 +88,7 @@ class Waiting:
 
     wiring: Wiring
     product_id: int
-    clock: SystemClock
+    clock: Clock
     timeout_seconds: float
     notice: Callable[[str], None]
 
