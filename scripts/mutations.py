@@ -57,7 +57,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a segment's progress is committed before its page is loaded",
-        "operations/rebuild/snapshot.py",
+        "pipeline/rebuild/snapshot.py",
         """\
             loader.load(page.chunk)
             rebuilds.write_segment(self.connection, self._name, page.segment)
@@ -71,7 +71,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a rebuild does not wait for changes that the stream shows late",
-        "operations/rebuild/rebuilding.py",
+        "pipeline/rebuild/rebuilding.py",
         "_STREAM_DELAY = timedelta(seconds=5)",
         "_STREAM_DELAY = timedelta(0)",
         "tests/faults/test_rebuild_late_stream.py",
@@ -94,7 +94,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an undo does not take the projector's lock",
-        "operations/rebuild/beginning.py",
+        "pipeline/rebuild/beginning.py",
         "        take_lock(self.connection, self.database, [self.projection])\n",
         "",
         "tests/integration/test_letters_and_rebuilds.py::test_an_undo_that_nobody_may_share_holds_the_projectors_lock",

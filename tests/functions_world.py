@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from cqrsctl.config import Flags, load
 from cqrsctl.functions.deploy import Options
-from cqrsctl.operations.functions import Functions, Which
+from cqrsctl.pipeline.function_operations import Functions, Which
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import TableSpec
 

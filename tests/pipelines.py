@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cqrsctl.clock import SystemClock
-from cqrsctl.operations import project
+from cqrsctl.pipeline import project
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import connect

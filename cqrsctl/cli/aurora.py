@@ -17,7 +17,7 @@ from cqrsctl.errors import UsageError
 if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster, Instance
     from cqrsctl.aws import ApiCall
-    from cqrsctl.operations.aurora import Aurora
+    from cqrsctl.pipeline.cluster_operations import Aurora
 
 app = group("Operate the read model's Aurora cluster and its readers.")
 app.add_typer(autoscale.app, name="autoscale")
@@ -111,7 +111,7 @@ def endpoints(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     Example:
       cqrsctl aurora endpoints
     """
-    from cqrsctl.operations.cluster_status import endpoints as listed
+    from cqrsctl.diagnosis.cluster_status import endpoints as listed
 
     aurora = operated(ctx)
     render.rows(output, ("name", "role", "address"), listed(aurora))
@@ -210,7 +210,7 @@ def failover(
       cqrsctl -e prod aurora failover --to reports --yes
     """
     from cqrsctl.aurora.cluster import failover_call
-    from cqrsctl.operations import failover as operation
+    from cqrsctl.pipeline import failover as operation
 
     aurora = operated(ctx)
     planned = operation.plan(aurora, to)
@@ -286,18 +286,20 @@ app.command("cost")(cost_command(lambda ctx: operated(ctx).capacity()))
 
 def _tell(ctx: typer.Context, aurora: Aurora, calls: list[ApiCall]) -> None:
     """Show planned readers, and what each of them costs a month."""
-    from cqrsctl.operations import costs
+    from cqrsctl.costs import quantities
 
     note = of(ctx).note
     for call in calls:
         note(", ".join(f"{name} {value}" for name, value in call.parameters.items()))
-    found = costs.reader(of(ctx).wiring, aurora.capacity(), calls[0].parameters["DBInstanceClass"], datetime.now(UTC))
+    found = quantities.reader(
+        of(ctx).wiring, aurora.capacity(), calls[0].parameters["DBInstanceClass"], datetime.now(UTC)
+    )
     monthly = f"{amount(found.line.monthly)} a month" if found.line.monthly else f"not known: {found.line.reason}"
     note(f"Each costs {monthly}, without the I/O that it causes. {price_note(found.prices)}")
 
 
 def _show_status(aurora: Aurora, output: Output) -> None:
-    from cqrsctl.operations import cluster_status
+    from cqrsctl.diagnosis import cluster_status
 
     found = cluster_status.status(aurora)
     cluster, scaling = _described(found.cluster), autoscale.records(found.autoscaling)

@@ -12,11 +12,11 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
-from cqrsctl.operations import costs
+from cqrsctl.costs import quantities
 
 if TYPE_CHECKING:
-    from cqrsctl.aurora.cost import Capacity, Estimate, Line, PriceBook, Range
-    from cqrsctl.operations.costs import Costs
+    from cqrsctl.costs.monthly import Capacity, Estimate, Line, PriceBook, Range
+    from cqrsctl.costs.quantities import Costs
 
 _MOST = 10**9
 _MOST_DECIMALS = 9
@@ -101,7 +101,7 @@ def cost_command(capacity_of: Callable[[typer.Context], Capacity]) -> Callable[.
           cqrsctl aurora cost --storage-gb 200 --io-millions 50 --polls-per-second 0 -o json
         """
         invocation = of(ctx)
-        given = costs.Given(
+        given = quantities.Given(
             polls_per_second=polls_per_second,
             storage_gb=storage_gb,
             io_millions=io_millions,
@@ -110,7 +110,7 @@ def cost_command(capacity_of: Callable[[typer.Context], Capacity]) -> Callable[.
             lambda_requests_millions=lambda_requests_millions,
             lambda_gb_seconds=lambda_gb_seconds,
         )
-        found = costs.estimate(invocation.wiring, capacity_of(ctx), given, datetime.now(UTC))
+        found = quantities.estimate(invocation.wiring, capacity_of(ctx), given, datetime.now(UTC))
         invocation.note(price_note(found.prices))
         invocation.note(_SCOPE)
         _show(output, found)

@@ -11,8 +11,8 @@ from cqrsctl.cli.invocation import OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
-from cqrsctl.operations import dead_letters
-from cqrsctl.operations.dead_letters import Outcome, Retried
+from cqrsctl.pipeline import settling
+from cqrsctl.pipeline.settling import Outcome, Retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def list_(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     Example:
       cqrsctl dead-letter list
     """
-    render.rows(output, _COLUMNS, map(_summary, dead_letters.listing(of(ctx).wiring)))
+    render.rows(output, _COLUMNS, map(_summary, settling.listing(of(ctx).wiring)))
 
 
 @app.command()
@@ -45,7 +45,7 @@ def show(ctx: typer.Context, number: Number, output: OutputOption = Output.TABLE
     Example:
       cqrsctl dead-letter show 3 -o json
     """
-    letter = dead_letters.show(of(ctx).wiring, number)
+    letter = settling.show(of(ctx).wiring, number)
     render.one(output, {**_summary(letter), "record": to_json(letter.change, letter.shard_id)})
 
 
@@ -69,7 +69,7 @@ def retry(
         raise UsageError("Name the letters, or give --all.", hint="See them with: cqrsctl dead-letter list")
     found: list[Retried] = []
     try:
-        found.extend(dead_letters.retry(of(ctx).wiring, None if all_ else numbers))
+        found.extend(settling.retry(of(ctx).wiring, None if all_ else numbers))
     finally:
         _report(found, output, of(ctx).note)
     if any(one.outcome is Outcome.REFUSED for one in found):
@@ -106,7 +106,7 @@ def discard(
         yes=yes,
         needed=not invocation.environment.embedded,
     )
-    discarded = dead_letters.discard(invocation.wiring, numbers)
+    discarded = settling.discard(invocation.wiring, numbers)
     invocation.note(f"Discarded {', '.join(map(str, discarded))}.")
     if output is not Output.TABLE:
         render.one(output, {"discarded": discarded})

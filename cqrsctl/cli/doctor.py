@@ -11,12 +11,12 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.operations.doctor.checks import examine
-from cqrsctl.operations.doctor.findings import Severity
-from cqrsctl.operations.doctor.look import Look
+from cqrsctl.diagnosis.doctor.checks import examine
+from cqrsctl.diagnosis.doctor.findings import Severity
+from cqrsctl.diagnosis.doctor.look import Look
 
 if TYPE_CHECKING:
-    from cqrsctl.operations.doctor.findings import Diagnosis, Found
+    from cqrsctl.diagnosis.doctor.findings import Diagnosis, Found
 
 app = group("Look for what will hurt, and say what mends it.")
 

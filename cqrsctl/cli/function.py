@@ -17,13 +17,13 @@ from cqrsctl.cli.function_status import show
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
+from cqrsctl.diagnosis import function_status
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.function import MEMORY_RANGE_MB, TIMEOUT_RANGE_SECONDS
 from cqrsctl.functions.mapping import MOST_BATCH, MOST_PARALLEL
 from cqrsctl.functions.parts import shown
-from cqrsctl.operations import function_status
-from cqrsctl.operations.functions import Functions, Which, invoke_call
+from cqrsctl.pipeline.function_operations import Functions, Which, invoke_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -201,8 +201,8 @@ def template(ctx: typer.Context) -> None:
     Example:
       cqrsctl -e prod function template > pipeline.json
     """
-    from cqrsctl.functions.template import Settings
-    from cqrsctl.functions.template import template as rendered
+    from cqrsctl.cloudformation.template import Settings
+    from cqrsctl.cloudformation.template import template as rendered
 
     wiring = of(ctx).wiring
     database = wiring.environment.database

@@ -8,7 +8,7 @@ from cqrsctl.cli import render
 from cqrsctl.cli.render import Output
 
 if TYPE_CHECKING:
-    from cqrsctl.operations.function_status import FunctionStatus, MappingStatus, Status
+    from cqrsctl.diagnosis.function_status import FunctionStatus, MappingStatus, Status
     from cqrsctl.read_model.function_position import Gap
 
 _FUNCTION_COLUMNS = ("name", "state", "last_update", "runtime", "memory_mb", "timeout_seconds", "code", "modified")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.config import Environment, Flags
-    from cqrsctl.operations.aurora import Aurora
+    from cqrsctl.pipeline.cluster_operations import Aurora
     from cqrsctl.wiring import Wiring
 
 
@@ -128,7 +128,7 @@ VerboseOption = Annotated[
 def operated(ctx: typer.Context) -> Aurora:
     """The environment's cluster, to be operated on."""
     from cqrsctl.clock import SystemClock
-    from cqrsctl.operations.aurora import Aurora
+    from cqrsctl.pipeline.cluster_operations import Aurora
 
     invocation = of(ctx)
     return Aurora(invocation.wiring, SystemClock(), invocation.note)

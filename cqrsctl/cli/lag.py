@@ -11,13 +11,13 @@ from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
+from cqrsctl.diagnosis import lag as lags
 from cqrsctl.errors import UsageError
-from cqrsctl.operations.overview import lag as lags
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cqrsctl.operations.overview.lag import Lag
+    from cqrsctl.diagnosis.lag import Lag
 
 app = group("Tell how far the read model is behind.")
 

@@ -147,7 +147,7 @@ def _state(invocation: Invocation) -> State:
 
 
 def _show(state: State, parts: list[Part], output: Output) -> None:
-    from cqrsctl.local.cluster import lag_seconds
+    from cqrsctl.local.mariadb_cluster import lag_seconds
 
     lags = {part.name: lag_seconds(state, part.name) for part in parts if part.role == "reader"}
     if output is Output.TABLE:

@@ -16,11 +16,11 @@ from cqrsctl.cli.render import Output
 from cqrsctl.cli.wait_option import TimeoutOption, WaitCommand, WaitOption, timeout_seconds, wait_for
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, UsageError
-from cqrsctl.write_model import products, rows, table
+from cqrsctl.write_model import import_rows, products, table
 from cqrsctl.write_model import sample as samples
+from cqrsctl.write_model.import_rows import Format
 from cqrsctl.write_model.importing import Importer, Progress
 from cqrsctl.write_model.product import FIELDS, product, product_id
-from cqrsctl.write_model.rows import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,15 +75,15 @@ def put(
 
 
 def _function_call(command: products.Put) -> ApiCall:
-    from cqrsctl.operations import functions
+    from cqrsctl.pipeline import function_operations
 
-    return functions.put_call(command.product, command.existence)
+    return function_operations.put_call(command.product, command.existence)
 
 
 def _put_via_function(ctx: typer.Context, command: products.Put) -> str:
-    from cqrsctl.operations import functions
+    from cqrsctl.pipeline import function_operations
 
-    answer = functions.put_via_function(of(ctx).wiring, _function_call(command))
+    answer = function_operations.put_via_function(of(ctx).wiring, _function_call(command))
     return f"{answer.get('outcome')}, by the function."
 
 
@@ -163,10 +163,10 @@ def import_(
     client, name = (None, "") if dry_run else (invocation.wiring.dynamodb, invocation.environment.table)
     progress = Progress()
     begun = time.monotonic()
-    with _opened(file) as source, rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
+    with _opened(file) as source, import_rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
         if client is not None:
             table.require_product_table(client, name)
-        source_rows = rows.read(source, form)
+        source_rows = import_rows.read(source, form)
         try:
             if client is None:
                 _check(source_rows, refused, progress)
@@ -246,7 +246,7 @@ def _rejects_path(file: str, form: Format) -> Path:
     return base.with_name(f"{base.name}.rejects.{form.value}")
 
 
-def _check(source_rows: Iterable[rows.SourceRow], refused: rows.RejectsFile, progress: Progress) -> None:
+def _check(source_rows: Iterable[import_rows.SourceRow], refused: import_rows.RejectsFile, progress: Progress) -> None:
     """Check all rows without writing them."""
     for row in source_rows:
         progress.line = row.line

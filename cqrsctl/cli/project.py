@@ -16,7 +16,7 @@ from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
-from cqrsctl.operations import project as projecting
+from cqrsctl.pipeline import project as projecting
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.stream.reader import Beginning
 

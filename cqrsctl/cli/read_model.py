@@ -11,7 +11,7 @@ from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import StreamGap
-from cqrsctl.operations import purging, read_models
+from cqrsctl.pipeline import purging, read_models
 from cqrsctl.read_model import schema
 from cqrsctl.read_model.sink import prepare
 

@@ -12,16 +12,16 @@ from cqrsctl.cli.invocation import OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
-from cqrsctl.operations import project
-from cqrsctl.operations.rebuild import rebuilding
-from cqrsctl.operations.rebuild.progress import Phase, Unfit
+from cqrsctl.pipeline import project
+from cqrsctl.pipeline.rebuild import rebuilding
+from cqrsctl.pipeline.rebuild.progress import Phase, Unfit
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cqrsctl.cli.invocation import Invocation
-    from cqrsctl.operations.rebuild.progress import Progress, Rebuilt
+    from cqrsctl.pipeline.rebuild.progress import Progress, Rebuilt
     from cqrsctl.projection.definition import Projection
 
 app = group("Make the read model anew, while the old one serves.")

@@ -11,13 +11,13 @@ from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
-from cqrsctl.operations.overview.health import Health
-from cqrsctl.operations.overview.status import Overview
+from cqrsctl.diagnosis.health import Health
+from cqrsctl.diagnosis.status import Overview
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cqrsctl.operations.overview.status import Status
+    from cqrsctl.diagnosis.status import Status
 
 app = group("Show the whole pipeline on one screen, and what is not well.")
 

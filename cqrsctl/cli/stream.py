@@ -18,8 +18,8 @@ from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
-from cqrsctl.operations import streams
-from cqrsctl.operations.change_clock import ChangeClock
+from cqrsctl.pipeline import streams
+from cqrsctl.pipeline.change_clock import ChangeClock
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
 from cqrsctl.stream.tail import Selection, differences
 from cqrsctl.stream.tail import tail as tailed

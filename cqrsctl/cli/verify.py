@@ -17,12 +17,12 @@ from cqrsctl.cli.invocation import OutputOption, YesOption, group, of, parse_dur
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Drift
-from cqrsctl.operations.verification.verify import Sample, Verification
+from cqrsctl.pipeline.verify.verifying import Sample, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cqrsctl.operations.verification.verify import DriftRow, Verified
+    from cqrsctl.pipeline.verify.verifying import DriftRow, Verified
 
 app = group("Compare the read model with the write model.")
 

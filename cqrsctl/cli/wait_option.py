@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperOption
 from cqrsctl.cli.invocation import of, parse_duration
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
-from cqrsctl.operations.verification.wait import Waiting, Where
+from cqrsctl.pipeline.wait import Waiting, Where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.aws import make_in_order
 from cqrsctl.errors import UsageError
 from cqrsctl.functions import function as functions
-from cqrsctl.functions import logs, queue, roles, waiting
+from cqrsctl.functions import logs, queue, readiness, roles
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.function import TABLE_VARIABLE, FunctionSpec
 from cqrsctl.functions.mapping import MappingSpec
@@ -153,10 +153,10 @@ class Maker:
             call.make(client)
             return
         if call.operation in _NEED_IDLE:
-            waiting.until_idle(client, call.parameters["FunctionName"], self.clock, self.progress)
+            readiness.until_idle(client, call.parameters["FunctionName"], self.clock, self.progress)
         elif call.operation == "UpdateEventSourceMapping":
-            waiting.until_settled(client, PROJECTOR, call.parameters["UUID"], None, self.clock, self.progress)
-        waiting.make(call, client, self.clock)
+            readiness.until_settled(client, PROJECTOR, call.parameters["UUID"], None, self.clock, self.progress)
+        readiness.make(call, client, self.clock)
 
 
 def _network(options: Options, found: Function | None, access: Access) -> tuple[tuple[str, ...], tuple[str, ...]]:

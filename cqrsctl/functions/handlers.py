@@ -17,7 +17,7 @@ from cqrsctl.aws import aws_errors
 from cqrsctl.functions import settings
 from cqrsctl.functions.command import CommandFunction
 from cqrsctl.functions.logins import SecretLogin, TokenLogin
-from cqrsctl.functions.projector import ProjectorFunction
+from cqrsctl.functions.projector_function import ProjectorFunction
 from cqrsctl.functions.telemetry import Telemetry
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.connection import Endpoint

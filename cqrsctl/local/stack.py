@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import cluster, emulator, mariadb, replication
+from cqrsctl.local import emulator, mariadb, mariadb_cluster, replication
 from cqrsctl.local.ports import LOOPBACK, ensure
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def up(state: State, note: Callable[[str], None], readers: int = 0) -> list[Part
     """
     emulator.check_installed()
     mariadb.server_program()
-    if cluster.needs_seeding(state, readers):
+    if mariadb_cluster.needs_seeding(state, readers):
         replication.check_installed()
     with state.locked():
         before = state.services()
@@ -83,7 +83,7 @@ def up(state: State, note: Callable[[str], None], readers: int = 0) -> list[Part
                     "its tables were in its memory and are gone",
                     note,
                 )
-                cluster.up(state, note, readers)
+                mariadb_cluster.up(state, note, readers)
                 endpoint.result()
         except BaseException:
             _stop(state, [name for name, service in state.services().items() if before.get(name) != service])
@@ -106,8 +106,10 @@ def down(state: State, *, wipe: bool) -> list[Service]:
 def parts(state: State) -> list[Part]:
     """Every part of the stack with its state: the emulator, the writer, the readers by name."""
     service = state.services().get(emulator.NAME)
-    servers = [Part(server.name, server.role, server.state, server.service) for server in cluster.servers(state)]
-    return [Part(emulator.NAME, "", cluster.state_of(service), service), *servers]
+    servers = [
+        Part(server.name, server.role, server.state, server.service) for server in mariadb_cluster.servers(state)
+    ]
+    return [Part(emulator.NAME, "", mariadb_cluster.state_of(service), service), *servers]
 
 
 def running(state: State) -> Running:

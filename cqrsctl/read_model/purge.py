@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import RETENTION
 from cqrsctl.errors import Busy, TransactionConflict, UsageError
-from cqrsctl.read_model import checkpoints, dead_letters, schema, tables
+from cqrsctl.read_model import checkpoints, dead_letters, registry, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,7 +125,7 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
 
 def _active(connection: Connection, projection: Projection, *, locked: bool = False) -> Table:
     """The table behind the view. Raises Busy where another one is being built, ReadModelMissing."""
-    found = tables.read(connection, [projection], locked=locked)
+    found = registry.read(connection, [projection], locked=locked)
     if found.building:
         raise _rebuilt(projection)
     return found.active[0]

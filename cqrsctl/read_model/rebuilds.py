@@ -17,7 +17,7 @@ from cqrsctl.codec import decode_item, encode_item
 from cqrsctl.errors import Busy, CqrsctlError
 from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.tables import Table
-from cqrsctl.read_model import checkpoints, dead_letters, locks, schema, tables
+from cqrsctl.read_model import checkpoints, dead_letters, locks, registry, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def begin(
     comes from now on. Tables that earlier rebuilds left are dropped. Raises TransactionConflict where somebody reads
     them, DatabaseError.
     """
-    (active,) = tables.read(connection, [projection]).active
+    (active,) = registry.read(connection, [projection]).active
     connection.rollback()
     there = schema.physical_tables(connection, projection.name)
     version = max([active.version, *(int(name.rpartition("_v")[2]) for name in there)]) + 1
@@ -330,9 +330,9 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
 def _rebuild(row: dict[str, Any]) -> Rebuild:
     return Rebuild(
         table=Table(
-            tables.declared(row["projection"], row["declaration"]), row["version"], checkpoints.aware(row["since"])
+            registry.declared(row["projection"], row["declaration"]), row["version"], checkpoints.aware(row["since"])
         ),
-        former=Table(tables.declared(row["projection"], row["former_declaration"]), row["former_version"]),
+        former=Table(registry.declared(row["projection"], row["former_declaration"]), row["former_version"]),
         stream_arn=row["stream"],
         state=State(row["state"]),
         undoing=bool(row["undoing"]),

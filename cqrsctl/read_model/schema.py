@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.tables import Table
-from cqrsctl.read_model import bookkeeping, real_columns, tables
+from cqrsctl.read_model import bookkeeping, real_columns, registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def create(connection: Connection, projections: Sequence[Projection], *, as_regi
         _make(connection, Table(projection, 1))
         made.append(projection.view)
     if projections:
-        written = tables.read(connection, projections)
+        written = registry.read(connection, projections)
         real_columns.require_wide_enough(connection, (*written.active, *written.building))
         connection.commit()
     return made
@@ -203,10 +203,10 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
 
 
 def _status(connection: Connection, projection: Projection, registered: dict[str, Any]) -> ProjectionStatus:
-    active = Table(tables.declared(projection.name, registered["declaration"]), registered["active_version"])
+    active = Table(registry.declared(projection.name, registered["declaration"]), registered["active_version"])
     written = [active]
     if registered["building_declaration"] is not None:
-        building = tables.declared(projection.name, registered["building_declaration"])
+        building = registry.declared(projection.name, registered["building_declaration"])
         written.append(Table(building, registered["building_version"]))
     if active.name not in physical_tables(connection, projection.name):
         return ProjectionStatus(projection.name, projection.view, active.name, 0, 0, (f"table {active.name} is gone",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import StreamGap
-from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks, tables
+from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks, registry
 from cqrsctl.read_model.function_position import STANDSTILL_LIMIT, Reason
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _forget_checkpoints(connection: Connection, stream_arn: str, projections: Co
     Who holds one knows by itself where it stands, and goes on from there.
     """
     database = _database(connection)
-    others = [name for name in tables.registered(connection) if name not in projections]
+    others = [name for name in registry.registered(connection) if name not in projections]
     free = [name for name in others if locks.take(connection, locks.of_projector(database, name))]
     checkpoints.forget(connection, stream_arn, [*projections, *free])
     connection.commit()

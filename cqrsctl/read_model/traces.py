@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
-from cqrsctl.read_model import dead_letters, function_position, heartbeat, locks, real_columns, rebuilds, tables
+from cqrsctl.read_model import dead_letters, function_position, heartbeat, locks, real_columns, rebuilds, registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def of_projector(connection: Connection, database: str, projections: Sequence[Pr
 
 def of_projection(connection: Connection, database: str, projection: Projection) -> StoredProjection:
     """What there is of a projection. Raises ReadModelMissing where it was never made."""
-    found = tables.read(connection, [projection])
+    found = registry.read(connection, [projection])
     (active,) = found.active
     size = _size(connection, active.name)
     gaps = connection.query(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import TablesChanged, TransactionConflict, ValueRejected
 from cqrsctl.projection.batch import Applied
-from cqrsctl.read_model import checkpoints, dead_letters, schema, tables
+from cqrsctl.read_model import checkpoints, dead_letters, schema
+from cqrsctl.read_model import registry as tables
 from cqrsctl.read_model.connection import literal
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from cqrsctl.write_model.product import InvalidProduct, Product, product
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cqrsctl.write_model.rows import Reject, SourceRow
+    from cqrsctl.write_model.import_rows import Reject, SourceRow
 
 BATCH = 25
 """BatchWriteItem takes at most 25 items, no two of the same key (DynamoDB API reference)."""

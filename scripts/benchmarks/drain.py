@@ -26,7 +26,7 @@ from player import STREAM_ARN, TABLE, bodies, playing
 from cqrsctl.change import Page, Position
 from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
-from cqrsctl.operations import project
+from cqrsctl.pipeline import project
 from cqrsctl.projection.batch import batch_of
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model.connection import connect

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.clock import SystemClock
-from cqrsctl.operations import project
+from cqrsctl.pipeline import project
 from cqrsctl.read_model import locks
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning

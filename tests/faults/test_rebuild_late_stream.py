@@ -9,9 +9,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.clock import SystemClock
-from cqrsctl.operations import project
-from cqrsctl.operations.rebuild.progress import Phase, Progress
-from cqrsctl.operations.rebuild.rebuilding import Rebuilding
+from cqrsctl.pipeline import project
+from cqrsctl.pipeline.rebuild.progress import Phase, Progress
+from cqrsctl.pipeline.rebuild.rebuilding import Rebuilding
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import Wiring

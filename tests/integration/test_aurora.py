@@ -15,10 +15,10 @@ from cqrsctl.aurora.autoscaling import Metric, Wish, off_calls
 from cqrsctl.aurora.cluster import ClusterSpec
 from cqrsctl.aurora.readers import ReaderSpec, require_offered
 from cqrsctl.config import Flags, load
+from cqrsctl.diagnosis.cluster_status import endpoints, status
 from cqrsctl.errors import AwsError, UsageError
-from cqrsctl.operations import failover
-from cqrsctl.operations.aurora import Aurora
-from cqrsctl.operations.cluster_status import endpoints, status
+from cqrsctl.pipeline import failover
+from cqrsctl.pipeline.cluster_operations import Aurora
 from cqrsctl.wiring import Wiring
 
 if TYPE_CHECKING:

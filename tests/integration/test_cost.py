@@ -14,13 +14,13 @@ import pytest
 import typer
 from botocore.exceptions import ClientError
 
-from cqrsctl.aurora.cost import Capacity, Range
 from cqrsctl.cli.aurora_cost import cost_command
 from cqrsctl.cli.invocation import Invocation
 from cqrsctl.config import Flags, load
+from cqrsctl.costs import quantities
+from cqrsctl.costs.monthly import Capacity, Range
+from cqrsctl.costs.quantities import Costs, Given
 from cqrsctl.errors import ConfigurationError
-from cqrsctl.operations import costs
-from cqrsctl.operations.costs import Costs, Given
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model import table
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cqrsctl.aurora.cost import Line
     from cqrsctl.config import Environment
+    from cqrsctl.costs.monthly import Line
 
 HANDLER = "ProductHandlerFunction"
 NOTHING_GIVEN = Given(polls_per_second=Decimal(1))
@@ -99,7 +99,7 @@ class Pipeline:
             self.put("AWS/Lambda", metric, ("FunctionName", HANDLER), 72.5, value)
 
     def estimate(self, given: Given = NOTHING_GIVEN) -> Costs:
-        return costs.estimate(self.wiring, self.capacity, given, self.now)
+        return quantities.estimate(self.wiring, self.capacity, given, self.now)
 
     def lines(self, given: Given = NOTHING_GIVEN) -> dict[str, Line]:
         return {line.what: line for line in self.estimate(given).now.lines}
@@ -288,10 +288,10 @@ def test_io_optimized_storage_asks_for_no_io(pipeline_in: Callable[[str], Pipeli
 def test_one_reader_more_is_priced_alone(pipeline_in: Callable[[str], Pipeline]) -> None:
     own = pipeline_in("us-west-1")
 
-    found = costs.reader(own.wiring, own.capacity, "db.r7g.2xlarge", own.now)
+    found = quantities.reader(own.wiring, own.capacity, "db.r7g.2xlarge", own.now)
     assert (found.line.what, found.line.monthly) == ("reader db.r7g.2xlarge", Range.exactly(Decimal("807.38")))
     assert found.prices.source == "table in cqrsctl"
-    unknown = costs.reader(own.wiring, own.capacity, "db.r99z.large", own.now)
+    unknown = quantities.reader(own.wiring, own.capacity, "db.r99z.large", own.now)
     assert (unknown.line.monthly, unknown.line.reason) == (
         None,
         "the table in cqrsctl has no price of db.r99z.large in us-east-1",
@@ -318,12 +318,12 @@ def test_an_endpoint_without_a_price_list_leaves_it_to_the_table(
     wiring = Wiring(outside(environment, tmp_path))
     capacity = pipeline_in("eu-west-1").capacity
 
-    found = costs.estimate(wiring, capacity, ALL_GIVEN, datetime.now(UTC))
+    found = quantities.estimate(wiring, capacity, ALL_GIVEN, datetime.now(UTC))
 
     assert found.prices.source == "table in cqrsctl"
     assert "pricing GetProducts" in found.prices.reason
     assert found.now.total == Range.exactly(Decimal("204.31"))
-    elsewhere = costs.estimate(wiring, replace(capacity, region="xx-west-9"), ALL_GIVEN, datetime.now(UTC))
+    elsewhere = quantities.estimate(wiring, replace(capacity, region="xx-west-9"), ALL_GIVEN, datetime.now(UTC))
     assert elsewhere.now.total == Range.exactly(Decimal("0.00"))
     assert len(elsewhere.now.without) == len(elsewhere.now.lines)
 

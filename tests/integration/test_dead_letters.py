@@ -10,8 +10,8 @@ import pytest
 
 from cqrsctl.change import Page, Position
 from cqrsctl.errors import CqrsctlError, DatabaseError
-from cqrsctl.operations import dead_letters as operations
-from cqrsctl.operations.dead_letters import Outcome, Retried
+from cqrsctl.pipeline import settling as operations
+from cqrsctl.pipeline.settling import Outcome, Retried
 from cqrsctl.projection.batch import DeadLetter
 from cqrsctl.projection.definition import ColumnType
 from cqrsctl.projection.projector import Summary

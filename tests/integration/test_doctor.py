@@ -12,12 +12,12 @@ import pytest
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.clock import SystemClock
-from cqrsctl.operations import project
-from cqrsctl.operations.doctor import survey
-from cqrsctl.operations.doctor.checks import CHECKS, examine
-from cqrsctl.operations.doctor.database import rights_beyond
-from cqrsctl.operations.doctor.findings import Severity
-from cqrsctl.operations.doctor.look import Look
+from cqrsctl.diagnosis.doctor import survey
+from cqrsctl.diagnosis.doctor.checks import CHECKS, examine
+from cqrsctl.diagnosis.doctor.database_checks import rights_beyond
+from cqrsctl.diagnosis.doctor.findings import Severity
+from cqrsctl.diagnosis.doctor.look import Look
+from cqrsctl.pipeline import project
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import locks
 from cqrsctl.read_model.connection import Endpoint, Login, connect
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cqrsctl.operations.doctor.findings import Diagnosis
+    from cqrsctl.diagnosis.doctor.findings import Diagnosis
     from cqrsctl.wiring import Wiring
 
 PRODUCT = default_product()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.clock import SystemClock
-from cqrsctl.operations import project
-from cqrsctl.operations.rebuild.progress import Unfit
-from cqrsctl.operations.rebuild.rebuilding import Rebuilding
+from cqrsctl.pipeline import project
+from cqrsctl.pipeline.rebuild.progress import Unfit
+from cqrsctl.pipeline.rebuild.rebuilding import Rebuilding
 from cqrsctl.projection.definition import default_product
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.write_model import table

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.change import Position, SequenceNumber
+from cqrsctl.diagnosis import function_status
 from cqrsctl.functions.deploy import Options
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations import function_status
-from cqrsctl.operations.functions import Which, reads_since
+from cqrsctl.pipeline.function_operations import Which, reads_since
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import checkpoints, function_position, rebuilds
 from cqrsctl.read_model.connection import connect

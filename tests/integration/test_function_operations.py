@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.diagnosis import function_status
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
-from cqrsctl.operations import function_status
-from cqrsctl.operations.functions import FunctionFailed, Which, mapping_state, put_call, put_via_function
+from cqrsctl.pipeline.function_operations import FunctionFailed, Which, mapping_state, put_call, put_via_function
 from cqrsctl.write_model.product import product
 from cqrsctl.write_model.products import Existence
 from tests.functions_world import (

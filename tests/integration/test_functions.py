@@ -11,7 +11,7 @@ from cqrsctl.errors import AwsError, CqrsctlError, UsageError
 from cqrsctl.functions import function, policies
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
-from cqrsctl.operations.functions import Which, mapping_state
+from cqrsctl.pipeline.function_operations import Which, mapping_state
 from cqrsctl.write_model.table import TableSpec
 from tests.functions_world import (
     ACCOUNT,

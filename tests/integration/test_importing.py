@@ -9,13 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cqrsctl.errors import AwsError, TransientAwsError
+from cqrsctl.write_model.import_rows import SourceRow
 from cqrsctl.write_model.importing import BATCH, Importer, Progress
-from cqrsctl.write_model.rows import SourceRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cqrsctl.write_model.rows import Reject
+    from cqrsctl.write_model.import_rows import Reject
 
 
 class Table:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.diagnosis import lag as lags
+from cqrsctl.diagnosis.lag import Lag, ReaderLag, ShardLag, Source
 from cqrsctl.errors import StreamGap, TooSlow, TransientDatabaseError
 from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations import functions
-from cqrsctl.operations.overview import lag as lags
-from cqrsctl.operations.overview.lag import Lag, ReaderLag, ShardLag, Source
+from cqrsctl.pipeline import function_operations
 from cqrsctl.read_model import function_position, heartbeat
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
@@ -185,7 +185,7 @@ def by_function(wiring: Wiring, table: str, monkeypatch: pytest.MonkeyPatch) -> 
     put(wiring)
     prepare(wiring.database, [PRODUCT])
     beat(wiring.database, 0, f"{heartbeat.FUNCTION} x")
-    monkeypatch.setattr(functions, "mapping_state", lambda _: "Enabled")
+    monkeypatch.setattr(function_operations, "mapping_state", lambda _: "Enabled")
 
 
 @pytest.mark.usefixtures("by_function")
@@ -318,7 +318,7 @@ def test_a_function_that_stood_still_is_a_gap_unless_it_had_nothing_to_read(
 ) -> None:
     beat(wiring.database, 30 * 3_600, f"{heartbeat.FUNCTION} x")
     since = datetime.now(UTC) - timedelta(days=3) if reads else None
-    monkeypatch.setattr(functions, "reads_since", lambda *_: since)
+    monkeypatch.setattr(function_operations, "reads_since", lambda *_: since)
 
     if reads:
         assert lags.measure(wiring, Clock()).source is Source.ITERATOR_AGE

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.errors import DatabaseError, TransactionConflict, TransientDatabaseError
-from cqrsctl.functions import projector as module
+from cqrsctl.functions import projector_function as module
 from cqrsctl.functions.events import EventRefused
-from cqrsctl.functions.projector import ProjectorFunction
-from cqrsctl.operations import dead_letters, read_models
+from cqrsctl.functions.projector_function import ProjectorFunction
+from cqrsctl.pipeline import read_models, settling
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import rebuilds, schema
 from cqrsctl.read_model.connection import Connection, Endpoint, Login, ReadModelMissing, connect
@@ -254,7 +254,7 @@ def test_a_change_that_does_not_fit_a_later_projection_is_its_dead_letter(functi
         schema.create_missing(connection, Projection("later", "Later", (PRODUCT.columns[0], strict)))
 
     assert function.run(record(2, 2)) == (1, 1, 0, 1)
-    assert [letter.projection for letter in dead_letters.listing(wiring)] == ["later"]
+    assert [letter.projection for letter in settling.listing(wiring)] == ["later"]
 
 
 def test_tables_of_another_declaration_are_filled_as_they_were_declared(function: Function, wiring: Wiring) -> None:
@@ -294,7 +294,7 @@ def test_what_the_database_itself_refuses_becomes_a_letter_and_its_neighbours_ar
 
     assert function.run(*records) == (100, 99, 0, 1)
     assert len(names(wiring)) == 100
-    (letter,) = dead_letters.listing(wiring)
+    (letter,) = settling.listing(wiring)
     assert letter.change.keys == {"ProductId": Decimal(70)}
     assert not letter.shard_id
     assert "no_swearing" in letter.error
@@ -304,7 +304,7 @@ def test_a_poison_record_that_comes_again_is_one_letter(function: Function, wiri
     poison = record(2, 2, "x" * 300)
     assert function.run(poison) == (1, 0, 0, 1)
     assert function.run(poison) == (1, 0, 0, 1)
-    assert len(list(dead_letters.listing(wiring))) == 1
+    assert len(list(settling.listing(wiring))) == 1
 
 
 def test_a_late_insert_does_not_bring_a_removed_product_back(function: Function, wiring: Wiring) -> None:

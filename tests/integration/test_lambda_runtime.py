@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.functions import package
-from cqrsctl.operations import dead_letters
-from cqrsctl.operations.read_models import status
+from cqrsctl.pipeline import settling
+from cqrsctl.pipeline.read_models import status
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model.connection import connect
 from cqrsctl.write_model import table
@@ -166,7 +166,7 @@ def test_a_poison_record_is_a_dead_letter_and_its_neighbours_are_applied(project
     assert done.response == SUCCESS
     assert done.measured(*COUNTS) == (3, 5, 0, 1)
     assert names(wiring) == {1: "Lamp", 3: "Lamp"}
-    (letter,) = dead_letters.listing(wiring)
+    (letter,) = settling.listing(wiring)
     assert (letter.projection, letter.error) == ("product", "Name: 300 characters, where 255 fit")
     assert letter.change.keys == {"ProductId": Decimal(2)}
 

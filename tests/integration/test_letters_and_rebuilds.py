@@ -11,10 +11,10 @@ import pytest
 from cqrsctl.change import SequenceNumber
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy
-from cqrsctl.operations import dead_letters, project
-from cqrsctl.operations.dead_letters import Outcome
-from cqrsctl.operations.rebuild.progress import Phase, Unfit
-from cqrsctl.operations.verification.verify import Verification
+from cqrsctl.pipeline import project, settling
+from cqrsctl.pipeline.rebuild.progress import Phase, Unfit
+from cqrsctl.pipeline.settling import Outcome
+from cqrsctl.pipeline.verify.verifying import Verification
 from cqrsctl.projection.batch import Batch, DeadLetter
 from cqrsctl.projection.definition import ColumnType, Projection
 from cqrsctl.projection.recovery import OnError
@@ -76,11 +76,11 @@ def declared(wiring: Wiring, projection: Projection) -> Wiring:
 
 
 def retried(wiring: Wiring, projection: Projection = WIDER) -> list[Outcome]:
-    return [each.outcome for each in dead_letters.retry(declared(wiring, projection), None)]
+    return [each.outcome for each in settling.retry(declared(wiring, projection), None)]
 
 
 def letters(wiring: Wiring) -> list[str]:
-    return [str(letter.change.keys["ProductId"]) for letter in dead_letters.listing(wiring)]
+    return [str(letter.change.keys["ProductId"]) for letter in settling.listing(wiring)]
 
 
 def repaired(wiring: Wiring) -> int:
@@ -129,9 +129,9 @@ def test_an_undo_makes_letters_again_of_those_that_were_retried_since_the_rebuil
     put(wiring, 8, LONG)
     projected(wiring)
     run(wiring, WIDER, unfit=Unfit.SKIP)
-    first, second = [letter.number for letter in dead_letters.listing(wiring)]
-    assert [each.number for each in dead_letters.retry(declared(wiring, WIDER), [first])] == [first]
-    dead_letters.discard(wiring, [second])
+    first, second = [letter.number for letter in settling.listing(wiring)]
+    assert [each.number for each in settling.retry(declared(wiring, WIDER), [first])] == [first]
+    settling.discard(wiring, [second])
     assert letters(wiring) == []
     run(wiring, WIDER, undo=True)
     assert letters(wiring) == ["7"]
@@ -178,7 +178,7 @@ def test_a_change_is_one_letter_whether_the_function_or_the_projector_set_it_asi
 
 def test_a_discarded_letter_does_not_come_back(wiring: Wiring, two_writers: list[DeadLetter]) -> None:
     write(wiring, two_writers[0])
-    dead_letters.discard(wiring, [letter.number for letter in dead_letters.listing(wiring)])
+    settling.discard(wiring, [letter.number for letter in settling.listing(wiring)])
     write(wiring, two_writers[1])
     assert letters(wiring) == []
 
@@ -201,7 +201,7 @@ def test_a_letter_of_an_earlier_release_is_known_again_and_keeps_its_shard(
     write(wiring, two_writers[1])
     execute(wiring, "UPDATE cqrs_dead_letter SET shard = 'shard-1'")
     write(wiring, two_writers[0])
-    (letter,) = dead_letters.listing(wiring)
+    (letter,) = settling.listing(wiring)
     assert letter.shard_id == "shard-1"
 
 
@@ -257,7 +257,7 @@ def test_a_letter_that_only_the_table_being_built_cannot_take_is_applied_and_sta
         rebuilds.begin(connection, sized(10), arn, 1)
         execute(wiring, "ALTER TABLE product_v1 MODIFY Name VARCHAR(500)")
         execute(wiring, "UPDATE cqrs_projection SET declaration = REPLACE(declaration, 'varchar(255)', 'varchar(500)')")
-    (each,) = dead_letters.retry(declared(wiring, WIDER), None)
+    (each,) = settling.retry(declared(wiring, WIDER), None)
     assert (each.outcome, each.error) == (Outcome.APPLIED, "Name: 300 characters, where 10 fit")
     assert names(wiring) == {7: LONG}
     assert letters(wiring) == ["7"]

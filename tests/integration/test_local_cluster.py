@@ -15,7 +15,7 @@ import pymysql
 import pytest
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import client, cluster, mariadb, replication, roster, stack
+from cqrsctl.local import client, mariadb, mariadb_cluster, replication, roster, stack
 from cqrsctl.local.ports import LOOPBACK
 from cqrsctl.local.state import State
 from tests.waiting import wait_for
@@ -53,11 +53,11 @@ def table(state: State, request: pytest.FixtureRequest) -> str:
 
 
 def writer(state: State) -> str:
-    return cluster.servers(state)[0].name
+    return mariadb_cluster.servers(state)[0].name
 
 
 def readers(state: State) -> list[str]:
-    return [server.name for server in cluster.servers(state)[1:]]
+    return [server.name for server in mariadb_cluster.servers(state)[1:]]
 
 
 def process(state: State, name: str) -> psutil.Process:
@@ -177,12 +177,12 @@ def test_a_reader_has_what_was_there_and_follows(state: State) -> None:
         "CREATE DATABASE IF NOT EXISTS cqrs_before",
     )
     try:
-        added = cluster.add_reader(state, "extra", lambda _: None)
+        added = mariadb_cluster.add_reader(state, "extra", lambda _: None)
 
         assert (added.role, added.state) == ("reader", "running")
-        assert added in cluster.servers(state)
+        assert added in mariadb_cluster.servers(state)
         assert stack.running(state).readers["extra"] == added.service.port  # type: ignore[union-attr]
-        assert cluster.lag_seconds(state, "extra") == 0.0
+        assert mariadb_cluster.lag_seconds(state, "extra") == 0.0
         everything = "SELECT item.*, log.*, Shown.* FROM item JOIN log USING (id) JOIN Shown USING (id)"
         assert execute(state, "extra", everything) == execute(state, writer(state), everything)
         assert execute(state, "extra", "SHOW TRIGGERS")[0][0] == "note"
@@ -200,7 +200,7 @@ def test_a_reader_has_what_was_there_and_follows(state: State) -> None:
         assert execute(state, "extra", "SELECT COUNT(*) FROM log") == ((2,),)
         assert execute(state, "extra", "SELECT * FROM cqrs_before.a") == ()
     finally:
-        cluster.remove_reader(state, "extra")
+        mariadb_cluster.remove_reader(state, "extra")
 
     assert "extra" not in readers(state)
     assert not (state.directory / "servers" / "extra").exists()
@@ -210,12 +210,12 @@ def test_a_reader_has_what_was_there_and_follows(state: State) -> None:
 
 def test_seeding_does_not_hold_up_the_writer_and_misses_nothing(state: State, table: str) -> None:
     with inserting(state, table) as client:
-        cluster.add_reader(state, "while-writing", lambda _: client.wait_for_more())
+        mariadb_cluster.add_reader(state, "while-writing", lambda _: client.wait_for_more())
         client.wait_for_more()
     wait_until_level(state)
 
     assert ids(state, "while-writing", table) == ids(state, writer(state), table) >= set(client.acknowledged)
-    cluster.remove_reader(state, "while-writing")
+    mariadb_cluster.remove_reader(state, "while-writing")
 
 
 def test_a_reader_refuses_writes(state: State, table: str) -> None:
@@ -226,47 +226,47 @@ def test_a_reader_refuses_writes(state: State, table: str) -> None:
 @pytest.mark.parametrize("name", ["", "1st", "a_b", "a.b", "../a", "é", "x" * 64, "-a"])
 def test_an_illegal_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(CqrsctlError, match="is no name for a reader"):
-        cluster.add_reader(State(tmp_path), name, lambda _: None)
+        mariadb_cluster.add_reader(State(tmp_path), name, lambda _: None)
 
 
 def test_a_taken_name_is_refused_in_any_case(state: State) -> None:
     for name in ("mariadb", "Emulator", *readers(state), readers(state)[0].upper()):
         with pytest.raises(CqrsctlError, match="is taken"):
-            cluster.add_reader(state, name, lambda _: None)
+            mariadb_cluster.add_reader(state, name, lambda _: None)
 
 
 def test_neither_the_writer_nor_an_unknown_reader_is_removed(state: State) -> None:
-    before = cluster.servers(state)
+    before = mariadb_cluster.servers(state)
     with pytest.raises(CqrsctlError, match="is the writer"):
-        cluster.remove_reader(state, writer(state))
+        mariadb_cluster.remove_reader(state, writer(state))
     with pytest.raises(CqrsctlError, match="no reader 'nobody'"):
-        cluster.remove_reader(state, "nobody")
+        mariadb_cluster.remove_reader(state, "nobody")
     with pytest.raises(CqrsctlError, match="no reader 'nobody'"):
-        cluster.failover(state, "nobody", lambda _: None)
+        mariadb_cluster.failover(state, "nobody", lambda _: None)
 
-    assert cluster.servers(state) == before
+    assert mariadb_cluster.servers(state) == before
 
 
 def test_lag_is_none_where_a_reader_does_not_follow(state: State) -> None:
     name = readers(state)[0]
-    assert cluster.lag_seconds(state, name) == 0.0
-    assert cluster.lag_seconds(state, writer(state)) is None
-    assert cluster.lag_seconds(state, "nobody") is None
+    assert mariadb_cluster.lag_seconds(state, name) == 0.0
+    assert mariadb_cluster.lag_seconds(state, writer(state)) is None
+    assert mariadb_cluster.lag_seconds(state, "nobody") is None
 
     as_root(state, name, "STOP SLAVE;")
-    assert cluster.lag_seconds(state, name) is None
+    assert mariadb_cluster.lag_seconds(state, name) is None
     as_root(state, name, "START SLAVE;")
     wait_until_level(state)
-    assert cluster.lag_seconds(state, name) == 0.0
+    assert mariadb_cluster.lag_seconds(state, name) == 0.0
     kill(state, name)
-    assert cluster.lag_seconds(state, name) is None
+    assert mariadb_cluster.lag_seconds(state, name) is None
 
 
 def test_a_failover_loses_no_acknowledged_write(state: State, table: str) -> None:
     with inserting(state, table) as client:
         for to in (*readers(state), writer(state)):
             old = writer(state)
-            cluster.failover(state, to, lambda _: None)
+            mariadb_cluster.failover(state, to, lambda _: None)
             client.wait_for_more()
 
             assert stack.running(state).writer == (to, state.services()[to].port)
@@ -274,7 +274,7 @@ def test_a_failover_loses_no_acknowledged_write(state: State, table: str) -> Non
             assert_refuses_writes(state, old, table)
     wait_until_level(state)
 
-    for server in cluster.servers(state):
+    for server in mariadb_cluster.servers(state):
         assert ids(state, server.name, table) >= set(client.acknowledged)
         assert ids(state, server.name, table) == ids(state, writer(state), table)
 
@@ -284,19 +284,19 @@ def test_what_is_not_committed_when_a_failover_begins_is_refused(state: State, t
     connection = connect(state, old)
     connection.begin()
     connection.cursor().execute(f"INSERT INTO {table} VALUES (1)")
-    cluster.failover(state, readers(state)[0], lambda _: None)
+    mariadb_cluster.failover(state, readers(state)[0], lambda _: None)
     with pytest.raises(pymysql.err.OperationalError):
         connection.commit()
     wait_until_level(state)
 
-    assert not any(ids(state, server.name, table) for server in cluster.servers(state))
+    assert not any(ids(state, server.name, table) for server in mariadb_cluster.servers(state))
 
 
 def test_a_failover_to_the_writer_changes_nothing(state: State) -> None:
-    before = cluster.servers(state)
-    cluster.failover(state, writer(state), lambda _: None)
+    before = mariadb_cluster.servers(state)
+    mariadb_cluster.failover(state, writer(state), lambda _: None)
 
-    assert cluster.servers(state) == before
+    assert mariadb_cluster.servers(state) == before
 
 
 def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: State, table: str) -> None:
@@ -305,7 +305,7 @@ def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: S
         holding.cursor().execute(f"LOCK TABLES {table} READ")
         execute(state, old, f"INSERT INTO {table} VALUES (1)")
         with pytest.raises(CqrsctlError, match=f"did not catch up within 1 s. {old} remains the writer"):
-            cluster.failover(state, to, lambda _: None, patience_seconds=1)
+            mariadb_cluster.failover(state, to, lambda _: None, patience_seconds=1)
 
     assert writer(state) == old
     execute(state, old, f"INSERT INTO {table} VALUES (2)")
@@ -318,7 +318,7 @@ def test_a_statement_that_does_not_end_stops_a_failover_and_not_the_writer(state
     with connect(state, old) as holding:
         holding.cursor().execute(f"LOCK TABLES {table} WRITE")
         with pytest.raises(CqrsctlError, match="could not be made read-only within 1 s"):
-            cluster.failover(state, readers(state)[0], lambda _: None, patience_seconds=1)
+            mariadb_cluster.failover(state, readers(state)[0], lambda _: None, patience_seconds=1)
 
     execute(state, old, f"INSERT INTO {table} VALUES (1)")
     assert writer(state) == old
@@ -330,9 +330,9 @@ def test_a_failover_that_dies_before_it_is_recorded_did_not_happen(
     old, to = writer(state), readers(state)[0]
     with monkeypatch.context() as patch:
         patch.setattr(roster, "save", _die)
-        patch.setattr(cluster, "obey", lambda _: None)  # as a killed process would not
+        patch.setattr(mariadb_cluster, "obey", lambda _: None)  # as a killed process would not
         with pytest.raises(Killed):
-            cluster.failover(state, to, lambda _: None)
+            mariadb_cluster.failover(state, to, lambda _: None)
 
     for name in (old, to):
         assert_refuses_writes(state, name, table)
@@ -351,15 +351,15 @@ def test_a_failover_that_dies_half_way_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(replication, "promote", lambda instance: None if instance.name == old else _die())
         with pytest.raises(Killed):
-            cluster.failover(state, to, lambda _: None)
+            mariadb_cluster.failover(state, to, lambda _: None)
 
     assert writer(state) == to
     for name in (old, to):
         assert_refuses_writes(state, name, table)
     if finish == "failover":
-        cluster.failover(state, to, lambda _: None)
+        mariadb_cluster.failover(state, to, lambda _: None)
     else:
-        for name in [server.name for server in cluster.servers(state) if "killed" in finish]:
+        for name in [server.name for server in mariadb_cluster.servers(state) if "killed" in finish]:
             kill(state, name)
         stack.up(state, lambda _: None)
     assert writer(state) == to
@@ -376,7 +376,7 @@ def test_a_killed_reader_is_left_out_and_started_again_by_up(state: State, table
     execute(state, writer(state), f"INSERT INTO {table} VALUES (1)")
 
     assert name not in stack.running(state).readers
-    assert [server.state for server in cluster.servers(state) if server.name == name] == ["crashed"]
+    assert [server.state for server in mariadb_cluster.servers(state) if server.name == name] == ["crashed"]
     notes: list[str] = []
     stack.up(state, notes.append)
     assert f"{name} (pid {before.pid}) had ended on its own; its data is kept. It is started anew." in notes
@@ -395,13 +395,13 @@ def test_a_killed_writer_is_started_again_by_up_and_followed(state: State, table
     with pytest.raises(CqrsctlError, match=f"is broken: {name} has ended"):
         stack.running(state)
     with pytest.raises(CqrsctlError, match=f"{name} does not run"):
-        cluster.failover(state, readers(state)[0], lambda _: None)
+        mariadb_cluster.failover(state, readers(state)[0], lambda _: None)
     with pytest.raises(CqrsctlError, match=f"{name} does not run"):
-        cluster.add_reader(state, "too-early", lambda _: None)
+        mariadb_cluster.add_reader(state, "too-early", lambda _: None)
     stack.up(state, lambda _: None)
     execute(state, name, f"INSERT INTO {table} VALUES (2)")
     wait_until_level(state)
-    assert all(ids(state, server.name, table) == {1, 2} for server in cluster.servers(state))
+    assert all(ids(state, server.name, table) == {1, 2} for server in mariadb_cluster.servers(state))
 
 
 @pytest.mark.parametrize("trouble", ["purged", "diverged", "broken", "damaged"])
@@ -425,20 +425,20 @@ def test_a_reader_that_can_no_longer_follow_is_seeded_anew_by_up(state: State, t
     assert f"Seeding {name} from {writer(state)} …" in notes
     assert sum("Seeding" in told for told in notes) == 1
     assert ids(state, name, table) == {1}
-    assert cluster.lag_seconds(state, name) == 0.0
+    assert mariadb_cluster.lag_seconds(state, name) == 0.0
 
 
 def test_down_and_up_keep_the_roles_and_the_data(state: State, table: str) -> None:
     to = readers(state)[0]
-    cluster.failover(state, to, lambda _: None)
+    mariadb_cluster.failover(state, to, lambda _: None)
     execute(state, to, f"INSERT INTO {table} VALUES (1)")
-    before = [(server.name, server.role) for server in cluster.servers(state)]
+    before = [(server.name, server.role) for server in mariadb_cluster.servers(state)]
     ended = stack.down(state, wipe=False)
 
     assert {service.name for service in ended} == {"emulator", *(name for name, _ in before)}
-    assert {server.state for server in cluster.servers(state)} == {"stopped"}
+    assert {server.state for server in mariadb_cluster.servers(state)} == {"stopped"}
     stack.up(state, lambda _: None)
-    assert [(server.name, server.role) for server in cluster.servers(state)] == before
+    assert [(server.name, server.role) for server in mariadb_cluster.servers(state)] == before
     for name in readers(state):
         wait_until_level(state)
         assert ids(state, name, table) == {1}
@@ -464,10 +464,10 @@ def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: State, t
     assert "half" not in readers(state)
     assert "half" not in stack.running(state).readers
     execute(state, writer(state), f"INSERT INTO {table} VALUES (1)")
-    cluster.add_reader(state, "half", lambda _: None)
+    mariadb_cluster.add_reader(state, "half", lambda _: None)
     assert not left.is_running()
     assert ids(state, "half", table) == {1}
-    cluster.remove_reader(state, "half")
+    mariadb_cluster.remove_reader(state, "half")
 
 
 def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
@@ -485,13 +485,13 @@ def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
     monkeypatch.setattr(mariadb, "start", start)
     monkeypatch.setattr(replication, "copy", fail)
     with pytest.raises(CqrsctlError, match="The table was changed"):
-        cluster.add_reader(state, "unlucky", lambda _: None)
+        mariadb_cluster.add_reader(state, "unlucky", lambda _: None)
 
     assert tries == ["unlucky"] * 3
     assert "unlucky" not in state.services()
     assert not (state.directory / "servers" / "unlucky").exists()
     with pytest.raises(CqrsctlError, match="no reader 'unlucky'"):
-        cluster.remove_reader(state, "unlucky")
+        mariadb_cluster.remove_reader(state, "unlucky")
 
 
 def test_a_dump_that_fails_is_told_in_its_own_words(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,20 +504,20 @@ def test_a_dump_that_fails_is_told_in_its_own_words(state: State, monkeypatch: p
 
 
 def test_up_takes_the_lowest_free_name_and_ends_no_reader(state: State) -> None:
-    cluster.remove_reader(state, next(name for name in readers(state) if name != "mariadb"))
-    before = {server.name for server in cluster.servers(state)}
+    mariadb_cluster.remove_reader(state, next(name for name in readers(state) if name != "mariadb"))
+    before = {server.name for server in mariadb_cluster.servers(state)}
     lowest = next(name for n in range(1, 9) if (name := f"local-reader-{n}") not in before)
     stack.up(state, lambda _: None, readers=len(before))
     stack.up(state, lambda _: None)
 
-    assert {server.name for server in cluster.servers(state)} == {*before, lowest}
+    assert {server.name for server in mariadb_cluster.servers(state)} == {*before, lowest}
 
 
 def test_secrets_are_in_private_files_and_not_in_the_process_table(state: State) -> None:
     secrets = (state.password(), state.replication_password())
     assert len(set(secrets)) == 2
     assert stat.S_IMODE((state.directory / "replication.password").stat().st_mode) == 0o600
-    for server in cluster.servers(state):
+    for server in mariadb_cluster.servers(state):
         found = process(state, server.name)
         assert not any(secret in " ".join(found.cmdline()) for secret in secrets)
         listening = {c.laddr.ip for c in found.net_connections() if c.status == "LISTEN"}
@@ -532,12 +532,12 @@ def test_removing_all_leaves_an_empty_writer_and_wiping_nothing(tmp_path: Path) 
     try:
         stack.up(state, lambda _: None, readers=1)
         assert readers(state) == ["stack-9-odd-reader-1"]
-        cluster.failover(state, "stack-9-odd-reader-1", lambda _: None)
-        cluster.remove_reader(state, "mariadb")
+        mariadb_cluster.failover(state, "stack-9-odd-reader-1", lambda _: None)
+        mariadb_cluster.remove_reader(state, "mariadb")
         execute(state, writer(state), "CREATE TABLE gone (id BIGINT)")
-        cluster.remove_all(state)
+        mariadb_cluster.remove_all(state)
 
-        assert [(server.name, server.state) for server in cluster.servers(state)] == [("mariadb", "stopped")]
+        assert [(server.name, server.state) for server in mariadb_cluster.servers(state)] == [("mariadb", "stopped")]
         stack.up(state, lambda _: None)
         assert (writer(state), readers(state)) == ("mariadb", [])
         assert execute(state, "mariadb", "SHOW TABLES") == ()
@@ -567,7 +567,7 @@ def test_a_damaged_roster_is_named(tmp_path: Path) -> None:
     for content in ("{", '{"who": 1}'):
         (tmp_path / "cluster.json").write_text(content)
         with pytest.raises(CqrsctlError, match=r"cluster\.json is damaged"):
-            cluster.servers(State(tmp_path))
+            mariadb_cluster.servers(State(tmp_path))
 
 
 class Killed(BaseException):

@@ -32,9 +32,9 @@ from cqrsctl.read_model import (
     purge,
     query,
     rebuilds,
+    registry,
     repair,
     schema,
-    tables,
     traces,
 )
 from cqrsctl.read_model.connection import ReadModelMissing, connect
@@ -453,7 +453,7 @@ def test_the_shared_lock_on_the_tables_covers_the_rebuild_and_the_snapshot_too(
     connection: Connection, other: Connection
 ) -> None:
     begun = rebuilds.begin(connection, PRODUCT, ARN, 1, lambda: NOW)
-    tables.read(connection, [PRODUCT, WIDE], locked=True)
+    registry.read(connection, [PRODUCT, WIDE], locked=True)
 
     for statement in (
         "UPDATE cqrs_rebuild SET state = 'loaded' WHERE projection = 'product'",
@@ -486,7 +486,7 @@ def test_a_definition_waits_for_transactions_that_use_it_and_commits_its_own(
 ) -> None:
     other.query("SELECT * FROM Product")
     connection.execute("INSERT INTO cqrs_snapshot VALUES ('p', 1, NULL)")
-    for statement in (schema.view_ddl(tables.read(connection, [PRODUCT]).active[0]), "DROP TABLE product_v1"):
+    for statement in (schema.view_ddl(registry.read(connection, [PRODUCT]).active[0]), "DROP TABLE product_v1"):
         with pytest.raises(TransactionConflict):
             connection.execute(statement)
     connection.rollback()
@@ -628,7 +628,7 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     rebuilds.write_segment(connection, "product", Segment(0, {"ProductId": Decimal(3)}, finished=True, items=3))
     connection.commit()
     assert [segment.items for segment in rebuilds.segments(connection, "product")] == [3, 0]
-    building = tables.read(other, [PRODUCT]).building
+    building = registry.read(other, [PRODUCT]).building
     other.commit()
     assert [(table.name, table.since) for table in building] == [("product_v2", NOW)]
     writer = TableWriter(other, [PRODUCT])
@@ -717,7 +717,7 @@ def test_a_read_model_is_made_once_described_and_dropped(made: Endpoint, connect
 
 
 def test_a_row_is_repaired_only_if_it_is_as_it_was_read(connection: Connection) -> None:
-    (active,) = tables.read(connection, [PRODUCT]).active
+    (active,) = registry.read(connection, [PRODUCT]).active
     apply(connection, row(1, 10**50), row(2, 3))
     known = repair.stored(connection, active, [(1,), (2,), (3,)])
     assert known == {(1,): repair.Stored(10**50, deleted=False), (2,): repair.Stored(3, deleted=False)}
@@ -784,7 +784,7 @@ def _applied(connection: Connection, rows: list[Row], rng: random.Random) -> Any
 
 
 def _pending(connection: Connection, rows: list[Row], rng: random.Random) -> Any:
-    return TableWriter(connection, [PRODUCT])._upsert(tables.read(connection, [PRODUCT]).active[0], rows[:1])
+    return TableWriter(connection, [PRODUCT])._upsert(registry.read(connection, [PRODUCT]).active[0], rows[:1])
 
 
 def _purged(connection: Connection, rows: list[Row], rng: random.Random) -> Any:

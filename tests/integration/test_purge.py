@@ -12,7 +12,7 @@ import pytest
 from cqrsctl.change import ChangeRecord, Event, Item
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy, CqrsctlError, StreamGap, UsageError
-from cqrsctl.operations import dead_letters, project, purging
+from cqrsctl.pipeline import project, purging, settling
 from cqrsctl.projection.batch import DeadLetter
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import dead_letters as letters
@@ -156,7 +156,7 @@ def test_tombstones_stay_that_a_dead_letter_may_be_older_than(filled: Wiring) ->
     assert (planned.removable, planned.kept) == (1, 1)
     assert purged(filled) == 1
     assert keys(filled) == [1, 3]
-    assert [each.outcome for each in dead_letters.retry(filled, None)] == [dead_letters.Outcome.STALE]
+    assert [each.outcome for each in settling.retry(filled, None)] == [settling.Outcome.STALE]
     assert purged(filled) == 1
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.diagnosis.doctor import read_model_checks as checks
+from cqrsctl.diagnosis.health import Health
+from cqrsctl.diagnosis.health_of_read_model import of_read_model
 from cqrsctl.errors import DatabaseError
-from cqrsctl.operations.doctor import read_model as checks
-from cqrsctl.operations.overview.health import Health
-from cqrsctl.operations.overview.health_of_read_model import of_read_model
 from cqrsctl.projection.definition import Column, ColumnType, default_product
 from cqrsctl.read_model import rebuilds, schema, traces
 from cqrsctl.read_model.connection import connect

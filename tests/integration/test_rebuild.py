@@ -13,16 +13,16 @@ import pytest
 from cqrsctl.change import ShardState
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, DatabaseError, StreamGap
-from cqrsctl.operations import project
-from cqrsctl.operations.rebuild import rebuilding
-from cqrsctl.operations.rebuild.progress import Phase, Progress, Rebuilt, Unfit
-from cqrsctl.operations.rebuild.rebuilding import Rebuilding
-from cqrsctl.operations.rebuild.snapshot import BadItems
+from cqrsctl.pipeline import project
+from cqrsctl.pipeline.rebuild import rebuilding
+from cqrsctl.pipeline.rebuild.progress import Phase, Progress, Rebuilt, Unfit
+from cqrsctl.pipeline.rebuild.rebuilding import Rebuilding
+from cqrsctl.pipeline.rebuild.snapshot import BadItems
 from cqrsctl.projection.batch import Batch
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.projection.rows import Row
-from cqrsctl.read_model import checkpoints, function_position, rebuilds, schema, tables
+from cqrsctl.read_model import checkpoints, function_position, rebuilds, registry, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.loading import Loader
@@ -206,7 +206,7 @@ def test_a_cutover_that_was_cut_short_can_only_be_finished(wiring: Wiring) -> No
     run(wiring)
 
     with connect(wiring.database) as connection:
-        assert [table.name for table in tables.read(connection, [PRODUCT]).active] == ["product_v2"]
+        assert [table.name for table in registry.read(connection, [PRODUCT]).active] == ["product_v2"]
         assert rebuilds.under_way(connection, "product") is None
 
 
@@ -227,7 +227,7 @@ def test_a_cutover_that_was_cut_short_is_finished_before_something_else_is_done(
     assert notices[0] == "The cutover to table product_v2 was cut short: it is finished first."
     assert (rebuilt.table, rebuilt.former) == (active, "product_v2")
     with connect(wiring.database) as connection:
-        assert [(table.name, table.projection) for table in tables.read(connection, [PRODUCT]).active] == [
+        assert [(table.name, table.projection) for table in registry.read(connection, [PRODUCT]).active] == [
             (active, projection)
         ]
 

@@ -12,13 +12,13 @@ from cqrsctl.aurora import autoscaling
 from cqrsctl.aws import make_all
 from cqrsctl.cli import status as command
 from cqrsctl.cli.render import to_json
+from cqrsctl.diagnosis import status as statuses
+from cqrsctl.diagnosis.health import Health, Part
+from cqrsctl.diagnosis.status import Overview
 from cqrsctl.errors import TransientAwsError
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations.overview import status as statuses
-from cqrsctl.operations.overview.health import Health, Part
-from cqrsctl.operations.overview.status import Overview
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology

@@ -13,8 +13,8 @@ import pytest
 from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import StreamGap
-from cqrsctl.functions.projector import ProjectorFunction
-from cqrsctl.operations import functions, project
+from cqrsctl.functions.projector_function import ProjectorFunction
+from cqrsctl.pipeline import function_operations, project
 from cqrsctl.projection.definition import Projection, default_product
 from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks, rebuilds
 from cqrsctl.read_model.connection import connect
@@ -378,7 +378,7 @@ def test_a_projector_by_hand_says_when_the_function_reads_too(
     cqrsctl: Cqrsctl, wiring: Wiring, monkeypatch: pytest.MonkeyPatch, state: str | None, said: bool
 ) -> None:
     cqrsctl.ok("table", "create")
-    monkeypatch.setattr(functions, "mapping_state", lambda _: state)
+    monkeypatch.setattr(function_operations, "mapping_state", lambda _: state)
     told: list[str] = []
 
     run = project.Run(wiring, (default_product(),), SystemClock(), lambda _: None, told.append)
@@ -390,7 +390,7 @@ def test_a_projector_by_hand_says_when_the_function_reads_too(
 def test_a_put_through_the_function_sends_what_it_takes() -> None:
     entry = Product(42, "Lamp", price=Decimal("19.90"), out_of_stock=True)
 
-    call = functions.put_call(entry, Existence.ABSENT)
+    call = function_operations.put_call(entry, Existence.ABSENT)
 
     assert (call.operation, call.parameters["FunctionName"]) == ("Invoke", "ProductCommandFunction")
     assert call.parameters["Payload"] == (

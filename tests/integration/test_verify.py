@@ -15,12 +15,12 @@ import pytest
 from cqrsctl.clock import SystemClock
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import Busy, DatabaseError
-from cqrsctl.operations import project
-from cqrsctl.operations.verification import sampling, suspects, verify
-from cqrsctl.operations.verification.comparison import DriftKind, item_key, key_of
-from cqrsctl.operations.verification.mending import Mender, Outcome
-from cqrsctl.operations.verification.sides import Sides, chunks
-from cqrsctl.operations.verification.verify import Sample, Verification
+from cqrsctl.pipeline import project
+from cqrsctl.pipeline.verify import sampling, suspects, verifying
+from cqrsctl.pipeline.verify.comparison import DriftKind, item_key, key_of
+from cqrsctl.pipeline.verify.mending import Mender, Outcome
+from cqrsctl.pipeline.verify.sides import Sides, chunks
+from cqrsctl.pipeline.verify.verifying import Sample, Verification
 from cqrsctl.projection.definition import Column, ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.projection.tables import Table
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cqrsctl.change import Item
-    from cqrsctl.operations.verification.comparison import Key
-    from cqrsctl.operations.verification.verify import DriftRow
+    from cqrsctl.pipeline.verify.comparison import Key
+    from cqrsctl.pipeline.verify.verifying import DriftRow
     from cqrsctl.projection.definition import Projection
     from cqrsctl.wiring import Wiring
     from tests.conftest import Cqrsctl
@@ -161,10 +161,10 @@ def test_drift_is_found_whole_where_it_is_more_than_is_held_at_once(
     for module, name, value in (
         (suspects, "MOST", 3),
         (suspects, "LOOKED_AT_ONCE", 2),
-        (verify, "ROWS_A_QUERY", 4),
-        (verify, "_KEYS_A_QUERY", 7),
-        (verify, "LOOKED_AT_ONCE", 2),
-        (verify, "_GROUPS", 2),
+        (verifying, "ROWS_A_QUERY", 4),
+        (verifying, "_KEYS_A_QUERY", 7),
+        (verifying, "LOOKED_AT_ONCE", 2),
+        (verifying, "_GROUPS", 2),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -406,7 +406,7 @@ def test_drift_of_an_item_that_the_scan_did_not_show_yet_is_found(
         for page in scan(client, table):
             yield [item for item in page if item["ProductId"] != 3]
 
-    monkeypatch.setattr(verify, "scan", without_the_third)
+    monkeypatch.setattr(verifying, "scan", without_the_third)
 
     (drift,) = verification(filled).run()
 

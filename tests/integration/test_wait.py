@@ -13,7 +13,7 @@ from cqrsctl.clock import SystemClock
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, DatabaseError, TooSlow
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations.verification.wait import Waiting, Where
+from cqrsctl.pipeline.wait import Waiting, Where
 from cqrsctl.projection.definition import ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.projection.tables import Table

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from cqrsctl.local.ports import free_port
-from cqrsctl.operations.failover import WriteProbe
+from cqrsctl.pipeline.failover import WriteProbe
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare

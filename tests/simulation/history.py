@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.config import DatabaseSettings, Environment
+from cqrsctl.diagnosis.backlog import backlog
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, Drift, StreamGap
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.mapping import MappingSpec
 from cqrsctl.functions.mapping import of_function as mappings_of_function
 from cqrsctl.functions.parts import PROJECTOR, Part
-from cqrsctl.functions.projector import ProjectorFunction
-from cqrsctl.operations import dead_letters, project, purging
-from cqrsctl.operations.functions import Functions, Which
-from cqrsctl.operations.overview.backlog import backlog
-from cqrsctl.operations.rebuild import rebuilding
-from cqrsctl.operations.rebuild.progress import Unfit
-from cqrsctl.operations.rebuild.rebuilding import Rebuilding
-from cqrsctl.operations.verification.comparison import DriftKind
-from cqrsctl.operations.verification.verify import Verification
+from cqrsctl.functions.projector_function import ProjectorFunction
+from cqrsctl.pipeline import project, purging, settling
+from cqrsctl.pipeline.function_operations import Functions, Which
+from cqrsctl.pipeline.rebuild import rebuilding
+from cqrsctl.pipeline.rebuild.progress import Unfit
+from cqrsctl.pipeline.rebuild.rebuilding import Rebuilding
+from cqrsctl.pipeline.verify.comparison import DriftKind
+from cqrsctl.pipeline.verify.verifying import Verification
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import ColumnType, Projection, default_product
 from cqrsctl.projection.recovery import OnError
-from cqrsctl.read_model import function_position, rebuilds, schema, tables
+from cqrsctl.read_model import function_position, rebuilds, registry, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.stream.reader import Beginning
@@ -287,14 +287,14 @@ class History:
         self.declared |= self._in_use()
 
     def _retry_letters(self) -> None:
-        self._run("dead-letter retry", lambda: list(dead_letters.retry(self._wiring(), None)))
+        self._run("dead-letter retry", lambda: list(settling.retry(self._wiring(), None)))
         self._letters = {}  # a letter whose change is stale by now is done as well
         self._count_letters()
 
     def _discard_letters(self) -> None:
         numbers = [number for number, is_settled in self._letters.items() if not is_settled]
         some = self.plan.sample(numbers, len(numbers) // 2)
-        self._run("dead-letter discard", lambda: dead_letters.discard(self._wiring(), some))
+        self._run("dead-letter discard", lambda: settling.discard(self._wiring(), some))
         self._letters = {}
         self._count_letters()
 
@@ -534,12 +534,12 @@ class History:
     def _in_use(self) -> dict[str, Projection]:
         """The projections as the tables behind the views are declared."""
         with connect(self.endpoint) as connection:
-            return tables.registered(connection)
+            return registry.registered(connection)
 
     def _change_by_hand(self, name: str) -> str:
         """Change rows of the table behind a view; the name of the table."""
         with connect(self.endpoint) as connection:
-            (active,) = tables.read(connection, [self.declared[name]]).active
+            (active,) = registry.read(connection, [self.declared[name]]).active
             where = schema.quoted(active.name)
             # A tombstone guards what nobody sees: without it an older change may come in once more.
             rows = connection.query(f"SELECT ProductId FROM {where} WHERE _deleted = FALSE ORDER BY ProductId")

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import pytest
 from greenlet import getcurrent, greenlet
 
-from cqrsctl.operations import dead_letters, project, purging
-from cqrsctl.operations.overview import backlog
-from cqrsctl.operations.rebuild import companion, rebuilding, snapshot
-from cqrsctl.operations.verification import verify
+from cqrsctl.diagnosis import backlog
+from cqrsctl.pipeline import project, purging, settling
+from cqrsctl.pipeline.rebuild import companion, rebuilding, snapshot
+from cqrsctl.pipeline.verify import verifying
 from cqrsctl.write_model import scan
 from tests.simulation.clock import VirtualClock
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_POOLS = (project, rebuilding, purging, verify, backlog)
+_POOLS = (project, rebuilding, purging, verifying, backlog)
 """Modules that do something in threads of a pool."""
 _FOREVER_SECONDS = 1e9
 
@@ -176,7 +176,7 @@ class Processes:
                 patch.setattr(module, "ThreadPoolExecutor", InlineExecutor)
             for module in (companion, purging):
                 patch.setattr(module, "SystemClock", lambda: ProcessClock(self))
-            for module in (dead_letters, purging, scan):
+            for module in (settling, purging, scan):
                 patch.setattr(module, "time", SimpleNamespace(sleep=self.wait))
             yield
 

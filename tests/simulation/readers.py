@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from cqrsctl.read_model import tables
+from cqrsctl.read_model import registry
 from cqrsctl.read_model.connection import connect
 from tests.simulation.stream import Product
 
@@ -61,7 +61,7 @@ class Eye:
 
     def differences(self, names: Collection[str]) -> list[str]:
         """Where views differ from the table; an item that does not fit the columns of the view's table is passed by."""
-        declared = tables.registered(self._connection)
+        declared = registry.registered(self._connection)
         found = []
         for name in names:
             width = width_of(declared[name])

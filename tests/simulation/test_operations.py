@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.errors import StreamGap, TransientAwsError, TransientDatabaseError
-from cqrsctl.operations.rebuild import rebuilding
-from cqrsctl.operations.rebuild.progress import Unfit
+from cqrsctl.pipeline.rebuild import rebuilding
+from cqrsctl.pipeline.rebuild.progress import Unfit
 from cqrsctl.read_model import checkpoints, rebuilds
 from cqrsctl.read_model.connection import connect
 from tests.simulation.history import PROJECTIONS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ from cqrsctl.functions import package
 ROOT = Path(cqrsctl.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 SHARED = {"change", "clock", "codec", "errors", "aws", "wire"}
+PIPELINE = {
+    *SHARED,
+    "polling",
+    "config",
+    "wiring",
+    "write_model",
+    "stream",
+    "projection",
+    "read_model",
+    "aurora",
+    "functions",
+    "costs",
+    "local",
+}
 ROOMS: dict[str, set[str]] = {
     "account": set(),
     "change": set(),
@@ -33,33 +48,11 @@ ROOMS: dict[str, set[str]] = {
     "functions": {"aws", "clock", "polling", "change", "codec", "errors", "projection", "read_model", "write_model"},
     "local": {"account", "errors"},
     "wiring": {*SHARED, "config", "aurora", "local", "read_model"},
-    "operations": {
-        *SHARED,
-        "polling",
-        "config",
-        "wiring",
-        "write_model",
-        "stream",
-        "projection",
-        "read_model",
-        "aurora",
-        "functions",
-        "local",
-    },
-    "cli": {
-        *SHARED,
-        "",
-        "config",
-        "wiring",
-        "operations",
-        "write_model",
-        "stream",
-        "projection",
-        "read_model",
-        "aurora",
-        "functions",
-        "local",
-    },
+    "cloudformation": {"functions", "write_model"},
+    "costs": {*SHARED, "wiring", "stream", "write_model"},
+    "pipeline": PIPELINE,
+    "diagnosis": {*PIPELINE, "pipeline"},
+    "cli": {*PIPELINE, "", "pipeline", "diagnosis", "cloudformation"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -75,8 +68,8 @@ PURE = (
     "projection/rows.py",
     "projection/batch.py",
     "projection/recovery.py",
-    "aurora/cost.py",
-    "functions/intrinsics.py",
+    "costs/monthly.py",
+    "cloudformation/intrinsics.py",
 )
 
 
@@ -147,6 +140,14 @@ def test_importing_any_module_opens_no_connection_and_no_file_of_the_user() -> N
     )
 
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_no_two_modules_share_a_name() -> None:
+    names = Counter(
+        path.stem for path in MODULES if path.stem != "__init__" and path.relative_to(ROOT).parts[0] != "cli"
+    )
+
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_files_stay_readable() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from cqrsctl.operations.change_clock import ChangeClock
+from cqrsctl.pipeline.change_clock import ChangeClock
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:

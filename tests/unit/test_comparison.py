@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.operations.verification.comparison import Difference, DriftKind, difference
+from cqrsctl.pipeline.verify.comparison import Difference, DriftKind, difference
 from cqrsctl.projection.definition import Column, ColumnType, Projection
 from cqrsctl.read_model.query import typed
 

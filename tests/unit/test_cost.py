@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cqrsctl.aurora import cost, usage
-from cqrsctl.aurora.cost import Capacity, Line, Meter, PriceBook, Product, Quantities, Quantity, Range, UnitPrice
-from cqrsctl.aurora.usage import Metric
+from cqrsctl.costs import monthly, usage
+from cqrsctl.costs.monthly import Capacity, Line, Meter, PriceBook, Product, Quantities, Quantity, Range, UnitPrice
+from cqrsctl.costs.usage import Metric
 from cqrsctl.errors import AwsError
 
 CLUSTER = Capacity(
@@ -63,7 +63,7 @@ def by_name(lines: tuple[Line, ...]) -> dict[str, Line]:
 
 
 def test_every_line_is_exact_to_the_cent_and_the_total_is_their_sum() -> None:
-    found = cost.monthly(CLUSTER, USED, BOOK)
+    found = monthly.monthly(CLUSTER, USED, BOOK)
 
     assert {line.what: line.monthly for line in found.lines} == {
         "writer db.r6g.large": exactly("189.80"),
@@ -81,33 +81,33 @@ def test_every_line_is_exact_to_the_cent_and_the_total_is_their_sum() -> None:
 
 
 def test_one_reader_more_is_of_the_writers_class_and_costs_what_a_reader_costs() -> None:
-    now = cost.monthly(CLUSTER, USED, BOOK)
-    more = cost.monthly_with_reader(CLUSTER, USED, BOOK)
+    now = monthly.monthly(CLUSTER, USED, BOOK)
+    more = monthly.monthly_with_reader(CLUSTER, USED, BOOK)
 
     assert more is not None
     assert more.total.low - now.total.low == Decimal("189.80")
     assert by_name(more.lines)["3 readers db.r6g.large"].quantity == exactly("2190")
-    assert cost.reader_a_month("db.r6g.large", CLUSTER, BOOK).monthly == exactly("189.80")
-    assert cost.reader_a_month("db.t4g.medium", CLUSTER, BOOK).monthly == exactly("53.29")
+    assert monthly.reader_a_month("db.r6g.large", CLUSTER, BOOK).monthly == exactly("189.80")
+    assert monthly.reader_a_month("db.t4g.medium", CLUSTER, BOOK).monthly == exactly("53.29")
 
 
 def test_without_a_writer_one_reader_more_has_no_class() -> None:
     empty = replace(CLUSTER, writer_class=None, reader_classes=())
 
-    assert cost.monthly_with_reader(empty, USED, BOOK) is None
-    assert cost.monthly(empty, USED, BOOK).total == exactly("28.94")
+    assert monthly.monthly_with_reader(empty, USED, BOOK) is None
+    assert monthly.monthly(empty, USED, BOOK).total == exactly("28.94")
 
 
 def test_io_optimized_has_dearer_instances_and_storage_but_no_io() -> None:
     optimized = replace(CLUSTER, storage_type="aurora-iopt1", reader_classes=())
 
-    found = by_name(cost.monthly(optimized, USED, BOOK).lines)
+    found = by_name(monthly.monthly(optimized, USED, BOOK).lines)
 
     assert found["writer db.r6g.large"].monthly == exactly("246.74")
     assert found["storage"].monthly == exactly("27.78")
     assert "storage I/O" not in found
-    assert Product(Meter.IO_MILLION) not in cost.products(optimized)
-    assert Product(Meter.IO_MILLION) in cost.products(CLUSTER)
+    assert Product(Meter.IO_MILLION) not in monthly.products(optimized)
+    assert Product(Meter.IO_MILLION) in monthly.products(CLUSTER)
 
 
 def test_a_serverless_instance_costs_between_its_least_and_its_most_capacity() -> None:
@@ -118,8 +118,8 @@ def test_a_serverless_instance_costs_between_its_least_and_its_most_capacity() -
         serverless=(Decimal("0.5"), Decimal(4)),
     )
 
-    now = cost.monthly(serverless, USED, BOOK)
-    more = cost.monthly_with_reader(serverless, USED, BOOK)
+    now = monthly.monthly(serverless, USED, BOOK)
+    more = monthly.monthly_with_reader(serverless, USED, BOOK)
 
     writer = by_name(now.lines)["writer db.serverless"]
     assert (writer.quantity, writer.unit) == (Range(Decimal(365), Decimal(2920)), "ACU hours")
@@ -132,7 +132,7 @@ def test_a_serverless_instance_costs_between_its_least_and_its_most_capacity() -
 def test_a_serverless_cluster_without_a_known_range_has_no_known_cost() -> None:
     serverless = replace(CLUSTER, writer_class="db.serverless", reader_classes=())
 
-    found = cost.monthly(serverless, USED, BOOK)
+    found = monthly.monthly(serverless, USED, BOOK)
 
     assert found.without == ("writer db.serverless",)
     assert "range of ACUs" in by_name(found.lines)["writer db.serverless"].reason
@@ -145,7 +145,7 @@ def test_what_is_unknown_is_named_with_its_reason_and_left_out_of_the_total() ->
     )
     used = replace(USED, storage_gb=UNKNOWN)
 
-    found = cost.monthly(capacity, used, book)
+    found = monthly.monthly(capacity, used, book)
 
     assert found.without == ("writer db.r9z.large", "storage")
     assert found.total == exactly("16.59")
@@ -156,7 +156,7 @@ def test_what_is_unknown_is_named_with_its_reason_and_left_out_of_the_total() ->
 
 
 def test_nothing_used_costs_nothing_and_is_known() -> None:
-    found = cost.monthly(CLUSTER, replace(USED, storage_gb=Quantity(Decimal(0), "--storage-gb")), BOOK)
+    found = monthly.monthly(CLUSTER, replace(USED, storage_gb=Quantity(Decimal(0), "--storage-gb")), BOOK)
 
     assert by_name(found.lines)["storage"].monthly == exactly("0.00")
     assert not found.without

@@ -15,15 +15,15 @@ from botocore.parsers import ResponseParserError
 from cqrsctl.aurora.autoscaling import Autoscaling
 from cqrsctl.aurora.cluster import CapacityRange, Cluster, Instance
 from cqrsctl.config import Flags, load
+from cqrsctl.diagnosis.doctor.checks import CHECKS, NOT_LOOKED, examine
+from cqrsctl.diagnosis.doctor.findings import Severity
+from cqrsctl.diagnosis.doctor.look import Look
+from cqrsctl.diagnosis.doctor.needs import ACTIONS
+from cqrsctl.diagnosis.doctor.survey import ReadModel, Server
 from cqrsctl.errors import AwsError, TransientDatabaseError
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.queue import Queue
-from cqrsctl.operations.doctor.checks import CHECKS, NOT_LOOKED, examine
-from cqrsctl.operations.doctor.findings import Severity
-from cqrsctl.operations.doctor.look import Look
-from cqrsctl.operations.doctor.needs import ACTIONS
-from cqrsctl.operations.doctor.survey import ReadModel, Server
-from cqrsctl.operations.unread import UnreadShard
+from cqrsctl.pipeline.unread_shards import UnreadShard
 from cqrsctl.read_model.function_position import Gap, Reason
 from cqrsctl.read_model.grants import parse
 from cqrsctl.read_model.schema import ProjectionStatus
@@ -33,7 +33,7 @@ from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import Table
 
 if TYPE_CHECKING:
-    from cqrsctl.operations.doctor.findings import Diagnosis
+    from cqrsctl.diagnosis.doctor.findings import Diagnosis
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -10,6 +10,12 @@ import pytest
 
 from cqrsctl.aurora.autoscaling import Autoscaling, Policy
 from cqrsctl.aurora.cluster import Cluster, Instance
+from cqrsctl.diagnosis import health_of_read_model as read_side
+from cqrsctl.diagnosis import health_of_stream as stream_side
+from cqrsctl.diagnosis.backlog import Backlog
+from cqrsctl.diagnosis.health import Health, NotAsked, Part, broken, size, span
+from cqrsctl.diagnosis.health_of_stream import Projecting
+from cqrsctl.diagnosis.lag import ReaderLag
 from cqrsctl.errors import (
     AwsError,
     ConfigurationError,
@@ -22,12 +28,6 @@ from cqrsctl.errors import (
 from cqrsctl.functions.function import Function
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
-from cqrsctl.operations.overview import health_of_read_model as read_side
-from cqrsctl.operations.overview import health_of_stream as stream_side
-from cqrsctl.operations.overview.backlog import Backlog
-from cqrsctl.operations.overview.health import Health, NotAsked, Part, broken, size, span
-from cqrsctl.operations.overview.health_of_stream import Projecting
-from cqrsctl.operations.overview.lag import ReaderLag
 from cqrsctl.read_model.connection import ReadModelMissing
 from cqrsctl.read_model.function_position import Gap, Reason
 from cqrsctl.read_model.traces import Building, ProjectorTraces, StoredProjection

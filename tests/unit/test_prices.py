@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from cqrsctl.aurora import prices
-from cqrsctl.aurora.cost import Meter, Product
+from cqrsctl.costs import prices
+from cqrsctl.costs.monthly import Meter, Product
 from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:

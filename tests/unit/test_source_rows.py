@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.errors import CqrsctlError
+from cqrsctl.write_model.import_rows import Format, Reject, RejectsFile, SourceRow, read
 from cqrsctl.write_model.product import InvalidProduct, product
-from cqrsctl.write_model.rows import Format, Reject, RejectsFile, SourceRow, read
 
 if TYPE_CHECKING:
     from pathlib import Path

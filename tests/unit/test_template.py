@@ -12,7 +12,7 @@ from cfnlint.config import ManualArgs
 
 from cqrsctl.aurora.autoscaling import DEFAULT_COOLDOWN_SECONDS, Metric
 from cqrsctl.aurora.cluster import ClusterSpec
-from cqrsctl.functions.template import Settings, template
+from cqrsctl.cloudformation.template import Settings, template
 from cqrsctl.write_model.table import TableSpec
 
 SETTINGS = Settings(table="Products", database="cqrs", cluster="products")

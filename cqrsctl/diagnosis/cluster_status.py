@@ -1,0 +1,72 @@
+"""The cluster as it is: members with their lag, endpoints, autoscaling and its activities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aurora import autoscaling
+from cqrsctl.diagnosis.lag import reader_lags
+from cqrsctl.errors import AwsError, ConfigurationError, DatabaseError
+
+if TYPE_CHECKING:
+    from cqrsctl.aurora.autoscaling import Autoscaling
+    from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.pipeline.cluster_operations import Aurora
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """The cluster with each reader's lag in seconds (None: not known), and what autoscaling does."""
+
+    cluster: Cluster
+    lags: dict[str, float | None]
+    autoscaling: Autoscaling
+    activities: list[dict[str, Any]]
+
+
+def status(aurora: Aurora) -> ClusterStatus:
+    """Raises AwsError. A database that cannot be reached from here is told by a note, and the lags are not known."""
+    cluster = aurora.cluster()
+    return ClusterStatus(
+        cluster,
+        _lags(aurora) if cluster.readers else {},
+        autoscaling.describe(aurora.scaling, aurora.name),
+        _activities(aurora),
+    )
+
+
+def endpoints(aurora: Aurora) -> list[dict[str, Any]]:
+    """Name, role and address of each endpoint; in an embedded stack those of its servers."""
+    cluster = aurora.cluster()
+    if aurora.embedded:
+        servers = aurora.wiring.servers.anew()
+        roles = [("writer", servers.writer), *(("reader", reader) for reader in servers.readers)]
+        return [{"name": at.name, "role": role, "address": f"{at.host}:{at.port}"} for role, at in roles]
+    together = [("cluster", "writer", cluster.writer_host), ("cluster", "readers", cluster.reader_host)]
+    each = [(member.name, member.role, member.host) for member in cluster.members if member.host]
+    return [
+        {"name": name, "role": role, "address": f"{host}:{cluster.port}"} for name, role, host in [*together, *each]
+    ]
+
+
+def _lags(aurora: Aurora) -> dict[str, float | None]:
+    try:
+        found = reader_lags(aurora.wiring.servers.anew())
+    except (DatabaseError, ConfigurationError) as error:
+        aurora.note(f"The lag is not known: {error.message}")
+        return {}
+    for lag in found:
+        if lag.lag_seconds is None:
+            aurora.note(f"{lag.reader}: {lag.reason}")
+    return {lag.reader: lag.lag_seconds for lag in found}
+
+
+def _activities(aurora: Aurora) -> list[dict[str, Any]]:
+    if aurora.embedded:
+        return []  # the emulator scales nothing
+    try:
+        return autoscaling.activities(aurora.scaling, aurora.name)
+    except AwsError as error:
+        aurora.note(f"What autoscaling did of late is not known: {error.message}")
+        return []

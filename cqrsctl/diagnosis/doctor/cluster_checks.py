@@ -1,0 +1,107 @@
+"""Checks of the Aurora cluster. The embedded stack's servers are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.diagnosis.doctor.findings import Finding
+    from cqrsctl.diagnosis.doctor.look import Look
+
+_LEAST_BACKUP_DAYS = 2
+
+
+def missing(look: Look) -> Iterator[Finding]:
+    if look.cluster_name and look.cluster() is None:
+        yield critical(
+            f"There is no cluster {look.cluster_name!r}.",
+            "Without a database there is no read model.",
+            "cqrsctl aurora create, or check database.cluster and --region",
+        )
+
+
+def readers(look: Look) -> Iterator[Finding]:
+    cluster = look.cluster()
+    if cluster is not None and not cluster.readers:
+        yield warning(
+            "The cluster has no readers.",
+            "All queries go to the writer; if it fails, a new one has to be made first, which takes minutes.",
+            "cqrsctl aurora add-reader",
+        )
+
+
+def zones(look: Look) -> Iterator[Finding]:
+    cluster = look.cluster()
+    if cluster is None or len(cluster.readers) < 2:
+        return
+    there = {reader.zone for reader in cluster.readers}
+    if len(there) == 1 and (zone := there.pop()):
+        yield warning(
+            f"All {len(cluster.readers)} readers are in one zone, {zone}.",
+            "Where that zone fails, every reader does.",
+            "cqrsctl aurora add-reader --zone ZONE, another one; cqrsctl aurora remove-reader NAME",
+        )
+
+
+def autoscaling_minimum(look: Look) -> Iterator[Finding]:
+    scaling, cluster = look.autoscaling(), look.cluster()
+    if scaling is None or scaling.minimum != 0 or cluster is None:
+        return
+    if all(reader.autoscaled for reader in cluster.readers):
+        yield warning(
+            "Autoscaling has the minimum 0, and there is no reader but its own.",
+            "It goes by the readers' metrics: once there is none, it never adds one.",
+            "cqrsctl aurora add-reader; cqrsctl aurora autoscale set --metric cpu --target 60 --min 1",
+        )
+    else:
+        yield note(
+            "Autoscaling has the minimum 0.",
+            "It goes by the readers' metrics; where the reader that it did not make is removed, it never adds one.",
+            "cqrsctl aurora autoscale set --metric cpu --target 60 --min 1",
+        )
+
+
+def backups(look: Look) -> Iterator[Finding]:
+    cluster = look.cluster()
+    if cluster is not None and cluster.backup_days < _LEAST_BACKUP_DAYS:
+        yield note(
+            f"The cluster's backups are kept for {cluster.backup_days} day.",
+            "The read model can be made anew from the table; dead letters and tables of your own cannot.",
+            f"aws rds modify-db-cluster --db-cluster-identifier {cluster.name} --backup-retention-period 7",
+        )
+
+
+def protection(look: Look) -> Iterator[Finding]:
+    cluster = look.cluster()
+    if cluster is not None and not cluster.deletion_protection:
+        yield warning(
+            "The cluster's deletion protection is off.",
+            "One call deletes the database.",
+            f"aws rds modify-db-cluster --db-cluster-identifier {cluster.name} --deletion-protection",
+        )
+
+
+def pause(look: Look) -> Iterator[Finding]:
+    cluster = look.cluster()
+    if cluster is not None and cluster.capacity is not None and cluster.capacity.least == 0:
+        yield note(
+            "The cluster's serverless minimum is 0: it pauses when idle.",
+            "The first query after a pause waits for some fifteen seconds. A running projector keeps it awake.",
+            f"aws rds modify-db-cluster --db-cluster-identifier {cluster.name} "
+            f"--serverless-v2-scaling-configuration MinCapacity=0.5,MaxCapacity={cluster.capacity.most:g}",
+        )
+
+
+CHECKS = (
+    Check("cluster_missing", "cluster", missing),
+    Check("cluster_readers", "cluster", readers),
+    Check("cluster_zones", "cluster", zones),
+    Check("cluster_autoscaling", "cluster", autoscaling_minimum),
+    Check("cluster_backups", "cluster", backups),
+    Check("cluster_protection", "cluster", protection),
+    Check("cluster_pause", "cluster", pause),
+)

@@ -1,0 +1,106 @@
+"""Checks of the database server: how it is reached, and what this user may do there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
+from cqrsctl.read_model.connection import is_loopback
+from cqrsctl.read_model.grants import NEEDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.diagnosis.doctor.findings import Finding
+    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.diagnosis.doctor.survey import Server
+
+_SUPERUSER_ROLES = {"rds_superuser_role"}
+
+
+def tls(look: Look) -> Iterator[Finding]:
+    settings = look.environment.database
+    remote = settings.host or (None if look.environment.embedded else settings.cluster)
+    if remote is not None and not is_loopback(remote) and settings.ca_bundle is None:
+        yield critical(
+            "There is no CA bundle to verify the database server with (database.ca_bundle).",
+            "Anybody on the way could take its place and get the password; so cqrsctl does not connect.",
+            "set database.ca_bundle; for RDS it is AWS's global-bundle.pem",
+        )
+
+
+def secure_transport(look: Look) -> Iterator[Finding]:
+    settings = look.environment.database
+    if look.environment.embedded or (settings.host and is_loopback(settings.host)) or look.server().demands_tls:
+        return
+    yield note(
+        "The database server takes connections without TLS (require_secure_transport is off).",
+        "cqrsctl never makes such a one, but another program may, with its password in the open.",
+        "set require_secure_transport = ON in the cluster's parameter group",
+    )
+
+
+def too_many_rights(look: Look) -> Iterator[Finding]:
+    yield from rights_beyond(look.server(), look.environment.database.name, embedded=look.environment.embedded)
+
+
+def rights_beyond(server: Server, database: str, *, embedded: bool) -> Iterator[Finding]:
+    """What the user may do beyond the read model's own database."""
+    user = _quoted(server.user)
+    for grant in server.grants.grants:
+        rights = ", ".join(sorted(grant.privileges))
+        # The embedded server is private, and may hold several read models, whose names begin alike.
+        if rights and not grant.within(database) and not (embedded and grant.covers(database) and not grant.everywhere):
+            revoke = f"REVOKE {rights} ON {grant.place} FROM {user}"
+            instead = f"; {_grant(server.user, database, NEEDED)}" if grant.covers(database) else ""
+            yield _beyond(server, f"has {rights} on {grant.place}", database, revoke + instead)
+        if grant.grantable:
+            revoke = f"REVOKE GRANT OPTION ON {grant.place} FROM {user}"
+            yield _beyond(server, f"may give its rights on {grant.place} to others", database, revoke)
+    for role in server.grants.roles:
+        if role in _SUPERUSER_ROLES:
+            instead = f"a user of its own: {_grant('…', database, NEEDED)}"
+            yield _beyond(server, f"has the role {role}, which may do nearly everything", database, instead)
+        else:
+            yield note(
+                f"The user {server.user} has rights by the role {role}, which are not looked at.",
+                "They may be more than are needed.",
+                f"SHOW GRANTS FOR '{role}'",
+            )
+
+
+def too_few_rights(look: Look) -> Iterator[Finding]:
+    server, database = look.server(), look.environment.database.name
+    missing = server.grants.missing(database)
+    if missing and not server.grants.roles:
+        yield warning(
+            f"The user {server.user} lacks {', '.join(missing)} on the whole database {database}.",
+            "Commands that need it fail: project, rebuild, read-model.",
+            _grant(server.user, database, missing),
+        )
+
+
+def _beyond(server: Server, what: str, database: str, mend: str) -> Finding:
+    return warning(
+        f"The user {server.user} {what}.",
+        f"It needs rights on the database {database} only; who gets its password can do all the rest too.",
+        mend,
+    )
+
+
+def _grant(user: str, database: str, privileges: tuple[str, ...]) -> str:
+    return f"GRANT {', '.join(privileges)} ON `{database}`.* TO {_quoted(user)}"
+
+
+def _quoted(user: str) -> str:
+    """CURRENT_USER() says user@host."""
+    name, at, host = user.rpartition("@")
+    return f"'{name}'@'{host}'" if at else user
+
+
+CHECKS = (
+    Check("database_tls", "database", tls),
+    Check("database_secure_transport", "database", secure_transport),
+    Check("database_rights", "database", too_many_rights),
+    Check("database_rights_missing", "database", too_few_rights),
+)

@@ -1,0 +1,173 @@
+"""Checks of the projector function and of the mapping that brings it the stream's records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
+from cqrsctl.diagnosis.health import span
+from cqrsctl.functions.mapping import MOST_AGE_SECONDS
+from cqrsctl.functions.parts import PROJECTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.diagnosis.doctor.findings import Finding
+    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.functions.mapping import Mapping
+
+_ENDLESS = {None, -1}
+"""Lambda's default: until the record has left the stream."""
+_DEPLOY = "cqrsctl function deploy"
+
+
+def missing(look: Look) -> Iterator[Finding]:
+    table, mapped = look.table(), look.mappings()
+    if mapped == [] and table is not None and table.stream_arn is not None:
+        yield warning(
+            f"No stream is mapped to the function {PROJECTOR}.", "It is deployed, and never invoked.", _DEPLOY
+        )
+
+
+def other_stream(look: Look) -> Iterator[Finding]:
+    table = look.table()
+    if table is None or table.stream_arn is None:
+        return
+    for mapping in look.mappings() or ():
+        if _of_table(mapping, table.arn) and mapping.stream_arn != table.stream_arn:
+            yield critical(
+                f"The mapping reads the stream {_label(mapping.stream_arn)}, "
+                f"the table writes {_label(table.stream_arn)}.",
+                "The stream was switched off and on, or the table made anew: the function gets no new change.",
+                f"{_DEPLOY}; cqrsctl rebuild",
+            )
+
+
+def latest(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        if mapping.starting_position == "LATEST":
+            yield warning(
+                "The mapping began at LATEST.",
+                "What was written while it came up, which takes minutes, was skipped, and so it is with the next one.",
+                f"cqrsctl verify --repair; aws lambda delete-event-source-mapping --uuid {mapping.uuid}; {_DEPLOY}",
+            )
+
+
+def destination(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        if mapping.destination is None:
+            yield warning(
+                "The mapping has no destination for batches that fail for good.",
+                "Lambda drops such a batch, and nobody knows which changes were in it.",
+                _DEPLOY,
+            )
+
+
+def failed_batches(look: Look) -> Iterator[Finding]:
+    for arn, queue in look.destinations().items():
+        if queue is None:
+            yield warning(
+                f"The mapping's destination {arn} is not there.",
+                "Batches that fail for good are lost without a trace.",
+                _DEPLOY,
+            )
+        elif queue.depth:
+            yield warning(
+                f"{queue.depth} failed batches are told of in the queue {queue.name}.",
+                "Their changes were not applied, and products may be out of date.",
+                f"cqrsctl verify --repair; then aws sqs purge-queue --queue-url {queue.url}",
+            )
+
+
+def retries(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        ages = mapping.settings["MaximumRecordAgeInSeconds"]
+        if ages in _ENDLESS and mapping.settings["MaximumRetryAttempts"] in _ENDLESS:
+            yield warning(
+                "The mapping tries a failing batch again without end.",
+                "One batch holds up its shard until its changes leave the stream, and the ones behind it are lost too.",
+                _DEPLOY,
+            )
+
+
+def record_age(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        age = mapping.settings["MaximumRecordAgeInSeconds"]
+        if age not in _ENDLESS and age < MOST_AGE_SECONDS:
+            yield warning(
+                f"The mapping discards changes that are older than {span(age)}.",
+                "After a longer outage, changes that were never tried are lost too, though the stream has them.",
+                _DEPLOY,
+            )
+
+
+def bisect(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        if not mapping.settings["BisectBatchOnFunctionError"]:
+            yield warning(
+                "The mapping does not halve a batch that fails.",
+                "One record that makes the function fail takes all others of its batch along.",
+                _DEPLOY,
+            )
+
+
+def parallelization(look: Look) -> Iterator[Finding]:
+    factor = max((each.settings["ParallelizationFactor"] or 1 for each in _current(look)), default=1)
+    stream = look.stream() if factor > 1 else None
+    if stream is None:
+        return
+    shards = sum(shard.is_open for shard in stream.shards.values())
+    if factor * shards > look.server().most_connections // 2:
+        yield warning(
+            f"{shards} shards with a parallelization of {factor} are {factor * shards} connections at once; "
+            f"the database takes {look.server().most_connections}.",
+            "Where the function takes them all, queries are refused.",
+            "cqrsctl function deploy --parallelization N, with a smaller one, or a larger writer",
+        )
+
+
+def paused(look: Look) -> Iterator[Finding]:
+    for mapping in _current(look):
+        if not mapping.paused:
+            continue
+        made = look.read_model()
+        if mapping.paused_too_long(look.now) and made is not None and made.by_function:
+            yield critical(
+                "The mapping has been paused for a day or more.",
+                "Changes may have left the stream before the function read them.",
+                "cqrsctl function resume; cqrsctl rebuild",
+            )
+        else:
+            yield note(
+                "The mapping is paused.",
+                "The function applies nothing; after 24 hours unread changes leave the stream.",
+                "cqrsctl function resume",
+            )
+
+
+def _current(look: Look) -> list[Mapping]:
+    """The function's mappings of the table's stream as it is now."""
+    table = look.table()
+    return [each for each in look.mappings() or () if table is not None and each.stream_arn == table.stream_arn]
+
+
+def _of_table(mapping: Mapping, table_arn: str) -> bool:
+    return mapping.stream_arn.startswith(f"{table_arn}/stream/")
+
+
+def _label(stream_arn: str) -> str:
+    return stream_arn.rpartition("/")[2]
+
+
+CHECKS = (
+    Check("mapping_missing", "function", missing),
+    Check("mapping_stream", "function", other_stream),
+    Check("mapping_latest", "function", latest),
+    Check("mapping_destination", "function", destination),
+    Check("mapping_failures", "function", failed_batches),
+    Check("mapping_retries", "function", retries),
+    Check("mapping_record_age", "function", record_age),
+    Check("mapping_bisect", "function", bisect),
+    Check("mapping_parallelization", "function", parallelization),
+    Check("mapping_paused", "function", paused),
+)

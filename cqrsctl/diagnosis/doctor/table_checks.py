@@ -1,0 +1,66 @@
+"""Checks of the write model's table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cqrsctl.diagnosis.doctor.findings import Check, critical, note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.diagnosis.doctor.findings import Finding
+    from cqrsctl.diagnosis.doctor.look import Look
+
+
+def missing(look: Look) -> Iterator[Finding]:
+    if look.table() is None:
+        yield critical(
+            f"There is no table {look.environment.table!r}.",
+            "Products can be neither put nor projected.",
+            "cqrsctl table create",
+        )
+
+
+def key(look: Look) -> Iterator[Finding]:
+    table = look.table()
+    if table is None:
+        return
+    there = {attribute for attribute, _ in table.key}
+    for projection in look.environment.projections:
+        if projection.key_attributes != there:
+            yield critical(
+                f"The table has the key {' and '.join(sorted(there))}, but projection {projection.name} the key "
+                f"{' and '.join(sorted(projection.key_attributes))}.",
+                "Several items would become one row, so the projector refuses.",
+                "declare the projection with the table's key (key = true)",
+            )
+
+
+def recovery(look: Look) -> Iterator[Finding]:
+    if look.environment.embedded or look.table() is None or look.recovery() is not False:
+        return
+    yield note(
+        "Point-in-time recovery of the table is off.",
+        "What is deleted or overwritten by mistake cannot be had back; the read model is made from the table.",
+        f"aws dynamodb update-continuous-backups --table-name {look.environment.table} "
+        "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
+    )
+
+
+def protection(look: Look) -> Iterator[Finding]:
+    table = look.table()
+    if table is not None and not table.deletion_protection and not look.environment.embedded:
+        yield note(
+            "The table's deletion protection is off.",
+            "One call deletes the table, and with it the source of the read model.",
+            f"aws dynamodb update-table --table-name {table.name} --deletion-protection-enabled",
+        )
+
+
+CHECKS = (
+    Check("table_missing", "table", missing),
+    Check("table_key", "table", key),
+    Check("table_recovery", "table", recovery),
+    Check("table_protection", "table", protection),
+)

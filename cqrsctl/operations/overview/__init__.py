@@ -1,1 +1,0 @@
-"""How far behind the read model is, and how each part of the pipeline does."""

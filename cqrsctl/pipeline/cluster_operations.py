@@ -1,0 +1,187 @@
+"""Operating the Aurora cluster: create, extend, scale, shrink and delete it, in AWS or on the embedded stack."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aurora import autoscaling, availability, cluster, readers
+from cqrsctl.aws import make_in_order
+from cqrsctl.costs.monthly import Capacity
+from cqrsctl.errors import AwsError
+from cqrsctl.pipeline.embedded import EmbeddedServers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cqrsctl.aurora.autoscaling import Autoscaling, Wish
+    from cqrsctl.aurora.cluster import Cluster, ClusterSpec, Instance
+    from cqrsctl.aurora.readers import ReaderSpec
+    from cqrsctl.aws import ApiCall
+    from cqrsctl.clock import Clock
+    from cqrsctl.wiring import Wiring
+
+
+class Aurora:
+    """The cluster of one environment, and what can be done with it."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        clock: Clock,
+        note: Callable[[str], None],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.wiring = wiring
+        self.clock = clock
+        self.note = note
+        self.progress = progress
+        self.name = cluster.require_name(wiring.cluster_name)
+
+    @cached_property
+    def rds(self) -> Any:
+        return self.wiring.client("rds")
+
+    @cached_property
+    def scaling(self) -> Any:
+        return self.wiring.client(autoscaling.SERVICE)
+
+    @cached_property
+    def embedded(self) -> EmbeddedServers | None:
+        """The real servers behind the API, in an embedded environment."""
+        environment = self.wiring.environment
+        if not environment.embedded or environment.database.host is not None:
+            return None
+        from cqrsctl.local.state import State  # noqa: PLC0415 -- needs the packages of an extra
+
+        return EmbeddedServers(State(environment.state_dir), self.name, environment.database.name, self.note)
+
+    def cluster(self) -> Cluster:
+        """The cluster as it is now. Raises AwsError where there is none, or another engine runs it."""
+        if self.embedded:
+            self.embedded.mirror(self.rds)
+        return cluster.describe(self.rds, self.name)
+
+    def capacity(self) -> Capacity:
+        """What of the cluster costs money."""
+        found = self.cluster()
+        units = found.capacity
+        return Capacity(
+            writer_class=found.writer.instance_class if found.writer else None,
+            reader_classes=tuple(reader.instance_class for reader in found.readers),
+            serverless=(Decimal(str(units.least)), Decimal(str(units.most))) if units else None,
+            storage_type=found.storage_type,
+            cluster_id=found.name,
+            table=self.wiring.environment.table,
+            region=self.rds.meta.region_name,
+        )
+
+    def create(self, spec: ClusterSpec, *, wait: bool) -> bool:
+        """Create the cluster and its writer, or what is missing of them; False where nothing was.
+
+        Raises AwsError (`cluster_differs`) listing the differences where it exists but differs; nothing is changed.
+        """
+        if self.embedded:
+            self.embedded.start()
+            self.embedded.mirror(self.rds)
+        found = cluster.find(self.rds, spec.name)
+        calls = spec.calls() if found is None else self._missing(spec, found)
+        self.make(calls)
+        if wait:
+            writer = found.members[0].name if found and found.members else spec.writer_name
+            availability.until_available(self.rds, spec.name, [writer], self.clock, self.progress)
+        return bool(calls)
+
+    def _missing(self, spec: ClusterSpec, found: Cluster) -> list[ApiCall]:
+        cluster.require_mysql(found)
+        if found.status == "deleting":
+            cluster.require_available(found)
+        if differing := cluster.differences(spec, found):
+            raise AwsError(
+                f"Cluster {spec.name!r} exists, but differs: {'; '.join(differing)}. Nothing was changed.",
+                hint="Ask for what is there, or change the cluster first.",
+                code="cluster_differs",
+            )
+        return [] if found.members else [spec.writer_call()]
+
+    def plan_readers(self, spec: ReaderSpec) -> list[ApiCall]:
+        """The calls that add the readers asked for, none where they are there. Raises AwsError, UsageError."""
+        found = self.cluster()
+        cluster.require_available(found)
+        calls = spec.plan(found)
+        for call in calls:
+            readers.require_free_name(self.rds, call.parameters["DBInstanceIdentifier"])
+        if calls and not self.embedded:
+            readers.require_offered(self.rds, spec.chosen_class(found), found.version, spec.zone)
+        return calls
+
+    def add_readers(self, calls: Sequence[ApiCall], *, wait: bool) -> None:
+        """Make planned calls, and wait until the new readers take connections."""
+        names = [call.parameters["DBInstanceIdentifier"] for call in calls]
+        if self.embedded:
+            for name in names:
+                self.embedded.add(name)
+        self.make(calls)
+        if wait:
+            availability.until_available(self.rds, self.name, names, self.clock, self.progress)
+
+    def reader(self, name: str) -> tuple[Instance, Cluster]:
+        """A reader, to be removed. Raises AwsError where there is none of that name."""
+        found = self.cluster()
+        return readers.require_reader(found, name), found
+
+    def remove_reader(self, reader: Instance) -> None:
+        """Delete a reader, and wait until it is gone."""
+        self.make(readers.remove_calls(reader))
+        if self.embedded:
+            self.embedded.remove(reader.name)
+        availability.until_gone(self.rds, self.name, [reader.name], self.clock, self.progress)
+
+    def autoscaling(self) -> Autoscaling:
+        """What is in force."""
+        return autoscaling.describe(self.scaling, self.cluster().name)
+
+    def plan_autoscaling(self, wish: Wish) -> tuple[list[ApiCall], list[ApiCall]]:
+        """The calls that add the first reader, which autoscaling does not make itself, and those that set it."""
+        found = self.cluster()
+        cluster.require_available(found)
+        now = autoscaling.describe(self.scaling, self.name)
+        calls = wish.calls(now)
+        minimum = now.minimum or 0 if wish.minimum is None else wish.minimum
+        first = readers.ReaderSpec().plan(found) if minimum >= 1 and not found.readers else []
+        return first, calls
+
+    def set_autoscaling(self, first: Sequence[ApiCall], calls: Sequence[ApiCall]) -> None:
+        """Make planned calls: the reader, then the target and policies."""
+        if first:
+            self.note("There is no reader yet, and autoscaling would make the first one only as its alarms fire.")
+            self.add_readers(first, wait=True)
+        self.make(calls)
+
+    def delete_calls(self, final_snapshot: str | None) -> list[ApiCall]:
+        """All calls that delete the cluster: autoscaling first, or it would make readers while they are removed."""
+        found = self.cluster()
+        if found.status == "deleting":
+            cluster.require_available(found)
+        off = autoscaling.off_calls(autoscaling.describe(self.scaling, self.name))
+        return [*off, *cluster.delete_calls(found, final_snapshot)]
+
+    def delete(self, final_snapshot: str | None, *, wait: bool) -> None:
+        """Delete the cluster with all its instances.
+
+        Once autoscaling is off, the cluster is looked at again: a reader may have been on its way.
+        """
+        self.make(autoscaling.off_calls(autoscaling.describe(self.scaling, self.name)))
+        self.make(cluster.delete_calls(cluster.describe(self.rds, self.name), final_snapshot))
+        if self.embedded:
+            self.embedded.remove_all(self.rds)
+        if wait:
+            availability.until_gone(self.rds, self.name, None, self.clock, self.progress)
+
+    def make(self, calls: Sequence[ApiCall]) -> None:
+        """Make calls in order; where one fails, the error names what was made before."""
+        make_in_order(
+            ((call.parameters.get("DBInstanceIdentifier", self.name), call) for call in calls),
+            lambda call: call.make(self.scaling if call.service == autoscaling.SERVICE else self.rds),
+        )

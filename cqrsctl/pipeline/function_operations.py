@@ -1,0 +1,348 @@
+"""Operating the two Lambda functions: package, deploy, invoke, pause, resume, follow and delete them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from cqrsctl.aws import ApiCall
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, UsageError
+from cqrsctl.functions import deploy as deployment
+from cqrsctl.functions import function as functions
+from cqrsctl.functions import logs, package, queue, readiness, roles, secret
+from cqrsctl.functions import mapping as mappings
+from cqrsctl.functions.parts import COMMAND, PROJECTOR, Part, log_group, queue_name, role_name
+from cqrsctl.pipeline import function_database, function_gaps
+from cqrsctl.write_model import table
+from cqrsctl.write_model.products import Existence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from cqrsctl.clock import Clock
+    from cqrsctl.errors import StreamGap
+    from cqrsctl.functions.deploy import Options
+    from cqrsctl.functions.logs import Line
+    from cqrsctl.functions.mapping import Mapping
+    from cqrsctl.wiring import Wiring
+    from cqrsctl.write_model.product import Product
+
+_log = logging.getLogger(__name__)
+
+_UPDATE = "UpdateEventSourceMapping"
+
+
+class Which(StrEnum):
+    """The functions, as they are typed."""
+
+    COMMAND = "command"
+    PROJECTOR = "projector"
+    ALL = "all"
+
+
+class FunctionFailed(CqrsctlError):
+    """The function was invoked and ended with an error of its own."""
+
+    code = "function_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One step of a deletion, and what is said of what stays."""
+
+    part: Part
+    remark: str = ""
+
+
+class Functions:
+    """The two functions of one environment, and what can be done with them."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        clock: Clock,
+        note: Callable[[str], None],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.wiring = wiring
+        self.clock = clock
+        self.note = note
+        self.progress = progress
+        self.clients: dict[str, Any] = {}
+        self.gap: StreamGap | None = None
+        """Changes that were lost, as `deploy` or `switch` found; they make everything all the same."""
+
+    def client(self, service: str) -> Any:
+        """The client of a service, made once."""
+        if service not in self.clients:
+            self.clients[service] = self.wiring.client(service)
+        return self.clients[service]
+
+    @property
+    def runs_nothing(self) -> bool:
+        """Whether the endpoint is the embedded stack's own, which keeps functions but runs none."""
+        return runs_nothing(self.wiring)
+
+    def package(self) -> bytes:
+        """The zip of both functions, with the environment's projections."""
+        environment = self.wiring.environment
+        return package.build(environment.projections, environment.database.ca_bundle)
+
+    def plan(self, which: Which, options: Options, code: bytes) -> list[Part]:
+        """Everything that a deployment consists of, with the calls that are needed; nothing is changed.
+
+        Raises UsageError, ConfigurationError, and AwsError where something of our names is not ours.
+        """
+        if options.on_failure is not None:
+            queue.require_destination(options.on_failure)
+        if which is Which.COMMAND and options.for_projector:
+            raise UsageError("Network, batches and the destination of failures are the projector's.")
+        name = self.wiring.environment.table
+        found = table.require_product_table(self.client("dynamodb"), name)
+        parts = []
+        if which is not Which.COMMAND:
+            parts += self._projector_parts(found, options, code)
+        if which is not Which.PROJECTOR:
+            parts += deployment.plan_command(self.client, name, found.arn, code, options)
+        return parts
+
+    def deploy(self, which: Which, options: Options, code: bytes, *, wait: bool) -> list[Part]:
+        """Make what differs, and wait until the functions are active and the mapping enabled.
+
+        What became of each part; `gap` tells if changes are lost by it. Raises AwsError, which names what was made
+        before it.
+        """
+        planned = self.plan(which, options, code)
+        if which is not Which.COMMAND:
+            self._record_losses(planned)
+        if planned[0].calls and planned[0].name.startswith("secret "):
+            # Only now the secret's ARN is known, which the role and the function are given.
+            self._maker().make(planned[:1])
+            planned = [planned[0], *self.plan(which, options, code)[1:]]
+            self._maker().make(planned[1:])
+        else:
+            self._maker().make(planned)
+        if wait:
+            self._wait(which)
+        return planned
+
+    def mappings(self) -> list[Mapping]:
+        """The projector's mappings, also of a function that a template made.
+
+        Raises AwsError where there is none, or no function, or where it serves another table.
+        """
+        functions.describe(self.client("lambda"), PROJECTOR).require_serving(self.wiring.environment.table)
+        found = mappings.of_function(self.client("lambda"), PROJECTOR)
+        mappings.require(PROJECTOR, found)
+        return found
+
+    def switch_calls(self, *, enabled: bool) -> list[ApiCall]:
+        """The calls that pause or resume the projector; none where that is so already."""
+        return [mappings.switch_call(each, enabled=enabled) for each in self.mappings() if each.paused is enabled]
+
+    def paused_too_long(self) -> bool:
+        """Whether the projector is paused until changes may have left the stream, as far as AWS tells."""
+        return any(each.paused_too_long(self.clock.now()) for each in self.mappings())
+
+    def switch(self, *, enabled: bool, wait: bool) -> bool:
+        """Pause or resume the projector, and wait until it is so; False where it was so already.
+
+        `gap` tells if changes were lost by the pause.
+        """
+        found = self.mappings()
+        calls = self.switch_calls(enabled=enabled)
+        for each in found if enabled else ():
+            if each.paused:
+                self.gap = function_gaps.before_resume(self.wiring, each, self.clock.now()) or self.gap
+        part = Part("mapping", calls=tuple(calls))
+        self._maker().make([part])
+        state = mappings.ENABLED if enabled else mappings.DISABLED
+        for each in found if wait else ():
+            readiness.until_settled(self.client("lambda"), PROJECTOR, each.uuid, state, self.clock, self.progress)
+        return bool(calls)
+
+    def invoke(self, payload: str) -> Any:
+        """Send a command through the command function; its answer.
+
+        Raises UsageError where the payload is no JSON, AwsError, and FunctionFailed with the function's own message.
+        """
+        return _invoke_command(self.wiring, self.client("lambda"), invoke_call(payload))
+
+    def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[Line]:
+        """The lines of a function's log, each once; endless with `follow`."""
+        name = COMMAND if which is Which.COMMAND else PROJECTOR
+        return logs.lines(self.client("logs"), name, since, self.clock, follow=follow)
+
+    def removals(self, *, with_logs: bool) -> list[Removal]:
+        """All that a deletion does, in order; data stays. Raises AwsError where something is not ours."""
+        found = []
+        lambda_client = self.client("lambda")
+        for name in (PROJECTOR, COMMAND):
+            there = functions.find(lambda_client, name)
+            if there is None:
+                continue
+            there.require_ours(self.wiring.environment.table)
+            calls = [mappings.delete_call(each) for each in mappings.of_function(lambda_client, name)]
+            found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)]))
+        there_roles = [roles.find(self.client("iam"), role_name(name)) for name in (PROJECTOR, COMMAND)]
+        found += [_removal(f"role {role.name}", *roles.delete_calls(role)) for role in there_roles if role]
+        if there_queue := queue.find(self.client("sqs"), queue_name(PROJECTOR)):
+            found.append(_removal(f"queue {there_queue.name}", *queue.delete_calls(there_queue)))
+        name = secret.secret_name(self.wiring.environment.name)
+        if (kept := secret.find(self.client("secretsmanager"), name)) and (calls := secret.delete_calls(kept)):
+            remark = f"Secret {name} can be had back for {secret.RECOVERY_DAYS} days."
+            found.append(_removal(f"secret {name}", calls, remark))
+        groups = [log_group(name) for name in (PROJECTOR, COMMAND)] if with_logs else []
+        there_groups = [group for group in groups if logs.find(self.client("logs"), group)]
+        return [*found, *(_removal(f"log group {group}", [logs.delete_call(group)]) for group in there_groups)]
+
+    def remove(self, removals: Sequence[Removal]) -> None:
+        """Make a planned deletion, and say what stays."""
+        self._maker().make([removal.part for removal in removals])
+        for removal in removals:
+            if removal.remark:
+                self.note(removal.remark)
+
+    def _projector_parts(self, found: table.Table, options: Options, code: bytes) -> list[Part]:
+        source = deployment.Source(found.name, found.arn, table.require_stream(found))
+        own_secret = function_database.secret_part(self.wiring, self.client)
+        access = function_database.access(self.wiring, self.client, source.place)
+        parts = deployment.plan_projector(self.client, source, access, code, options, self.clock.now())
+        return [*([own_secret] if own_secret else []), *parts]
+
+    def _record_losses(self, planned: Sequence[Part]) -> None:
+        """Mark which changes are lost before the calls that make it unknown."""
+        client, name = self.client("lambda"), self.wiring.environment.table
+        there = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
+        mapped = [each for each in there if each.is_of(name)]
+        described = table.describe(self.client("dynamodb"), name)
+        stream_arn = table.require_stream(described)
+        if any(each.stream_arn != stream_arn for each in mapped):
+            self.gap = function_gaps.before_replacement(self.wiring, mapped, stream_arn)
+        elif not mapped:
+            self.gap = function_gaps.before_creation(self.wiring, stream_arn)
+            warning = table.unrecorded_items(described, self.clock.now())
+            if warning and function_gaps.is_any_unfilled(self.wiring):
+                self.note(warning)
+        updated = {call.parameters["UUID"] for part in planned for call in part.calls if call.operation == _UPDATE}
+        for each in mapped:
+            if each.paused and each.uuid in updated:
+                failure = function_gaps.before_update(self.wiring, each, self.clock.now())
+                if failure:
+                    self.note(failure)
+
+    def _wait(self, which: Which) -> None:
+        client = self.client("lambda")
+        if which is not Which.PROJECTOR:
+            readiness.until_ready(client, COMMAND, self.clock, self.progress)
+        if which is Which.COMMAND:
+            return
+        readiness.until_ready(client, PROJECTOR, self.clock, self.progress)
+        for each in mappings.of_function(client, PROJECTOR):
+            state = mappings.DISABLED if each.paused else mappings.ENABLED
+            readiness.until_settled(client, PROJECTOR, each.uuid, state, self.clock, self.progress)
+            if each.paused:
+                self.note("The projector is paused; it goes on with: cqrsctl function resume")
+
+    def _maker(self) -> deployment.Maker:
+        return deployment.Maker(self.client, self.clock, self.progress)
+
+
+def runs_nothing(wiring: Wiring) -> bool:
+    """Whether functions go to the embedded stack's own endpoint, which keeps them but runs none."""
+    environment = wiring.environment
+    return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("lambda")
+
+
+def mapping_state(wiring: Wiring) -> str | None:
+    """The state of the mapping that brings this table's changes to the projector function, as `Enabled`.
+
+    None where there is no function or no mapping, where functions are not run, or where this identity may not look.
+    """
+    found = _mapping(wiring)
+    return found.state if found else None
+
+
+def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
+    """Since when the projector function has been reading a stream without a problem; None if not, or unknown."""
+    found = _mapping(wiring)
+    return found.reads_since if found and found.stream_arn == stream_arn else None
+
+
+def _mapping(wiring: Wiring) -> Mapping | None:
+    """The mapping of a stream of this table to the projector function."""
+    if runs_nothing(wiring):
+        return None
+    client = wiring.client("lambda", attempts=1)  # an endpoint may know no functions
+    try:
+        mapped = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
+    except (AwsError, ConfigurationError) as error:
+        _log.info("whether a function reads the stream is not known: %s", error.message)
+        return None
+    return next((each for each in mapped if each.is_of(wiring.environment.table)), None)
+
+
+def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:
+    """The call that puts a product through the deployed command function."""
+    command = {**product.fields(), "Price": format(product.price, "f")}
+    if existence is not Existence.ANY:
+        command["existence"] = existence.value
+    return invoke_call(json.dumps(command))
+
+
+def put_via_function(wiring: Wiring, call: ApiCall) -> dict[str, Any]:
+    """Make a put_call; the function's answer: the product's fields and the `outcome`.
+
+    Raises AwsError where there is no such function, FunctionFailed where it refused.
+    """
+    answer = _invoke_command(wiring, wiring.client("lambda"), call)
+    if not isinstance(answer, dict):
+        raise FunctionFailed(f"Function {COMMAND!r} did not answer with a product, but with: {str(answer)[:200]}")
+    return answer
+
+
+def invoke_call(payload: str) -> ApiCall:
+    """The call that sends a command. Raises UsageError where it is no JSON."""
+    try:
+        json.loads(payload)
+    except ValueError as error:
+        raise UsageError(
+            f"The payload is not JSON: {error}.", hint="Give JSON, @FILE, or - for standard input."
+        ) from error
+    return ApiCall("lambda", "Invoke", {"FunctionName": COMMAND, "Payload": payload})
+
+
+def _invoke_command(wiring: Wiring, client: Any, call: ApiCall) -> Any:
+    """Invoke the command function and wait for its answer.
+
+    Raises AwsError where there is no such function, and FunctionFailed with the function's own message.
+    """
+    if runs_nothing(wiring):
+        raise AwsError(
+            "The embedded endpoint keeps functions, but runs none.",
+            hint="Put products with `cqrsctl product put`, or name an endpoint that runs functions:"
+            " AWS_ENDPOINT_URL_LAMBDA.",
+            code="function_not_run",
+        )
+    functions.describe(client, COMMAND)
+    answer = call.make(client)
+    text = answer["Payload"].read().decode()
+    try:
+        content = json.loads(text) if text else None
+    except ValueError:
+        content = text
+    if answer.get("FunctionError"):
+        told = content.get("errorMessage") if isinstance(content, dict) else content
+        raise FunctionFailed(
+            f"Function {COMMAND!r} failed: {told or 'it does not say why'}",
+            hint="See its log with: cqrsctl function logs command",
+        )
+    return content
+
+
+def _removal(name: str, calls: Sequence[ApiCall], remark: str = "") -> Removal:
+    return Removal(Part(name, "deleted" if calls else "kept", tuple(calls)), remark)
