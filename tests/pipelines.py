@@ -81,7 +81,9 @@ def execute(wiring: Wiring, sql: str) -> None:
 def beat(endpoint: Endpoint, seconds_ago: float, holder: str = "a test") -> None:
     with connect(endpoint) as connection:
         heartbeat.write(connection, holder)
-        connection.execute("UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL %s SECOND", (seconds_ago,))
+        connection.execute(
+            "UPDATE cqrs_heartbeat SET beat_at = NOW(6) - INTERVAL %s SECOND, projected_at = beat_at", (seconds_ago,)
+        )
         connection.commit()
 
 

@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
 
 TABLES = {
-    # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from; and who
-    # last began to project it: if its lock is held, that one holds it.
+    # Which physical table of a projection is active, which one a rebuild is filling, and what it was made from.
     "cqrs_projection": """
     CREATE TABLE IF NOT EXISTS cqrs_projection (
         name             VARCHAR(40)  NOT NULL PRIMARY KEY,
@@ -17,8 +16,14 @@ TABLES = {
         active_version   INT UNSIGNED NOT NULL,
         building_version INT UNSIGNED NULL,
         declaration      MEDIUMTEXT   NOT NULL,
-        created_at       DATETIME(6)  NOT NULL,
-        holder           VARCHAR(255) NULL
+        created_at       DATETIME(6)  NOT NULL
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+    """,
+    # Who last began to project a projection: if its lock is held, that one holds it.
+    "cqrs_holder": """
+    CREATE TABLE IF NOT EXISTS cqrs_holder (
+        projection VARCHAR(40)  NOT NULL PRIMARY KEY,
+        holder     VARCHAR(255) NOT NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # How far each projection has read each shard: written in the same transaction as the rows.
@@ -176,6 +181,7 @@ def _data_type(line: str) -> str:
 def forget(connection: Connection, projection: str) -> None:
     """Remove all that is known of a projection but its dead letters: one may be the only record of its change."""
     connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection,))
+    connection.execute("DELETE FROM cqrs_holder WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_function_gap WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_snapshot WHERE projection = %s", (projection,))
     connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection,))

@@ -9,6 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import TransientDatabaseError
+from cqrsctl.read_model.connection import ReadModelMissing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -51,15 +52,18 @@ def require(connection: Connection, needed: Mapping[str, str]) -> None:
 
 def sign(connection: Connection, projections: Collection[str], holder: str) -> None:
     """Write and commit who projects from now on. The caller has the projectors' locks."""
-    marks = ", ".join(["%s"] * len(projections))
-    connection.execute(f"UPDATE cqrs_projection SET holder = %s WHERE name IN ({marks})", (holder, *projections))
+    rows = [value for projection in projections for value in (projection, holder)]
+    connection.execute(f"REPLACE INTO cqrs_holder VALUES {', '.join(['(%s, %s)'] * len(projections))}", rows)
     connection.commit()
 
 
 def holder(connection: Connection, projection: str) -> str:
-    """Who last began to project a registered projection: whoever holds it, if it is held."""
-    rows = connection.query("SELECT holder FROM cqrs_projection WHERE name = %s", (projection,))
-    return (rows[0]["holder"] if rows else None) or "unknown"
+    """Who last began to project a projection: whoever holds it, if it is held."""
+    try:
+        rows = connection.query("SELECT holder FROM cqrs_holder WHERE projection = %s", (projection,))
+    except ReadModelMissing:
+        return "unknown"  # it is a projector of an earlier release, which did not make the table
+    return rows[0]["holder"] if rows else "unknown"
 
 
 def is_held(connection: Connection, lock: str) -> bool:

@@ -449,9 +449,9 @@ def test_down_and_up_keep_the_roles_and_the_data(state: State, table: str) -> No
 def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: State, table: str) -> None:
     program = (
         "import pathlib, sys, time\n"
-        "from cqrsctl.local import cluster, replication, state\n"
+        "from cqrsctl.local import mariadb_cluster, replication, state\n"
         "replication.copy = lambda *_: (print('copying', flush=True), time.sleep(60))\n"
-        "cluster.add_reader(state.State(pathlib.Path(sys.argv[1])), 'half', lambda _: None)\n"
+        "mariadb_cluster.add_reader(state.State(pathlib.Path(sys.argv[1])), 'half', lambda _: None)\n"
     )
     command = [sys.executable, "-c", program, str(state.directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as making:
