@@ -233,8 +233,3 @@ def test_a_projection_without_a_checkpoint_taken_to_be_as_far_as_the_others_is_f
 
     monkeypatch.setattr(following.Following, "registered", as_far_as_the_others)
     assert found()
-
-
-def test_trimmed_records_that_are_taken_for_kept_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cqrsctl.stream.shard_reader.may_be_trimmed", lambda position, now: False)
-    assert found()
