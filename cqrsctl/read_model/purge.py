@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.change import RETENTION
 from cqrsctl.errors import Busy, TransactionConflict, UsageError
 from cqrsctl.read_model import checkpoints, dead_letters, registry, schema
+from cqrsctl.read_model.query import beyond
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,7 +184,8 @@ def _key_after(connection: Connection, purge: Purge, after: Key | None) -> Key |
 def _after(table: Table, after: Key | None) -> tuple[str, list[Any]]:
     if after is None:
         return "", []
-    return f" WHERE ({_key_list(table)}) > {_marks(table)}", list(after)
+    condition, parameters = beyond(table.projection.keys, after)
+    return f" WHERE {condition}", parameters
 
 
 def _key_list(table: Table) -> str:

@@ -144,7 +144,7 @@ def keys_after(
 ) -> list[tuple[Any, ...]]:
     """The view's keys in order, after one of them, at most `limit`."""
     names = ", ".join(quoted(key.name) for key in projection.keys)
-    condition, parameters = ("", []) if after is None else _beyond(projection.keys, after)
+    condition, parameters = ("", []) if after is None else beyond(projection.keys, after)
     where = f" WHERE {condition}" if condition else ""
     rows = connection.query(
         f"SELECT {names} FROM {quoted(projection.view)}{where} ORDER BY {names} LIMIT %s", [*parameters, limit]
@@ -229,12 +229,12 @@ def _after(
     return f"({beyond} OR ({name} = %s AND {later_key}))", [sort_value, sort_value, *key_values]
 
 
-def _beyond(keys: Sequence[Column], after: Sequence[Any]) -> tuple[str, list[Any]]:
+def beyond(keys: Sequence[Column], after: Sequence[Any]) -> tuple[str, list[Any]]:
     """The condition of later keys in a form that MySQL answers from the index, as it does not for (a, b) > (x, y)."""
     name, value = quoted(keys[0].name), after[0]
     if len(keys) == 1:
         return f"{name} > %s", [value]
-    rest, parameters = _beyond(keys[1:], after[1:])
+    rest, parameters = beyond(keys[1:], after[1:])
     return f"{name} >= %s AND ({name} > %s OR ({rest}))", [value, value, *parameters]
 
 

@@ -25,6 +25,7 @@ from cqrsctl.write_model.sample import products
 from cqrsctl.write_model.table import TableSpec
 
 if TYPE_CHECKING:
+    from cqrsctl.read_model.connection import Connection
     from cqrsctl.wiring import Wiring
     from tests.conftest import Cqrsctl
 
@@ -122,13 +123,22 @@ def test_a_large_table_is_walked_in_small_transactions(wiring: Wiring, monkeypat
 
     with connect(wiring.database) as connection:
         planned = purge.plan(connection, PAIR, timedelta(hours=48))
+        before = rows_read(connection)
         found = list(purge.batches(connection, planned))
+        read = rows_read(connection) - before
         removed = sum(purge.remove(connection, planned, batch) for batch in found)
         left = connection.query("SELECT COUNT(*) AS n, SUM(_deleted) AS dead FROM pair_v1")[0]
 
     assert planned.removable == removed == 67
     assert max(map(len, found)) == 4
+    assert read < 3 * 200, "each step begins where the one before ended"
     assert (left["n"], left["dead"]) == (133, 0)
+
+
+def rows_read(connection: Connection) -> int:
+    """How many rows the server has read in the order of an index for this connection."""
+    (row,) = connection.query("SHOW SESSION STATUS LIKE 'Handler_read_next'")
+    return int(row["Value"])
 
 
 def test_a_row_that_came_alive_meanwhile_stays(filled: Wiring) -> None:
