@@ -65,6 +65,17 @@ class ApiCall:
         with aws_errors(f"{self.service} {self.operation}"):
             return getattr(client, xform_name(self.operation))(**self.parameters)
 
+    def pages(self, client: Any) -> Iterator[dict[str, Any]]:
+        """Make the call for each page of its answer, by boto3's paginator, as they are asked for."""
+        pages = iter(client.get_paginator(xform_name(self.operation)).paginate(**self.parameters))
+        while True:
+            _log.info("%s %s", self.service, self.operation)
+            with aws_errors(f"{self.service} {self.operation}"):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
+
 
 def make_all(client: Any, calls: Sequence[ApiCall]) -> None:
     for call in calls:

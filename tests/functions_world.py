@@ -15,6 +15,7 @@ from cqrsctl.functions.deploy import Options
 from cqrsctl.pipeline.function_operations import Functions, Which
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import TableSpec
+from tests.paginated import Paginated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ class Clock:
         self.slept.append(seconds)
 
 
-class Api:
+class Api(Paginated):
     """A client whose operations may be refused or answered otherwise, and which remembers what it was asked."""
 
     def __init__(self, client: Any) -> None:

@@ -227,13 +227,8 @@ def find(client: Any, name: str) -> Cluster | None:
 def instances(client: Any, cluster: str) -> dict[str, Mapping[str, Any]]:
     """The cluster's instances by name: also those that are being made, or failed, and are no members yet."""
     parameters: dict[str, Any] = {"Filters": [{"Name": "db-cluster-id", "Values": [cluster]}]}
-    found: dict[str, Mapping[str, Any]] = {}
-    while True:
-        page = ApiCall("rds", "DescribeDBInstances", parameters).make(client)
-        found.update({instance["DBInstanceIdentifier"]: instance for instance in page["DBInstances"]})
-        if not page.get("Marker"):
-            return found
-        parameters["Marker"] = page["Marker"]
+    pages = ApiCall("rds", "DescribeDBInstances", parameters).pages(client)
+    return {instance["DBInstanceIdentifier"]: instance for page in pages for instance in page["DBInstances"]}
 
 
 def describe(client: Any, name: str) -> Cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora.cluster import ENGINE, MOST_READERS, SERVERLESS_CLASS, delete_instance_call, require_name
@@ -137,15 +138,13 @@ def require_offered(client: Any, instance_class: str, version: str, zone: str | 
 
 
 def _offered_zones(client: Any, parameters: Mapping[str, Any], pages: int = 10) -> set[str]:
-    zones: set[str] = set()
-    asked = dict(parameters)
-    for _ in range(pages):
-        page = ApiCall("rds", "DescribeOrderableDBInstanceOptions", asked).make(client)
-        zones |= {zone["Name"] for option in page["OrderableDBInstanceOptions"] for zone in option["AvailabilityZones"]}
-        if not page.get("Marker"):
-            break
-        asked["Marker"] = page["Marker"]
-    return zones
+    asked = ApiCall("rds", "DescribeOrderableDBInstanceOptions", dict(parameters)).pages(client)
+    return {
+        zone["Name"]
+        for page in islice(asked, pages)
+        for option in page["OrderableDBInstanceOptions"]
+        for zone in option["AvailabilityZones"]
+    }
 
 
 def _check_room(cluster: Cluster, count: int) -> None:

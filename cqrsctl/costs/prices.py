@@ -185,23 +185,17 @@ def _from_region(listed: Mapping[str, Any], product: Product, region: str) -> Un
 
 
 def _table() -> dict[str, Any]:
-    text = (resources.files("cqrsctl") / "aurora" / "prices.toml").read_text(encoding="utf-8")
+    text = (resources.files("cqrsctl") / "costs" / "prices.toml").read_text(encoding="utf-8")
     return tomllib.loads(text, parse_float=Decimal)
 
 
 def _offers(client: Any, asked: Query, region: str) -> list[dict[str, Any]]:
     """Every page of GetProducts. An emulator without a price list may answer with something else altogether."""
     call = asked.call(region)
-    offers = []
-    while True:
-        page = call.make(client)
-        try:
-            offers += [json.loads(text) for text in page["PriceList"]]
-        except (KeyError, TypeError, ValueError):
-            raise AwsError("pricing GetProducts: the answer is no price list.") from None
-        if not page.get("NextToken"):
-            return offers
-        call = ApiCall(call.service, call.operation, {**call.parameters, "NextToken": page["NextToken"]})
+    try:
+        return [json.loads(text) for page in call.pages(client) for text in page["PriceList"]]
+    except (KeyError, TypeError, ValueError):
+        raise AwsError("pricing GetProducts: the answer is no price list.") from None
 
 
 def _fits(offer: Mapping[str, Any], asked: Query, region: str) -> bool:

@@ -58,16 +58,13 @@ def read(client: Any, metrics: Iterable[Metric], now: datetime) -> dict[Metric, 
         "EndTime": now,
         "ScanBy": "TimestampAscending",
     }
-    while True:
-        page = ApiCall("cloudwatch", "GetMetricData", parameters).make(client)
+    for page in ApiCall("cloudwatch", "GetMetricData", parameters).pages(client):
         for result in page.get("MetricDataResults", []):
             if result.get("StatusCode") in {"Forbidden", "InternalError"}:
                 raise AwsError(f"cloudwatch GetMetricData: {result['StatusCode']}.")
             values = (Decimal(str(value)) for value in result["Values"])
             found[wanted[result["Id"]]] += zip(result["Timestamps"], values, strict=True)
-        if not page.get("NextToken"):
-            return {metric: sorted(points) for metric, points in found.items()}
-        parameters = {**parameters, "NextToken": page["NextToken"]}
+    return {metric: sorted(points) for metric, points in found.items()}
 
 
 def monthly(series: Iterable[Iterable[Point]], now: datetime) -> Monthly:

@@ -41,15 +41,10 @@ class Line:
 
 def find(client: Any, name: str) -> LogGroup | None:
     """The log group, or None where there is none."""
-    asked: dict[str, Any] = {"logGroupNamePrefix": name}
-    while True:
-        page = ApiCall("logs", "DescribeLogGroups", asked).make(client)
-        for group in page["logGroups"]:
-            if group["logGroupName"] == name:
-                return LogGroup(name, group.get("retentionInDays"))
-        if not page.get("nextToken"):
-            return None
-        asked["nextToken"] = page["nextToken"]
+    pages = ApiCall("logs", "DescribeLogGroups", {"logGroupNamePrefix": name}).pages(client)
+    groups = (group for page in pages for group in page["logGroups"])
+    found = next((group for group in groups if group["logGroupName"] == name), None)
+    return found and LogGroup(name, found.get("retentionInDays"))
 
 
 def part(function: str, found: LogGroup | None) -> Part:
@@ -95,20 +90,15 @@ def _identity(event: dict[str, Any]) -> str:
 
 
 def _events(client: Any, group: str, start: int) -> Iterator[dict[str, Any]]:
-    """Pages may be empty before the last one: only a missing token ends them."""
-    asked: dict[str, Any] = {"logGroupName": group, "startTime": start}
-    while True:
-        try:
-            page = ApiCall("logs", "FilterLogEvents", asked).make(client)
-        except AwsError as error:
-            if error_code(error) == _MISSING:
-                raise AwsError(
-                    f"There is no log group {group}.",
-                    hint="Deploy the functions first: cqrsctl function deploy",
-                    code="log_missing",
-                ) from error
-            raise
-        yield from page["events"]
-        if not page.get("nextToken"):
-            return
-        asked["nextToken"] = page["nextToken"]
+    """Pages may be empty before the last one."""
+    try:
+        for page in ApiCall("logs", "FilterLogEvents", {"logGroupName": group, "startTime": start}).pages(client):
+            yield from page["events"]
+    except AwsError as error:
+        if error_code(error) == _MISSING:
+            raise AwsError(
+                f"There is no log group {group}.",
+                hint="Deploy the functions first: cqrsctl function deploy",
+                code="log_missing",
+            ) from error
+        raise

@@ -195,13 +195,9 @@ def of_stream(client: Any, stream_arn: str) -> list[Mapping]:
 
 
 def _listed(client: Any, asked: dict[str, Any]) -> list[Mapping]:
-    found: list[Mapping] = []
-    while True:
-        page = ApiCall("lambda", "ListEventSourceMappings", asked).make(client)
-        found += [Mapping.of(described) for described in page["EventSourceMappings"]]
-        if not page.get("NextMarker"):
-            return [mapping for mapping in found if mapping.state != "Deleting"]
-        asked["Marker"] = page["NextMarker"]
+    pages = ApiCall("lambda", "ListEventSourceMappings", asked).pages(client)
+    found = [Mapping.of(described) for page in pages for described in page["EventSourceMappings"]]
+    return [mapping for mapping in found if mapping.state != "Deleting"]
 
 
 def require(function: str, found: Sequence[Mapping]) -> Mapping:

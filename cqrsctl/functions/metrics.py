@@ -45,13 +45,9 @@ def last_hour(client: Any, function: str, now: datetime) -> dict[str, float | No
     """
     asked = _question(_METRICS, function, now - _PERIOD, now)
     values: dict[str, list[float]] = {name: [] for name in NAMES}
-    while True:
-        page = ApiCall("cloudwatch", "GetMetricData", asked).make(client)
+    for page in ApiCall("cloudwatch", "GetMetricData", asked).pages(client):
         for result in page["MetricDataResults"]:
             values[result["Id"]] += result["Values"]
-        if not page.get("NextToken"):
-            break
-        asked["NextToken"] = page["NextToken"]
     return {metric.name: metric.combined(values[metric.name]) if values[metric.name] else None for metric in _METRICS}
 
 

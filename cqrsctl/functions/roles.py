@@ -101,10 +101,9 @@ def find(client: Any, name: str) -> Role | None:
             return None
         raise
     asked = {"RoleName": name}
-    attached = [
-        policy["PolicyName"] for policy in _pages(client, "ListAttachedRolePolicies", asked, "AttachedPolicies")
-    ]
-    inline = _pages(client, "ListRolePolicies", asked, "PolicyNames")
+    pages = ApiCall("iam", "ListAttachedRolePolicies", asked).pages(client)
+    attached = [policy["PolicyName"] for page in pages for policy in page["AttachedPolicies"]]
+    inline = [name for page in ApiCall("iam", "ListRolePolicies", asked).pages(client) for name in page["PolicyNames"]]
     policy = None
     if POLICY_NAME in inline:
         answer = ApiCall("iam", "GetRolePolicy", {**asked, "PolicyName": POLICY_NAME}).make(client)
@@ -162,14 +161,3 @@ def _foreign_note(found: Role) -> str:
 
 def _log_streams(place: Place, function: str) -> str:
     return f"{place.log_group(function)}:*"
-
-
-def _pages(client: Any, operation: str, parameters: dict[str, Any], key: str) -> list[Any]:
-    found: list[Any] = []
-    asked = dict(parameters)
-    while True:
-        page = ApiCall("iam", operation, asked).make(client)
-        found += page[key]
-        if not page.get("IsTruncated"):
-            return found
-        asked["Marker"] = page["Marker"]

@@ -340,18 +340,12 @@ def _key_asked(kms: Callable[[], Any] | None, spec: TableSpec, table: Table, not
 
 def _tags(client: Any, table: Table, note: Callable[[str], None]) -> dict[str, str] | None:
     """The table's tags; None where they are not told."""
-    parameters = {"ResourceArn": table.arn}
-    found: dict[str, str] = {}
-    while True:
-        try:
-            page = ApiCall("dynamodb", "ListTagsOfResource", parameters).make(client)
-        except AwsError as error:
-            note(f"The tags cannot be compared: {error}")
-            return None
-        found |= {tag["Key"]: tag["Value"] for tag in page.get("Tags") or ()}
-        if not page.get("NextToken"):
-            return found
-        parameters["NextToken"] = page["NextToken"]
+    pages = ApiCall("dynamodb", "ListTagsOfResource", {"ResourceArn": table.arn}).pages(client)
+    try:
+        return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags") or ()}
+    except AwsError as error:
+        note(f"The tags cannot be compared: {error}")
+        return None
 
 
 def enable_stream_calls(name: str) -> list[ApiCall]:

@@ -20,6 +20,7 @@ from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.pipeline import failover
 from cqrsctl.pipeline.cluster_operations import Aurora
 from cqrsctl.wiring import Wiring
+from tests.paginated import Paginated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class Clock:
         self.slept.append(seconds)
 
 
-class Api:
+class Api(Paginated):
     """A client whose operations may be refused or answered otherwise, and which remembers what it was asked."""
 
     def __init__(self, client: Any) -> None:
@@ -274,7 +275,7 @@ def test_a_name_of_another_clusters_instance_is_taken(created: Aurora, api: Api)
 
 
 def test_a_class_is_looked_for_where_aws_tells_what_it_offers() -> None:
-    class Offers:
+    class Offers(Paginated):
         def describe_orderable_db_instance_options(self, **asked: Any) -> Any:
             if asked.get("DBInstanceClass") == "db.x1.large":
                 return {"OrderableDBInstanceOptions": []}

@@ -13,6 +13,7 @@ from cqrsctl.costs import monthly, usage
 from cqrsctl.costs.monthly import Capacity, Line, Meter, PriceBook, Product, Quantities, Quantity, Range, UnitPrice
 from cqrsctl.costs.usage import Metric
 from cqrsctl.errors import AwsError
+from tests.paginated import Paginated
 
 CLUSTER = Capacity(
     writer_class="db.r6g.large",
@@ -184,7 +185,7 @@ def test_sums_of_a_shorter_time_are_scaled_to_a_month(hours: int, monthly: str) 
     assert found.covered == timedelta(hours=max(hours, 1))
 
 
-class CloudWatch:
+class CloudWatch(Paginated):
     """boto3's client, answering with pages of results."""
 
     def __init__(self, *pages: list[dict[str, Any]]) -> None:

@@ -31,6 +31,7 @@ from cqrsctl.stream.lineage import Shard
 from cqrsctl.stream.shards import Stream
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import Table
+from tests.paginated import Paginated
 
 if TYPE_CHECKING:
     from cqrsctl.diagnosis.doctor.findings import Diagnosis
@@ -188,7 +189,7 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
 
 
 @dataclass
-class FakeAws:
+class FakeAws(Paginated):
     """Answers every operation, but for those that it does not allow or know, in every service."""
 
     denied: tuple[str, ...] = ()

@@ -14,11 +14,12 @@ from cqrsctl.errors import AwsError
 from cqrsctl.functions import logs, mapping, metrics, queue, roles, secret
 from cqrsctl.functions.parts import MANAGED_BY, PROJECTOR, TAG_LIST, shown
 from cqrsctl.functions.secret import Secret
+from tests.paginated import Paginated
 
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/Products/stream/2026-01-01T00:00:00.000"
 
 
-class Written:
+class Written(Paginated):
     """A client whose operations give the answers that are written down, one after the other."""
 
     def __init__(self, **answers: list[Any]) -> None:

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from cqrsctl.costs import prices
 from cqrsctl.costs.monthly import Meter, Product
 from cqrsctl.errors import AwsError
+from tests.paginated import Paginated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +84,7 @@ STANDARD = instance("0.2900000000")
 OPTIMIZED = instance("0.3770000000", "EU-InstanceUsageIOOptimized:db.r6g.large")
 
 
-class PriceList:
+class PriceList(Paginated):
     """boto3's client of the Price List, answering with pages of offers, whatever is asked."""
 
     def __init__(self, *pages: list[Offer], error: Exception | None = None) -> None:
@@ -299,7 +300,7 @@ def unreachable() -> Any:
 
 
 def not_a_price_list() -> Any:
-    class Odd:
+    class Odd(Paginated):
         def get_products(self, **_: Any) -> Any:
             return {"ListAllMyBucketsResult": {}}
 

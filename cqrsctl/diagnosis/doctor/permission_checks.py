@@ -106,14 +106,10 @@ def _simulate(look: Look, identity: str, arn: str, names: list[str]) -> Iterator
         "ResourceArns": [arn],
         "ContextEntries": [_PASSED_TO],
     }
-    while True:
-        page = ApiCall("iam", "SimulatePrincipalPolicy", asked).make(look.client("iam"))
+    for page in ApiCall("iam", "SimulatePrincipalPolicy", asked).pages(look.client("iam")):
         for result in page["EvaluationResults"]:
             if result["EvalDecision"] != "allowed":
                 yield result["EvalActionName"]
-        if not page.get("IsTruncated"):
-            return
-        asked["Marker"] = page["Marker"]
 
 
 def _needed(look: Look) -> list[Action]:
