@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.functions.function import ACTIVE, SUCCESSFUL, TABLE_VARIABLE
 from cqrsctl.functions.mapping import DISABLED, ENABLED
 from cqrsctl.functions.parts import MANAGED_BY, PROJECTOR
+from tests.paginated import Paginated
 from tests.simulation.stream import item_of, refusal
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class EventSourceMapping:
         }
 
 
-class SimulatedLambda:
+class SimulatedLambda(Paginated):
     """Lambda with the projector function, once it is deployed: `invoke` is what an event is handed to."""
 
     def __init__(self, rng: random.Random, clock: VirtualClock, stream: SimulatedStream, batch: int) -> None:
