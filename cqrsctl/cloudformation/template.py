@@ -12,6 +12,7 @@ from cqrsctl.cloudformation import template_alarms, template_functions, template
 from cqrsctl.cloudformation.intrinsics import attribute, given, ref
 from cqrsctl.functions.function import MEMORY_MB
 from cqrsctl.functions.mapping import MOST_RETRIES
+from cqrsctl.functions.parts import COMMAND, PROJECTOR
 
 _LOG_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
 _SWITCH = ["true", "false"]
@@ -126,12 +127,8 @@ def _readers() -> dict[str, Any]:
 
 def _functions() -> dict[str, Any]:
     return {
-        "CommandFunctionName": _text(
-            "The command side's function.", Default="ProductCommandFunction", AllowedPattern=_FUNCTION_NAME
-        ),
-        "ProjectorFunctionName": _text(
-            "The projector's function.", Default="ProductHandlerFunction", AllowedPattern=_FUNCTION_NAME
-        ),
+        "CommandFunctionName": _text("The command side's function.", Default=COMMAND, AllowedPattern=_FUNCTION_NAME),
+        "ProjectorFunctionName": _text("The projector's function.", Default=PROJECTOR, AllowedPattern=_FUNCTION_NAME),
         "ProjectorMemory": _number("MB; CPU grows with it.", MEMORY_MB, 128, 10_240),
         "Parallelization": _number("Batches of a shard at a time; order is kept for each product.", 1, 1, 10),
         "RetryAttempts": _number(

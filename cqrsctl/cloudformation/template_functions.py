@@ -9,6 +9,7 @@ from cqrsctl.functions import policies
 from cqrsctl.functions.deploy import COMMAND_SECONDS, PROJECTOR_SECONDS
 from cqrsctl.functions.function import MEMORY_MB, RUNTIME
 from cqrsctl.functions.mapping import BATCH_SIZE, MOST_AGE_SECONDS, WINDOW_SECONDS
+from cqrsctl.functions.parts import COMMAND_HANDLER, PROJECTOR_HANDLER
 
 _QUEUE_SECONDS = 14 * 86_400
 
@@ -25,7 +26,7 @@ def _command() -> dict[str, Any]:
         "CommandFunction": _function(
             "CommandFunctionName",
             "Puts a product into the write model",
-            handler="command",
+            handler=COMMAND_HANDLER,
             role="CommandRole",
             logs="CommandLogs",
             seconds=COMMAND_SECONDS,
@@ -39,7 +40,7 @@ def _projector() -> dict[str, Any]:
     function = _function(
         "ProjectorFunctionName",
         "Applies the changes of the write model to the read model",
-        handler="projector",
+        handler=PROJECTOR_HANDLER,
         role="ProjectorRole",
         logs="ProjectorLogs",
         seconds=PROJECTOR_SECONDS,
@@ -114,7 +115,7 @@ def _function(
             "Description": description,
             "Runtime": RUNTIME,
             "Architectures": ["arm64"],
-            "Handler": f"cqrsctl.functions.handlers.{handler}",
+            "Handler": handler,
             "Code": {"S3Bucket": ref("CodeBucket"), "S3Key": ref("CodeKey")},
             "Role": attribute(role, "Arn"),
             "Timeout": seconds,

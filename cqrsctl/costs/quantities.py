@@ -13,6 +13,7 @@ from cqrsctl.costs import monthly, prices, usage
 from cqrsctl.costs.monthly import SECONDS_A_MONTH, Quantities, Quantity
 from cqrsctl.costs.usage import Metric
 from cqrsctl.errors import AwsError
+from cqrsctl.functions.parts import COMMAND, PROJECTOR
 from cqrsctl.stream import shards
 from cqrsctl.write_model import table
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from cqrsctl.costs.usage import Point
     from cqrsctl.wiring import Wiring
 
-FUNCTIONS = ("ProductCommandFunction", "ProductHandlerFunction")
+FUNCTIONS = (COMMAND, PROJECTOR)
 _GIB = Decimal(2**30)
 _MILLION = Decimal(1_000_000)
 _SIX_DIGITS = Decimal("0.000001")

@@ -12,7 +12,16 @@ from cqrsctl.functions import logs, queue, readiness, roles
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.function import TABLE_VARIABLE, FunctionSpec
 from cqrsctl.functions.mapping import MappingSpec
-from cqrsctl.functions.parts import COMMAND, PROJECTOR, Part, Place, log_group, queue_name
+from cqrsctl.functions.parts import (
+    COMMAND,
+    COMMAND_HANDLER,
+    PROJECTOR,
+    PROJECTOR_HANDLER,
+    Part,
+    Place,
+    log_group,
+    queue_name,
+)
 from cqrsctl.functions.roles import RoleSpec
 
 if TYPE_CHECKING:
@@ -78,7 +87,7 @@ def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, opti
     place = Place.of(table_arn)
     spec = FunctionSpec(
         name=COMMAND,
-        handler="cqrsctl.functions.handlers.command",
+        handler=COMMAND_HANDLER,
         role=place.role(COMMAND),
         code=code,
         environment={TABLE_VARIABLE: table},
@@ -108,7 +117,7 @@ def plan_projector(
     subnets, groups = _network(options, found, access)
     spec = FunctionSpec(
         name=PROJECTOR,
-        handler="cqrsctl.functions.handlers.projector",
+        handler=PROJECTOR_HANDLER,
         role=place.role(PROJECTOR),
         code=code,
         environment={TABLE_VARIABLE: source.table, **access.variables},

@@ -128,7 +128,6 @@ class Function:
     modified: str
     version: str
     code_sha256: str
-    code_bytes: int
     reserved_concurrency: int | None
     tags: dict[str, str]
 
@@ -156,7 +155,6 @@ class Function:
             modified=found.get("LastModified", ""),
             version=found.get("Version", ""),
             code_sha256=found.get("CodeSha256", ""),
-            code_bytes=found.get("CodeSize", 0),
             reserved_concurrency=(described.get("Concurrency") or {}).get("ReservedConcurrentExecutions"),
             tags=dict(described.get("Tags") or {}),
         )

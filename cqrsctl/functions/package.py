@@ -7,8 +7,6 @@ that gives depends on the library that does it. Nothing is fetched.
 from __future__ import annotations
 
 import ast
-import base64
-import hashlib
 import importlib.util
 import io
 import ssl
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import ConfigurationError, CqrsctlError
 from cqrsctl.functions import declarations
+from cqrsctl.functions.parts import HANDLERS
 from cqrsctl.functions.settings import CA_BUNDLE_NAME
 
 if TYPE_CHECKING:
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
 
     from cqrsctl.projection.definition import Projection
 
-COMMAND_HANDLER = "cqrsctl.functions.handlers.command"
-PROJECTOR_HANDLER = "cqrsctl.functions.handlers.projector"
 
 _ROOT = Path(__file__).parent.parent
-_ENTRY = "cqrsctl.functions.handlers"
 _DRIVER = "pymysql"
 _FOLDER = "cqrsctl/functions"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -58,15 +54,10 @@ def build(projections: Sequence[Projection], ca_bundle: Path | None = None) -> b
     return _zipped(files)
 
 
-def code_sha256(package: bytes) -> str:
-    """The zip's checksum as Lambda tells it (CodeSha256)."""
-    return base64.b64encode(hashlib.sha256(package).digest()).decode()
-
-
 def modules() -> dict[str, Path]:
     """The modules of cqrsctl that the handlers need, directly or not, each with its file."""
     found: dict[str, Path] = {}
-    to_do = ["cqrsctl", _ENTRY]
+    to_do = ["cqrsctl", HANDLERS]
     while to_do:
         module = to_do.pop()
         path = _source(module)

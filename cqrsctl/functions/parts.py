@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 COMMAND = "ProductCommandFunction"
 PROJECTOR = "ProductHandlerFunction"
+HANDLERS = "cqrsctl.functions.handlers"
+"""The module with the functions' entry points."""
+COMMAND_HANDLER = f"{HANDLERS}.command"
+PROJECTOR_HANDLER = f"{HANDLERS}.projector"
 MANAGED_BY = {"managed-by": "cqrsctl"}
 """The tag of everything that is made here."""
 TAG_LIST = [{"Key": key, "Value": value} for key, value in MANAGED_BY.items()]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.functions import package
+from cqrsctl.functions.parts import COMMAND_HANDLER, PROJECTOR_HANDLER
 from cqrsctl.pipeline import settling
 from cqrsctl.pipeline.read_models import status
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
@@ -117,7 +118,7 @@ def variables(wiring: Wiring, relay: Relay) -> dict[str, str]:
 @pytest.fixture
 def projector(variables: dict[str, str], tmp_path: Path) -> Iterator[Function]:
     content = package.build([PRODUCT, DETAILS])
-    with running(content, package.PROJECTOR_HANDLER, variables, tmp_path) as function:
+    with running(content, PROJECTOR_HANDLER, variables, tmp_path) as function:
         yield function
 
 
@@ -261,7 +262,7 @@ def test_settings_that_are_missing_fail_each_invocation_and_say_which(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
     del variables["CQRSCTL_DATABASE_HOST"]
-    with running(package.build([PRODUCT]), package.PROJECTOR_HANDLER, variables, tmp_path) as function:
+    with running(package.build([PRODUCT]), PROJECTOR_HANDLER, variables, tmp_path) as function:
         for _ in range(2):
             failed = function.invoke(event(record(1, 1)))
             assert failed.error is not None
@@ -281,7 +282,7 @@ def test_the_command_function_puts_products(variables: dict[str, str], wiring: W
     table.create(wiring.dynamodb, table.TableSpec(name), lambda _: None)
     lamp = {"ProductId": 42, "Name": "Lámpara 😀", "Price": "19.90", "OutOfStock": False}
     variables["CQRSCTL_TABLE"] = name
-    with running(package.build([PRODUCT]), package.COMMAND_HANDLER, variables, tmp_path) as function:
+    with running(package.build([PRODUCT]), COMMAND_HANDLER, variables, tmp_path) as function:
         assert function.invoke(lamp).response == {**lamp, "outcome": "created"}
         refused = function.invoke({**lamp, "existence": "absent"})
         assert refused.error is not None

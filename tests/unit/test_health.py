@@ -209,7 +209,7 @@ def function(state: str = "Active") -> Function:
         "State": state,
         "StateReason": "no key",
     }
-    return Function.of({"Configuration": {**described, "Role": "r", "CodeSha256": "", "CodeSize": 1}})
+    return Function.of({"Configuration": {**described, "Role": "r", "CodeSha256": ""}})
 
 
 @pytest.mark.parametrize(

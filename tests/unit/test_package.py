@@ -21,6 +21,7 @@ import trustme
 import cqrsctl
 from cqrsctl.errors import ConfigurationError
 from cqrsctl.functions import declarations, package
+from cqrsctl.functions.function import code_sha256
 from cqrsctl.functions.package import PackagingError
 from cqrsctl.projection.definition import default_product
 
@@ -156,7 +157,7 @@ def test_other_projections_are_another_zip() -> None:
 
 
 def test_the_checksum_is_the_one_that_lambda_tells() -> None:
-    assert base64.b64decode(package.code_sha256(b"zip")) == hashlib.sha256(b"zip").digest()
+    assert base64.b64decode(code_sha256(b"zip")) == hashlib.sha256(b"zip").digest()
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"", "no certificates"), (b"x", "no cert")])
