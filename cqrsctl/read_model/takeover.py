@@ -29,9 +29,7 @@ def take_over(
     read model: they are forgotten, and reading begins at the horizon. Raises StreamGap if a projection lacks changes,
     unless a process is at the rebuild that loads them.
     """
-    for reason, names in lost(connection, stream_arn, projections, reads_since).items():
-        function_position.mark(connection, stream_arn, reason, names)
-        connection.commit()
+    mark_lost(connection, stream_arn, projections, reads_since)
     function_position.require_whole(
         [gap for gap in function_position.gaps(connection, projections) if not _is_rebuilt(connection, gap.projection)]
     )
@@ -52,6 +50,18 @@ def _forget_checkpoints(connection: Connection, stream_arn: str, projections: Co
     connection.commit()
     for name in free:
         locks.release(connection, locks.of_projector(database, name))
+
+
+def mark_lost(
+    connection: Connection,
+    stream_arn: str,
+    projections: Collection[str],
+    reads_since: Callable[[], datetime | None],
+) -> None:
+    """Mark and commit the gaps that a projector which takes over now would find."""
+    for reason, names in lost(connection, stream_arn, projections, reads_since).items():
+        function_position.mark(connection, stream_arn, reason, names)
+        connection.commit()
 
 
 def lost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ from cqrsctl.read_model import checkpoints, rebuilds
 from cqrsctl.read_model.connection import connect
 from tests.simulation.history import PROJECTIONS
 from tests.simulation.processes import Killed
+from tests.simulation.readers import NARROW
+from tests.simulation.stream import Product
 from tests.simulation.test_whole_histories import world
 
 if TYPE_CHECKING:
@@ -119,6 +122,29 @@ def test_a_first_rebuild_that_is_left_unfinished_is_a_gap(seed: int, others: lis
         for failure in (unfinished, discarded):
             assert isinstance(failure, StreamGap)
             assert failure.followers == {"there"}
+        assert not history.wrong + history.eye.wrong, "\n".join(history.told)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_anew(seed: int) -> None:
+    with world(seed) as history:
+        history.processes.start("lambda", lambda: history.functions.work(history.processes.wait))
+        deployed(history)
+        history.stream.put(0, Product("x" * (NARROW + 1), Decimal(1), out_of_stock=False))
+        unfinished = None
+        while unfinished is None:
+            history._run("rebuild", lambda: history._rebuilt(["there"], Unfit.STOP))
+            with connect(history.endpoint) as connection:
+                unfinished = rebuilds.under_way(connection, "there")
+        written(history)  # the function fills the table that is being built, too
+        switched(history)
+        history.writers.begin(mean_pause_seconds=3600)
+        history.let_pass(30 * 3600, step_seconds=600)
+        history.writers.stop()
+        history.rebuild(["there"], to_its_end=True)
+        history.project_once(["there"])
+        history.compare("in the end", ["there"])
+
         assert not history.wrong + history.eye.wrong, "\n".join(history.told)
 
 

@@ -88,7 +88,10 @@ class Beginning:
             return "of another declaration"
         if found.stream_arn != self.stream_arn:
             return "of another stream"
-        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn):
+        gaps = function_position.gaps(self.connection, {self.projection.name})
+        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn) or any(
+            gap.marked_at.replace(tzinfo=None) >= found.begun_at for gap in gaps
+        ):
             return "changes left the stream before they came into its table"
         return None
 

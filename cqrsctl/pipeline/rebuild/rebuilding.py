@@ -38,6 +38,7 @@ from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.rebuilds import State
 from cqrsctl.read_model.sink import prepare
+from cqrsctl.read_model.takeover import mark_lost
 from cqrsctl.stream.unread import Asking, unread_shards
 from cqrsctl.write_model import table
 
@@ -125,6 +126,12 @@ class Rebuilding:
             connection.require_writable()
             rebuilds.be_patient(connection, rebuilds.VIEW_LOCK_SECONDS)
             rebuilds.take_lock(connection, endpoint.database, self.projection.name)
+            mark_lost(
+                connection,
+                stream_arn,
+                {self.projection.name},
+                lambda: _reads_since(self.wiring, stream_arn),
+            )
             beginning = Beginning(
                 connection,
                 endpoint.database,
@@ -269,6 +276,12 @@ class Rebuilding:
         self._done.phase = phase
         self._done.seconds = self.clock.monotonic() - self._begun_at
         self.progress(self._done)
+
+
+def _reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
+    from cqrsctl.pipeline import function_operations  # noqa: PLC0415 -- much code for one question
+
+    return function_operations.reads_since(wiring, stream_arn)
 
 
 def with_gap(wiring: Wiring, projections: Sequence[Projection]) -> list[Projection]:
