@@ -147,7 +147,8 @@ def mark(connection: Connection, stream_arn: str, reason: Reason, projections: C
     """Mark a gap of registered projections for good, in the running transaction; whether there was one to mark.
 
     Their active tables lack the changes. A table that a rebuild is filling does not: the rebuild's own projector reads
-    the stream, and finds a gap of its own if it has one.
+    the stream, and finds a gap of its own if it has one. A loss takes the place of items that were never loaded: a
+    rebuild that was begun before it lacks the changes, too.
     """
     for name in sorted(projections):
         connection.execute(
@@ -155,9 +156,10 @@ def mark(connection: Connection, stream_arn: str, reason: Reason, projections: C
             INSERT INTO cqrs_function_gap (projection, stream, reason, version, marked_at)
             SELECT name, %s, %s, active_version, NOW(6) FROM cqrs_projection WHERE name = %s
             ON DUPLICATE KEY UPDATE
-                reason    = IF(VALUES(version) > cqrs_function_gap.version, VALUES(reason), cqrs_function_gap.reason),
-                marked_at = IF(VALUES(version) > cqrs_function_gap.version, VALUES(marked_at),
-                               cqrs_function_gap.marked_at),
+                marked_at = IF(VALUES(version) > cqrs_function_gap.version OR cqrs_function_gap.reason = 'never_loaded',
+                               VALUES(marked_at), cqrs_function_gap.marked_at),
+                reason    = IF(VALUES(version) > cqrs_function_gap.version OR cqrs_function_gap.reason = 'never_loaded',
+                               VALUES(reason), cqrs_function_gap.reason),
                 version   = GREATEST(cqrs_function_gap.version, VALUES(version))
             """,
             (stream_arn, reason.value, name),

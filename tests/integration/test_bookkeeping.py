@@ -35,7 +35,13 @@ def test_columns_that_an_earlier_release_made_with_another_type_are_changed(wiri
         bookkeeping.make(connection)
         function_position.mark(connection, "arn", Reason.NEVER_LOADED, ["product"])
 
-        assert [gap.reason for gap in function_position.gaps(connection)] == [Reason.NEVER_LOADED]
+        (never_loaded,) = function_position.gaps(connection)
+        function_position.mark(connection, "arn", Reason.PAUSED, ["product"])
+        function_position.mark(connection, "arn", Reason.STOOD_STILL, ["product"])
+        (lost,) = function_position.gaps(connection)
+
+        assert (never_loaded.reason, lost.reason) == (Reason.NEVER_LOADED, Reason.PAUSED)
+        assert lost.marked_at > never_loaded.marked_at
 
 
 def test_tables_of_this_release_are_left_as_they_are(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
