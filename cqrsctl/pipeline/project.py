@@ -76,11 +76,6 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     require_keys(run.projections, described)
     function = _state_of_function(run)
 
-    def reads_since() -> datetime | None:
-        from cqrsctl.pipeline import function_operations  # noqa: PLC0415 -- much code for one question
-
-        return function_operations.reads_since(run.wiring, stream_arn)
-
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
         if dry_run
@@ -90,7 +85,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
             stream_arn,
             run.clock.monotonic,
             beside_function=function is not None,
-            reads_since=reads_since,
+            reads_since=lambda: reads_since(run.wiring, stream_arn),
         )
     )
 
@@ -144,6 +139,13 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
             if run.clock.stop.is_set():
                 break
     return summary
+
+
+def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
+    """Since when the projector function has been reading a stream without a problem; None if not, or unknown."""
+    from cqrsctl.pipeline import function_operations  # noqa: PLC0415 -- much code for one question
+
+    return function_operations.reads_since(wiring, stream_arn)
 
 
 def require_keys(projections: Iterable[Projection], described: table.Table) -> None:

@@ -26,7 +26,7 @@ from cqrsctl.errors import (
     TransientDatabaseError,
 )
 from cqrsctl.pipeline.change_clock import ChangeClock
-from cqrsctl.pipeline.project import require_keys
+from cqrsctl.pipeline.project import reads_since, require_keys
 from cqrsctl.pipeline.rebuild.beginning import Beginning
 from cqrsctl.pipeline.rebuild.companion import Companion
 from cqrsctl.pipeline.rebuild.progress import Phase, Progress, Rebuilt, Unfit
@@ -130,7 +130,7 @@ class Rebuilding:
                 connection,
                 stream_arn,
                 {self.projection.name},
-                lambda: _reads_since(self.wiring, stream_arn),
+                lambda: reads_since(self.wiring, stream_arn),
             )
             beginning = Beginning(
                 connection,
@@ -276,12 +276,6 @@ class Rebuilding:
         self._done.phase = phase
         self._done.seconds = self.clock.monotonic() - self._begun_at
         self.progress(self._done)
-
-
-def _reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
-    from cqrsctl.pipeline import function_operations  # noqa: PLC0415 -- much code for one question
-
-    return function_operations.reads_since(wiring, stream_arn)
 
 
 def with_gap(wiring: Wiring, projections: Sequence[Projection]) -> list[Projection]:
