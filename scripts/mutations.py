@@ -106,6 +106,34 @@ MUTATIONS = (
         "",
         "tests/integration/test_takeover.py::test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done",
     ),
+    Mutation(
+        "a rebuild that was left unfinished goes on though changes were lost to the function meanwhile",
+        "pipeline/rebuild/beginning.py",
+        """\
+        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn) or any(
+            gap.marked_at.replace(tzinfo=None) >= found.begun_at for gap in gaps
+        ):
+""",
+        """\
+        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn):
+""",
+        "tests/simulation/test_operations.py"
+        "::test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_anew",
+    ),
+    Mutation(
+        "a first rebuild that was left unfinished hides the items that it did not load",
+        "pipeline/rebuild/beginning.py",
+        "            again(self._mark_unfilled)\n",
+        "            pass\n",
+        "tests/simulation/test_operations.py::test_a_first_rebuild_that_is_left_unfinished_is_a_gap",
+    ),
+    Mutation(
+        "a takeover forgets the checkpoints of projectors that are at work",
+        "read_model/takeover.py",
+        "if locks.take(connection, locks.of_projector(database, name))]",
+        "]",
+        "tests/integration/test_takeover.py::test_a_takeover_leaves_the_checkpoints_of_who_projects_alone",
+    ),
 )
 
 

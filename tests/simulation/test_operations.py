@@ -138,9 +138,9 @@ def test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_anew(se
                 unfinished = rebuilds.under_way(connection, "there")
         written(history)  # the function fills the table that is being built, too
         switched(history)
-        history.writers.begin(mean_pause_seconds=3600)
+        for key in range(1, history.writers.keys):
+            history.stream.put(key, Product("changed", Decimal(2), out_of_stock=False))
         history.let_pass(30 * 3600, step_seconds=600)
-        history.writers.stop()
         history.rebuild(["there"], to_its_end=True)
         history.project_once(["there"])
         history.compare("in the end", ["there"])
