@@ -128,6 +128,14 @@ MUTATIONS = (
         "tests/simulation/test_operations.py::test_a_first_rebuild_that_is_left_unfinished_is_a_gap",
     ),
     Mutation(
+        "a table that is being built keeps what an item was before a change that it cannot take",
+        "projection/batch.py",
+        "newest_per_key([*fitting, *instead])",
+        "fitting",
+        "tests/integration/test_letters_and_rebuilds.py"
+        "::test_a_change_that_only_the_new_table_cannot_take_never_leads_back",
+    ),
+    Mutation(
         "a takeover forgets the checkpoints of projectors that are at work",
         "read_model/takeover.py",
         "if locks.take(connection, locks.of_projector(database, name))]",

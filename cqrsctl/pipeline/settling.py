@@ -16,7 +16,7 @@ from cqrsctl.read_model import dead_letters
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.sink import prepare
-from cqrsctl.read_model.writing import TableWriter
+from cqrsctl.read_model.writing import TableWriter, forget_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -141,6 +141,11 @@ def _apply(
         building = rows(tables.building) if with_building else {}
     except Misfit as refusal:
         misfit = str(refusal)
+    for table in (*tables.active, *(tables.building if building else ())):
+        made = active if table in tables.active else building
+        for row in made[table.projection.name]:
+            if not row.deleted:
+                forget_left_out(connection, table, row)
     return writer.apply_rows(Batch(active, (), 1, building=building)), misfit
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, ShardState
 from cqrsctl.projection.definition import Misfit
-from cqrsctl.projection.rows import Row, newest_per_key, row_of, rows_of
+from cqrsctl.projection.rows import Row, left_out, newest_per_key, row_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +52,8 @@ class Applied:
 def batch_of(pages: Sequence[Page], projections: Sequence[Projection], building: Sequence[Projection] = ()) -> Batch:
     """One batch of pages, at most one a shard: the newest change of each key, and those that do not fit as letters.
 
-    `building`: projections as the tables that rebuilds fill were declared.
+    `building`: projections as the tables that rebuilds fill were declared. Such a table shows no item as it was before
+    a change that it cannot take: it will take the place of one that may have shown the change.
     """
     rows: dict[str, Sequence[Row]] = {}
     letters: list[DeadLetter] = []
@@ -64,19 +65,22 @@ def batch_of(pages: Sequence[Page], projections: Sequence[Projection], building:
         if projection in projections:
             built[projection.name] = rows[projection.name]
             continue
-        built[projection.name], unfit = _mapped(pages, projection)
+        fitting, unfit = _mapped(pages, projection)
+        instead = [row for letter in unfit if (row := left_out(projection, letter.change)) is not None]
+        built[projection.name] = newest_per_key([*fitting, *instead])
         letters += [replace(letter, building=True) for letter in unfit if not _among(letters, letter)]
     positions = [page.position for page in pages]
     return Batch(rows, positions, sum(len(page.changes) for page in pages), letters, built)
 
 
 def with_letter(batch: Batch, letter: DeadLetter) -> Batch:
-    """The batch without its rows of the table that refused one, and with the letter that is instead."""
-    nothing: dict[str, Sequence[Row]] = {letter.projection: ()}
+    """The batch of one change without its row of the table that refused it, and with the letter that is instead."""
     letters = batch.letters if _among(batch.letters, letter) else [*batch.letters, letter]
     if letter.building:
-        return replace(batch, building={**batch.building, **nothing}, letters=letters)
-    return replace(batch, rows={**batch.rows, **nothing}, letters=letters)
+        refused = batch.building[letter.projection]
+        instead = [row.left_out() for row in refused if not row.deleted]
+        return replace(batch, building={**batch.building, letter.projection: instead}, letters=letters)
+    return replace(batch, rows={**batch.rows, letter.projection: ()}, letters=letters)
 
 
 def cut(page: Page, count: int) -> tuple[Page, Page]:

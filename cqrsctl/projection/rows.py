@@ -28,6 +28,10 @@ class Row(NamedTuple):
     deleted: bool
     changed_at: datetime
 
+    def left_out(self) -> Row:
+        """What stands in a table that cannot take this row: a tombstone, and not what the item was before."""
+        return self._replace(values=(None,) * len(self.values), deleted=True)
+
 
 def row_of(projection: Projection, change: ChangeRecord) -> Row:
     """The row that a change leaves behind. Raises Misfit where the item does not fit the columns exactly."""
@@ -59,6 +63,17 @@ def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row
             )
         )
     return rows
+
+
+def left_out(projection: Projection, change: ChangeRecord) -> Row | None:
+    """What stands in a table for a change that does not fit its columns; None where not even the key does."""
+    try:
+        key = tuple([column.of(change.keys) for column in projection.keys])
+    except Misfit:
+        return None
+    return Row(
+        key, (None,) * len(projection.values), change.version, deleted=False, changed_at=change.created_at
+    ).left_out()
 
 
 def snapshot_rows(

@@ -93,6 +93,16 @@ class TableWriter:
         return written, stale
 
 
+def forget_left_out(connection: Connection, table: Table, row: Row) -> None:
+    """Remove what stands for a change that a table could not take before it is tried again, in the transaction."""
+    keys = table.projection.keys
+    where = " AND ".join(f"{schema.quoted(column.name)} = %s" for column in keys)
+    connection.execute(
+        f"DELETE FROM {schema.quoted(table.name)} WHERE {where} AND _version = %s AND _deleted = TRUE",
+        (*row.key, row.version),
+    )
+
+
 _NEWER = "VALUES(_version) > _version AND (_version > 0 OR VALUES(_changed_at) >= _changed_at)"
 
 

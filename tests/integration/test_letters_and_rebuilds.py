@@ -12,7 +12,7 @@ from cqrsctl.change import SequenceNumber
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy
 from cqrsctl.pipeline import project, settling
-from cqrsctl.pipeline.rebuild.progress import Phase, Unfit
+from cqrsctl.pipeline.rebuild.progress import Phase, Progress, Unfit
 from cqrsctl.pipeline.settling import Outcome
 from cqrsctl.pipeline.verify.verifying import Verification
 from cqrsctl.projection.batch import Batch, DeadLetter
@@ -42,6 +42,7 @@ from tests.integration.test_rebuild import (
     run,
 )
 from tests.integration.test_sink import change
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,6 +262,30 @@ def test_a_letter_that_only_the_table_being_built_cannot_take_is_applied_and_sta
     assert (each.outcome, each.error) == (Outcome.APPLIED, "Name: 300 characters, where 10 fit")
     assert names(wiring) == {7: LONG}
     assert letters(wiring) == ["7"]
+
+
+@pytest.mark.parametrize("refused_by", ["its columns", "the database"])
+def test_a_change_that_only_the_new_table_cannot_take_never_leads_back(wiring: Wiring, refused_by: str) -> None:
+    """The view showed the change; after the cutover it must not show what the item was before it."""
+    put(wiring, 7, "before")
+    projected(wiring)
+    (narrower, later) = (sized(10), "longer than ten") if refused_by == "its columns" else (PRODUCT, "refused")
+
+    def meanwhile(done: Progress) -> None:
+        if done.phase is Phase.CATCHING_UP and names(wiring) == {7: "before"}:
+            if refused_by == "the database":
+                execute(wiring, "ALTER TABLE product_v2 ADD CONSTRAINT own CHECK (Name <> 'refused')")
+            put(wiring, 7, later)
+            wait_for(lambda: names(wiring) == {7: later}, "the view shows the change")
+
+    run(wiring, narrower, unfit=Unfit.SKIP, progress=meanwhile)
+
+    assert names(wiring) == {}
+    assert letters(wiring) == ["7"]
+    if refused_by == "the database":
+        execute(wiring, "ALTER TABLE product_v2 DROP CONSTRAINT own")
+        assert [each.outcome for each in settling.retry(wiring, None)] == [Outcome.APPLIED]
+        assert names(wiring) == {7: later}
 
 
 # Mistakes that nothing found.

@@ -30,6 +30,8 @@ class Eye:
         self.wrong: list[str] = []
         self.blind: set[str] = set()
         """Projections that are not looked at for now, as what they show is wrong on purpose."""
+        self.undone: set[str] = set()
+        """Projections whose former table may come back: an item that a rebuild left out says nothing of its state."""
         self._stream = stream
         self._views = {projection.name: projection for projection in views}
         self._seen: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -52,6 +54,14 @@ class Eye:
         """Let a view show whatever the items once were."""
         for seen in [each for each in self._seen if each[0] == name]:
             del self._seen[seen]
+
+    def expect_undo(self, name: str) -> None:
+        """From now on the former table may come back, which has what was left out as it was before."""
+        self.undone.add(name)
+        for place in [each for each in self._seen if each[0] == name]:
+            states = self._stream.states[place[1]]
+            while self._seen[place] and _is_left_out(states[self._seen[place]]):
+                self._seen[place] -= 1
 
     def rows(self, name: str) -> dict[int, Product]:
         """What a view shows."""
@@ -78,11 +88,12 @@ class Eye:
 
     def _see(self, projection: Projection, key: int, row: Product | None, states: list[Product | None]) -> None:
         place = projection.name, key
+        if row is None and projection.name in self.undone and _is_left_out(states[-1]):
+            return
         for number in range(self._seen[place], len(states)):
             state = states[number]
             is_shown = state is not None and self._includes(projection, state)
-            may_be_left_out = state is not None and len(state.name) > NARROW
-            if row == (state if is_shown else None) or (row is None and may_be_left_out):
+            if row == (state if is_shown else None) or (row is None and _is_left_out(state)):
                 self._seen[place] = number
                 return
         self.wrong.append(f"{projection.name} {key}: {row} after {states[self._seen[place]]}")
@@ -91,6 +102,11 @@ class Eye:
     @staticmethod
     def _includes(projection: Projection, state: Product) -> bool:
         return projection.includes({"OutOfStock": state.out_of_stock})
+
+
+def _is_left_out(state: Product | None) -> bool:
+    """Whether a rebuild may leave an item out."""
+    return state is not None and len(state.name) > NARROW
 
 
 def width_of(projection: Projection) -> int:

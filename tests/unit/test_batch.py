@@ -140,7 +140,7 @@ def test_a_table_being_built_of_other_columns_gets_rows_of_those() -> None:
 def test_what_only_the_table_being_built_cannot_take_is_a_letter_that_says_so() -> None:
     batch = batch_of([page("a", bad(1))], [PRICELESS], [PRODUCT])
     assert [row.key for row in batch.rows["product"]] == [(1,)]
-    assert batch.building["product"] == []
+    assert [row.deleted for row in batch.building["product"]] == [True]
     assert [(letter.projection, letter.building) for letter in batch.letters] == [("product", True)]
 
 
@@ -149,6 +149,15 @@ def test_a_letter_instead_of_rows_leaves_the_other_tables_rows_alone() -> None:
     batch = batch_of([whole], [PRODUCT], [PRODUCT])
     letter = DeadLetter("product", "a", whole.changes[0], "no", building=True)
     refused = with_letter(batch, letter)
-    assert (refused.rows, refused.building, refused.letters) == (batch.rows, {"product": ()}, [letter])
+    hidden = [row.left_out() for row in batch.rows["product"]]
+    assert (refused.rows, refused.building, refused.letters) == (batch.rows, {"product": hidden}, [letter])
+    assert with_letter(refused, letter).building == {"product": []}
     twice = with_letter(refused, DeadLetter("product", "a", whole.changes[0], "no"))
-    assert (twice.rows, twice.building, twice.letters) == ({"product": ()}, {"product": ()}, [letter])
+    assert (twice.rows, twice.building, twice.letters) == ({"product": ()}, {"product": hidden}, [letter])
+
+
+def test_what_only_the_table_being_built_cannot_take_hides_what_its_item_was_before() -> None:
+    batch = batch_of([page("a", good(1), bad(2))], [PRICELESS], [PRODUCT])
+    (hidden,) = batch.building["product"]
+    assert (hidden.key, hidden.deleted, hidden.values) == ((1,), True, (None, None, None))
+    assert hidden.version == bad(2).version

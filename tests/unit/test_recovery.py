@@ -39,7 +39,7 @@ class Database:
             for row in rows:
                 if (name, row.key[0]) in self.refused:
                     raise ValueRejected("the database says no", "no", projection=name)
-        if self.refused_building & {row.key[0] for rows in batch.building.values() for row in rows}:
+        if self.refused_building & {row.key[0] for rows in batch.building.values() for row in rows if not row.deleted}:
             raise ValueRejected("the database says no", "no", projection="product", building=True)
         self.batches.append(batch)
         return Applied(sum(map(len, batch.rows.values())), 0)
@@ -185,7 +185,8 @@ def test_what_only_the_table_being_built_refuses_does_not_stop_the_projector() -
     database = Database(refused_building={2})
     applied_while_building(database, [page("a", good(1, 1), good(2, 2), good(3, 3))], PRODUCT, PRODUCT)
     assert database.keys() == [1, 2, 3]
-    assert sorted(row.key[0] for batch in database.batches for row in batch.building["product"]) == [1, 3]
+    built = [row for batch in database.batches for row in batch.building["product"]]
+    assert sorted((row.key[0], row.deleted) for row in built) == [(1, False), (2, True), (3, False)]
     assert database.letters() == [("product", "a", 2)]
 
 
