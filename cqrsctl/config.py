@@ -62,6 +62,11 @@ class Environment:
     state_dir: Path
     aws_endpoints: frozenset[str] = frozenset()
 
+    @property
+    def own_cluster(self) -> str | None:
+        """The Aurora cluster that the environment names; that of an embedded stack is none in AWS."""
+        return None if self.embedded else self.database.cluster
+
     def aws_endpoint(self, service: str) -> bool:
         """Whether a variable of boto3 (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, …) names a service's endpoint."""
         names = {_ENDPOINT_VARIABLE, f"{_ENDPOINT_VARIABLE}_{_SERVICE_KEYS.get(service, service.upper())}"}

@@ -233,15 +233,19 @@ def instances(client: Any, cluster: str) -> dict[str, Mapping[str, Any]]:
 
 def describe(client: Any, name: str) -> Cluster:
     """The cluster. Raises AwsError where there is none (`cluster_missing`), or it is no Aurora MySQL 3."""
-    cluster = find(client, name)
-    if cluster is None:
+    return existing(client, name, find(client, name))
+
+
+def existing(client: Any, name: str, found: Cluster | None) -> Cluster:
+    """What was found under a name. Raises AwsError if that is nothing (`cluster_missing`), or no Aurora MySQL 3."""
+    if found is None:
         raise AwsError(
             f"No cluster {name!r} in {client.meta.region_name} ({client.meta.endpoint_url}).",
             hint="Create it with `cqrsctl aurora create`, or check database.cluster, --region and --env.",
             code="cluster_missing",
         )
-    require_mysql(cluster)
-    return cluster
+    require_mysql(found)
+    return found
 
 
 def require_mysql(cluster: Cluster) -> None:

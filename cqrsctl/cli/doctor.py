@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,9 +10,10 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis.doctor.checks import examine
 from cqrsctl.diagnosis.doctor.findings import Severity
-from cqrsctl.diagnosis.doctor.look import Look
+from cqrsctl.diagnosis.facts import Facts
 
 if TYPE_CHECKING:
     from cqrsctl.diagnosis.doctor.findings import Diagnosis, Found
@@ -36,13 +36,9 @@ def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
       cqrsctl doctor
       cqrsctl -e prod doctor -o jsonl
     """
-    invocation = of(ctx)
-    look = Look(invocation.wiring, datetime.now(UTC))
-    try:
-        with render.live() as show:
-            diagnosis = examine(look, lambda check: show(f"looking at the {check.part}"))
-    finally:
-        look.close()
+    facts = Facts(of(ctx).wiring, SystemClock())
+    with render.live() as show:
+        diagnosis = examine(facts, lambda check: show(f"looking at the {check.part}"))
     if output is Output.TABLE:
         _show(diagnosis)
     else:

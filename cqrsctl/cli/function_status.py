@@ -8,7 +8,7 @@ from cqrsctl.cli import render
 from cqrsctl.cli.render import Output
 
 if TYPE_CHECKING:
-    from cqrsctl.diagnosis.function_status import FunctionStatus, MappingStatus, Status
+    from cqrsctl.diagnosis.function_status import FunctionsStatus, FunctionStatus, MappingStatus
     from cqrsctl.read_model.function_position import Gap
 
 _FUNCTION_COLUMNS = ("name", "state", "last_update", "runtime", "memory_mb", "timeout_seconds", "code", "modified")
@@ -16,7 +16,7 @@ _GAP_COLUMNS = ("projection", "reason", "marked_at", "stream")
 _NUMBER_COLUMNS = ("name", "invocations", "errors", "throttles", "duration_p99_ms", "iterator_age_ms")
 
 
-def show(found: Status, output: Output) -> None:
+def show(found: FunctionsStatus, output: Output) -> None:
     """Print the functions, their last hour, and the mappings; all in one where it is not a table."""
     described = [_function(each) for each in found.functions]
     mapped = [_mapping(each) for each in found.mappings]

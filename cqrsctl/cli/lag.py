@@ -12,6 +12,7 @@ from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis import lag as lags
+from cqrsctl.diagnosis.facts import TOLERATED_SECONDS
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def lag(
         watch.watch(output, lambda: lags.measure_on(wiring, clock), lambda found: _drawn(found, history), record)
     if limit is None:
         return _show(lags.measure(wiring, clock), output)
-    tolerated = min(lags.TOLERATED_SECONDS, limit.total_seconds())
+    tolerated = min(TOLERATED_SECONDS, limit.total_seconds())
     found, too_slow = lags.check(lambda: lags.measure(wiring, clock, tolerated), limit, clock)
     _show(found, output)
     if too_slow is not None:
@@ -142,7 +143,7 @@ def _headline(found: Lag) -> RenderableType:
     from rich.text import Text
 
     text = Text("lag ").append(render.age(found.lag_seconds), style="bold")
-    if found.source is lags.Source.ITERATOR_AGE:
+    if found.source is lags.LagSource.ITERATOR_AGE:
         text.append(" (the iterator age of the Lambda function)")
     elif found.iterator_age_seconds is not None:
         text.append(f", iterator age of the Lambda function {render.age(found.iterator_age_seconds)}")

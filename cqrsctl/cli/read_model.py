@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from cqrsctl.change import ShardState
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
-from cqrsctl.errors import StreamGap
-from cqrsctl.pipeline import purging, read_models
-from cqrsctl.read_model import schema
-from cqrsctl.read_model.sink import prepare
+from cqrsctl.clock import SystemClock
+from cqrsctl.diagnosis import read_model_status
+from cqrsctl.diagnosis.facts import Facts
+from cqrsctl.pipeline import purging
+from cqrsctl.read_model import schema, sink
 
 app = group("Create, inspect, purge and drop the read model.")
 
@@ -36,7 +36,7 @@ def init(ctx: typer.Context, dry_run: DryRunOption = False, output: OutputOption
         if output is Output.TABLE:
             return typer.echo(";\n\n".join(statements) + ";")
         return render.rows(output, ["statement"], [{"statement": text} for text in statements])
-    made = prepare(of(ctx).wiring.database, environment.projections)
+    made = sink.prepare(of(ctx).wiring.database, environment.projections)
     of(ctx).note(f"Made the view {', '.join(made)}." if made else "The read model exists already, as declared.")
     return _show(ctx, output)
 
@@ -63,7 +63,7 @@ def drop(
       cqrsctl read-model drop --yes
     """
     environment = of(ctx).environment
-    found = read_models.status(of(ctx).wiring)
+    found = read_model_status.status(Facts(of(ctx).wiring, SystemClock()))
     tables = [record["table"] for record in found.projections]
     if dry_run:
         return render.rows(output, ["table"], [{"table": name} for name in tables])
@@ -73,7 +73,7 @@ def drop(
         yes=yes,
         needed=not environment.embedded,
     )
-    dropped = read_models.drop(of(ctx).wiring)
+    dropped = sink.drop(of(ctx).wiring.database, environment.projections)
     of(ctx).note(f"Dropped {', '.join(dropped)}." if dropped else "Only bookkeeping was left; it is gone.")
     return None if output is Output.TABLE else render.one(output, {"dropped": dropped})
 
@@ -133,14 +133,9 @@ def purge(
 
 
 def _show(ctx: typer.Context, output: Output) -> None:
-    found = read_models.status(of(ctx).wiring)
-    for row in found.checkpoints:
-        if row["state"] == ShardState.GAP:
-            gap = StreamGap(f"Gap: projection {row['projection']} lost changes of shard {row['shard']}.")
-            of(ctx).note(f"{gap} {gap.hint}")
-    for missed in found.function_gaps:
-        gap = StreamGap(f"Gap: {missed}.")
-        of(ctx).note(f"{gap} {gap.hint}")
+    found = read_model_status.status(Facts(of(ctx).wiring, SystemClock()))
+    for gap in found.gaps:
+        of(ctx).note(f"Gap: {gap} {gap.hint}")
     last = found.last_projected
     if output.is_json:
         return render.one(
@@ -148,6 +143,7 @@ def _show(ctx: typer.Context, output: Output) -> None:
             {
                 "projections": found.projections,
                 "checkpoints": found.checkpoints,
+                "holder": found.holder,
                 "last_projected": last and last._asdict(),
             },
         )
@@ -156,6 +152,8 @@ def _show(ctx: typer.Context, output: Output) -> None:
         if found.checkpoints:
             render.line("")
             render.rows(output, _CHECKPOINT_COLUMNS, found.checkpoints)
+        if found.holder:
+            render.line(f"\nProjected now by {found.holder}")
         if last:
             render.line(f"\nLast projected by {last.holder} at {render.rfc3339(last.at)}")
     return None

@@ -17,7 +17,7 @@ from cqrsctl.diagnosis.status import Overview
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cqrsctl.diagnosis.status import Status
+    from cqrsctl.diagnosis.status import PipelineStatus
 
 app = group("Show the whole pipeline on one screen, and what is not well.")
 
@@ -56,7 +56,7 @@ def status(
         watch.require_terminal(output)
     overview = Overview(of(ctx).wiring, SystemClock())
     if watched:
-        history: deque[Status] = deque(maxlen=_LOOKS_KEPT)
+        history: deque[PipelineStatus] = deque(maxlen=_LOOKS_KEPT)
         watch.watch(output, overview.look, lambda found: _watched(found, history), record)
     found = overview.look()
     if output is Output.TABLE:
@@ -69,7 +69,7 @@ def status(
         raise typer.Exit(1)
 
 
-def record(found: Status) -> dict[str, Any]:
+def record(found: PipelineStatus) -> dict[str, Any]:
     """The status for machines; each part with the facts that it was judged by."""
     return {
         "environment": found.environment,
@@ -94,7 +94,7 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
 
 
-def _drawn(found: Status) -> RenderableType:
+def _drawn(found: PipelineStatus) -> RenderableType:
     """A line a part, and where one is not well, the reason below in the health's colour."""
     from rich.table import Table
     from rich.text import Text
@@ -114,7 +114,7 @@ def _drawn(found: Status) -> RenderableType:
     return grid
 
 
-def _watched(found: Status, history: deque[Status]) -> RenderableType:
+def _watched(found: PipelineStatus, history: deque[PipelineStatus]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 

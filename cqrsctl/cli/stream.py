@@ -17,6 +17,8 @@ from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.codec import to_json
+from cqrsctl.diagnosis import stream_status
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import streams
 from cqrsctl.pipeline.change_clock import ChangeClock
@@ -54,8 +56,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     Example:
       cqrsctl stream status
     """
-    wiring = of(ctx).wiring
-    found = streams.status(wiring, datetime.now(UTC), of(ctx).note)
+    found = stream_status.status(Facts(of(ctx).wiring, SystemClock()), of(ctx).note)
     if output.is_json:
         return render.one(output, {**found.stream, "shards": found.shards})
     if output is Output.TABLE:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora import autoscaling
-from cqrsctl.diagnosis.lag import reader_lags
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.errors import AwsError, ConfigurationError, DatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
     from cqrsctl.pipeline.cluster_operations import Aurora
@@ -27,12 +29,13 @@ class ClusterStatus:
 
 def status(aurora: Aurora) -> ClusterStatus:
     """Raises AwsError. A database that cannot be reached from here is told by a note, and the lags are not known."""
-    cluster = aurora.cluster()
+    facts, cluster = Facts(aurora.wiring, aurora.clock), aurora.cluster()
+    facts.aurora = aurora
     return ClusterStatus(
         cluster,
-        _lags(aurora) if cluster.readers else {},
+        _lags(facts, aurora.note) if cluster.readers else {},
         autoscaling.describe(aurora.scaling, aurora.name),
-        _activities(aurora),
+        _activities(facts, aurora.note),
     )
 
 
@@ -50,23 +53,21 @@ def endpoints(aurora: Aurora) -> list[dict[str, Any]]:
     ]
 
 
-def _lags(aurora: Aurora) -> dict[str, float | None]:
+def _lags(facts: Facts, note: Callable[[str], None]) -> dict[str, float | None]:
     try:
-        found = reader_lags(aurora.wiring.servers.anew())
+        found = facts.readers()
     except (DatabaseError, ConfigurationError) as error:
-        aurora.note(f"The lag is not known: {error.message}")
+        note(f"The lag is not known: {error.message}")
         return {}
     for lag in found:
         if lag.lag_seconds is None:
-            aurora.note(f"{lag.reader}: {lag.reason}")
+            note(f"{lag.reader}: {lag.reason}")
     return {lag.reader: lag.lag_seconds for lag in found}
 
 
-def _activities(aurora: Aurora) -> list[dict[str, Any]]:
-    if aurora.embedded:
-        return []  # the emulator scales nothing
+def _activities(facts: Facts, note: Callable[[str], None]) -> list[dict[str, Any]]:
     try:
-        return autoscaling.activities(aurora.scaling, aurora.name)
+        return facts.activities()
     except AwsError as error:
-        aurora.note(f"What autoscaling did of late is not known: {error.message}")
+        note(f"What autoscaling did of late is not known: {error.message}")
         return []

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.errors import AwsError, CqrsctlError
 from cqrsctl.functions import function as functions
-from cqrsctl.functions import mapping as mappings
-from cqrsctl.functions import metrics, queue
+from cqrsctl.functions import metrics
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
-from cqrsctl.read_model import function_position
-from cqrsctl.read_model.connection import ReadModelMissing, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.pipeline.function_operations import Functions
@@ -38,7 +38,7 @@ class MappingStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class FunctionsStatus:
     """The functions that are there, the projector's mappings, and the gaps it left (None: unknown)."""
 
     functions: list[FunctionStatus]
@@ -46,30 +46,28 @@ class Status:
     gaps: list[Gap] | None
 
 
-def status(operated: Functions) -> Status:
+def status(operated: Functions) -> FunctionsStatus:
     """Raises AwsError where there is no function. What else AWS does not tell is a note, and not known."""
-    client = operated.client("lambda")
+    facts = Facts(operated.wiring, operated.clock)
+    facts.clients = operated.clients
     code = functions.code_sha256(operated.package())
-    found = [there for name in (COMMAND, PROJECTOR) if (there := functions.find(client, name))]
+    found = [there for there in (functions.find(facts.client("lambda"), COMMAND), facts.function()) if there]
     if not found:
-        functions.describe(client, PROJECTOR)
-    mapped = mappings.of_function(client, PROJECTOR) if any(each.name == PROJECTOR for each in found) else []
-    return Status(
+        functions.describe(facts.client("lambda"), PROJECTOR)
+    return FunctionsStatus(
         [FunctionStatus(each, each.code_sha256 == code, _numbers(operated, each.name)) for each in found],
-        [MappingStatus(each, _depth(operated, each)) for each in mapped],
-        _gaps(operated),
+        [MappingStatus(each, _depth(facts, operated.note, each)) for each in facts.mappings() or ()],
+        _gaps(facts, operated.note),
     )
 
 
-def _gaps(operated: Functions) -> list[Gap] | None:
+def _gaps(facts: Facts, note: Callable[[str], None]) -> list[Gap] | None:
     try:
-        with connect(operated.wiring.database) as connection:
-            return function_position.gaps(connection)
-    except ReadModelMissing:
-        return []
+        made = facts.made()
     except CqrsctlError as error:
-        operated.note(f"Whether changes were lost is unknown: {error.message}")
+        note(f"Whether changes were lost is unknown: {error.message}")
         return None
+    return list(made.function_gaps) if made else []
 
 
 def _numbers(operated: Functions, function: str) -> dict[str, float | None]:
@@ -83,15 +81,17 @@ def _numbers(operated: Functions, function: str) -> dict[str, float | None]:
         return unknown
 
 
-def _depth(operated: Functions, mapping: Mapping) -> int | None:
-    _, _, service, _, account, name = (mapping.destination or "arn::::::").split(":", 5)
-    if service != "sqs":
+def _depth(facts: Facts, note: Callable[[str], None], mapping: Mapping) -> int | None:
+    if mapping.destination is None:
         return None
     try:
-        found = queue.find(operated.client("sqs"), name, account)
+        queues = facts.destinations()
     except AwsError as error:
-        operated.note(f"The depth of {name} is not known: {error.message}")
+        note(f"The depth of {mapping.destination.rpartition(':')[2]} is not known: {error.message}")
         return None
+    if mapping.destination not in queues:
+        return None  # it is no queue
+    found = queues[mapping.destination]
     if found is None:
-        operated.note(f"The destination {mapping.destination} is not there: what fails for good is lost.")
+        note(f"The destination {mapping.destination} is not there: what fails for good is lost.")
     return found.depth if found else None

@@ -9,7 +9,6 @@ from typing import Any
 
 from cqrsctl.aws import error_code
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
-from cqrsctl.read_model.connection import ReadModelMissing
 
 _BESIDE = {"mapping", "cluster", "autoscaling"}
 """Parts that go on when the API that tells of them does not answer."""
@@ -32,28 +31,30 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the pipeline: how well it is, what it is like, and what is wrong, with what mends it."""
+class PartHealth:
+    """A part of the pipeline: how well it is, what it is like, and what is wrong, with what mends it.
+
+    `looked_at`: it is judged from what was found, and not by an error.
+    """
 
     name: str
     health: Health
     summary: str = ""
     reason: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    looked_at: bool = True
 
 
-def broken(name: str, error: CqrsctlError) -> Part:
+def broken(name: str, error: CqrsctlError) -> PartHealth:
     """A part that could not be looked at, or that says itself what is wrong.
 
     What an identity may not see, or an emulator does not know, may be well: that is not known.
     """
-    if isinstance(error, ReadModelMissing):
-        return Part(name, Health.OFF, "there is none yet: cqrsctl read-model init")
     refused = isinstance(error, AwsError) and bool(error_code(error)) and not isinstance(error, TransientAwsError)
     away = isinstance(error, TransientAwsError) and name in _BESIDE
     unknown = refused or away or isinstance(error, (ConfigurationError, NotAsked))
     told = f"{error.message} {error.hint or ''}".strip()
-    return Part(name, Health.UNKNOWN if unknown else Health.FAILING, reason=told)
+    return PartHealth(name, Health.UNKNOWN if unknown else Health.FAILING, reason=told, looked_at=False)
 
 
 def span(seconds: float) -> str:

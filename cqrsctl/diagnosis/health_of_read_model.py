@@ -5,26 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora.cluster import AVAILABLE
-from cqrsctl.diagnosis.health import Health, Part, size, span
+from cqrsctl.diagnosis.health import Health, PartHealth, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
-    from cqrsctl.diagnosis.lag import ReaderLag
-    from cqrsctl.read_model.traces import StoredProjection
+    from cqrsctl.diagnosis.servers import ReaderLag
+    from cqrsctl.read_model.inventory import Inventory
 
+NO_CLUSTER = "the environment names no Aurora cluster"
 _READER_BEHIND_SECONDS = 10.0
 _READER_LOST_SECONDS = 60.0
 _DOWN = ("stopp", "deleting", "failed", "inaccessible", "incompatible", "migration-failed", "storage-full")
 """So begin the states of clusters and instances that do not come back by themselves."""
 
 
-def of_read_model(projection: str, stored: StoredProjection, items: int | None) -> Part:
+def of_read_model(
+    projection: str, found: Inventory | None, items: int | None, stream_arn: str | None = None
+) -> PartHealth:
     """A projection's table. `items`: how many the write model has, about; None where that is not known."""
+    stored = found.of(projection) if found else None
+    if found is None or stored is None:
+        return PartHealth("read model", Health.OFF, "there is none yet: cqrsctl read-model init")
     building = stored.building
-    facts = {
+    gaps = len(list(found.lost_shards({projection}, stream_arn)))
+    function_gap = next((gap for gap in found.function_gaps if gap.projection == projection), None)
+    facts: dict[str, Any] = {
         "projection": projection,
         "table": stored.table,
         "rows": stored.rows,
@@ -32,12 +40,12 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
         "building": building.table if building else None,
         "built_items": building.items if building else None,
         "dead_letters": stored.dead_letters,
-        "gaps": stored.gaps,
-        "narrowed": list(stored.narrowed),
-        "function_gap": stored.function_gap.reason.value if stored.function_gap else None,
+        "gaps": gaps,
+        "narrowed": [str(column) for column in stored.narrowed],
+        "function_gap": function_gap.reason.value if function_gap else None,
     }
     if stored.rows is None or stored.bytes is None:
-        return Part(
+        return PartHealth(
             "read model",
             Health.FAILING,
             stored.table,
@@ -57,22 +65,24 @@ def of_read_model(projection: str, stored: StoredProjection, items: int | None) 
     if stored.dead_letters:
         health = Health.WARNING
         reasons.append(f"{stored.dead_letters} dead letters: cqrsctl dead-letter list")
-    if stored.declared_otherwise:
+    if stored.differences:
         health = Health.FAILING
         reasons.append("its table was made from another declaration: cqrsctl rebuild")
     if stored.narrowed:
         health = Health.FAILING
-        reasons.append(f"nothing is written, as columns were narrowed ({'; '.join(stored.narrowed)}): cqrsctl doctor")
-    if stored.gaps:
+        reasons.append(f"nothing is written, as columns were narrowed ({'; '.join(facts['narrowed'])}): cqrsctl doctor")
+    if gaps:
         health = Health.FAILING
-        reasons.append(f"changes of {stored.gaps} shards were trimmed before they were read: cqrsctl rebuild")
-    if stored.function_gap:
+        reasons.append(f"changes of {gaps} shards were trimmed before they were read: cqrsctl rebuild")
+    if function_gap:
         health = Health.FAILING
-        reasons.append(f"{stored.function_gap.why}: cqrsctl rebuild")
-    return Part("read model", health, summary, "; ".join(reasons) or None, facts)
+        reasons.append(f"{function_gap.why}: cqrsctl rebuild")
+    return PartHealth("read model", health, summary, "; ".join(reasons) or None, facts)
 
 
-def of_cluster(cluster: Cluster) -> Part:
+def of_cluster(cluster: Cluster | None) -> PartHealth:
+    if cluster is None:
+        return PartHealth("cluster", Health.OFF, NO_CLUSTER)
     readers = len(cluster.readers)
     summary = f"{cluster.name}, {cluster.status}, writer {cluster.writer.name if cluster.writer else 'none'}, "
     summary += f"{readers} reader{'' if readers == 1 else 's'}"
@@ -84,12 +94,12 @@ def of_cluster(cluster: Cluster) -> Part:
         reasons.append("it has no writer")
     down = cluster.writer is None or any(state.startswith(_DOWN) for _, state in unwell)
     health = Health.FAILING if down else Health.WARNING if reasons else Health.OK
-    return Part("cluster", health, summary, "; ".join(reasons) or None, facts)
+    return PartHealth("cluster", health, summary, "; ".join(reasons) or None, facts)
 
 
-def of_readers(readers: Sequence[ReaderLag]) -> Part:
+def of_readers(readers: Sequence[ReaderLag]) -> PartHealth:
     if not readers:
-        return Part("readers", Health.OFF, "none: queries go to the writer", None, {"readers": []})
+        return PartHealth("readers", Health.OFF, "none: queries go to the writer", None, {"readers": []})
     judged = [_judged_reader(reader) for reader in readers]
     order = list(Health)
     facts = {"readers": [{"reader": r.reader, "lag_seconds": r.lag_seconds} for r in readers]}
@@ -100,27 +110,29 @@ def of_readers(readers: Sequence[ReaderLag]) -> Part:
     ]
     summary = f"behind by at most: {', '.join(well)}" if well else f"{len(readers)}, none of them well"
     reason = "; ".join(reason for _, reason in judged if reason) or None
-    return Part("readers", max((health for health, _ in judged), key=order.index), summary, reason, facts)
+    return PartHealth("readers", max((health for health, _ in judged), key=order.index), summary, reason, facts)
 
 
 def _judged_reader(reader: ReaderLag) -> tuple[Health, str | None]:
     if reader.lag_seconds is None:
-        answers = reader.reason is None or not reader.reason.startswith("does not answer")
-        return Health.UNKNOWN if answers else Health.FAILING, f"{reader.reader}: {reader.reason}"
+        return Health.UNKNOWN if reader.answers else Health.FAILING, f"{reader.reader}: {reader.reason}"
     if reader.lag_seconds <= _READER_BEHIND_SECONDS:
         return Health.OK, None
     health = Health.FAILING if reader.lag_seconds > _READER_LOST_SECONDS else Health.WARNING
     return health, f"{reader.reader} is {span(reader.lag_seconds)} behind"
 
 
-def of_autoscaling(found: Autoscaling, activities: Sequence[dict[str, Any]]) -> Part:
+def of_autoscaling(found: Autoscaling | None, activities: Sequence[dict[str, Any]]) -> PartHealth:
+    if found is None:
+        return PartHealth("autoscaling", Health.OFF, NO_CLUSTER)
     if found.maximum is None or not found.policies:
-        return Part("autoscaling", Health.OFF, "no policy")
+        return PartHealth("autoscaling", Health.OFF, "no policy")
     targets = ", ".join(f"{policy.metric} {policy.target:g}" for policy in found.policies)
     facts = {"minimum": found.minimum, "maximum": found.maximum, "suspended": found.suspended}
     summary = f"{found.minimum} to {found.maximum} readers by {targets}"
     if found.suspended:
-        return Part("autoscaling", Health.WARNING, summary, "it is suspended", facts)
+        return PartHealth("autoscaling", Health.WARNING, summary, "it is suspended", facts)
     if activities and activities[0]["status"] == "Failed":
-        return Part("autoscaling", Health.WARNING, summary, f"its last act failed: {activities[0]['cause']}", facts)
-    return Part("autoscaling", Health.OK, summary, None, facts)
+        reason = f"its last act failed: {activities[0]['cause']}"
+        return PartHealth("autoscaling", Health.WARNING, summary, reason, facts)
+    return PartHealth("autoscaling", Health.OK, summary, None, facts)

@@ -6,82 +6,84 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.diagnosis.health import Health, Part, broken, span
-from cqrsctl.diagnosis.lag import hours_left
+from cqrsctl.diagnosis.backlog import FEW_HOURS, LAST_HOURS, hours_left
+from cqrsctl.diagnosis.health import Health, PartHealth, broken, span
 from cqrsctl.errors import AwsError, CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import DISABLED, ENABLED
+from cqrsctl.write_model.table import PROJECTABLE
 
 if TYPE_CHECKING:
     from cqrsctl.diagnosis.backlog import Backlog
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
-    from cqrsctl.read_model.traces import ProjectorTraces
+    from cqrsctl.read_model.inventory import Inventory
     from cqrsctl.stream.shards import Stream
     from cqrsctl.write_model.table import Table
 
 WAITING_SECONDS = 30.0
 """A change that waits longer is late; a projector whose checkpoints do not move for as long meanwhile is stuck."""
-_FEW_HOURS = 12.0
-_LAST_HOURS = 4.0
 _TABLE_AT_WORK = {"CREATING", "UPDATING"}
 
 
-def of_table(table: Table) -> Part:
+def of_table(table: Table) -> PartHealth:
     facts = {"table": table.name, "status": table.status, "items": table.items, "bytes": table.bytes}
     summary = f"{table.name}, {table.status.lower()}, about {table.items} items"
     if table.status == "ACTIVE":
-        return Part("table", Health.OK, summary, None, facts)
+        return PartHealth("table", Health.OK, summary, None, facts)
     at_work = table.status in _TABLE_AT_WORK
-    return Part("table", Health.WARNING if at_work else Health.FAILING, summary, f"it is {table.status}", facts)
+    return PartHealth("table", Health.WARNING if at_work else Health.FAILING, summary, f"it is {table.status}", facts)
 
 
-def of_stream(stream: Stream) -> Part:
+def of_stream(stream: Stream) -> PartHealth:
     since = f", since {stream.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if stream.created_at else ""
     facts = {"stream_arn": stream.arn, "view_type": stream.view_type, "status": stream.status}
     summary = f"{stream.view_type}{since}"
+    if stream.view_type not in PROJECTABLE:
+        return PartHealth("stream", Health.FAILING, summary, "it has no new images: see cqrsctl doctor", facts)
     if stream.status == "ENABLED":
-        return Part("stream", Health.OK, summary, None, facts)
+        return PartHealth("stream", Health.OK, summary, None, facts)
     at_work = stream.status == "ENABLING"
-    return Part("stream", Health.WARNING if at_work else Health.FAILING, summary, f"it is {stream.status}", facts)
+    return PartHealth("stream", Health.WARNING if at_work else Health.FAILING, summary, f"it is {stream.status}", facts)
 
 
-def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> Part:
+def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> PartHealth:
     """The shards, and how long what is unread in them is kept."""
     opened = sum(shard.is_open for shard in stream.shards.values())
     summary = f"{opened} open, {len(stream.shards) - opened} closed"
     facts: dict[str, Any] = {"open": opened, "closed": len(stream.shards) - opened, "hours_left": None}
     if isinstance(found, (StreamGap, AwsError)):
         part = broken("shards", found)
-        return Part("shards", part.health, summary, part.reason, facts)
+        return PartHealth("shards", part.health, summary, part.reason, facts)
     if isinstance(found, CqrsctlError):
         told = "how far they are read is not known without the database"
-        return Part("shards", Health.UNKNOWN, summary, told, facts)
+        return PartHealth("shards", Health.UNKNOWN, summary, told, facts)
     if found.unread is None:
-        return Part("shards", Health.OK, f"{summary}; AWS keeps their positions for the Lambda function", None, facts)
+        summary += "; AWS keeps their positions for the Lambda function"
+        return PartHealth("shards", Health.OK, summary, None, facts)
     if found.oldest is None:
         return _nothing_unread(found, summary, facts)
     age = found.age_seconds(found.oldest)
     left = facts["hours_left"] = hours_left(age)
     waiting = sum(moment is not None for moment in found.unread.values())
     summary += f"; unread changes in {waiting}, the oldest {span(age)} old"
-    if left > _FEW_HOURS:
-        return Part("shards", Health.OK, summary, None, facts)
-    health = Health.FAILING if left <= _LAST_HOURS else Health.WARNING
-    return Part("shards", health, summary, f"unread changes are trimmed in {left:.1f} h", facts)
+    if left > FEW_HOURS:
+        return PartHealth("shards", Health.OK, summary, None, facts)
+    health = Health.FAILING if left <= LAST_HOURS else Health.WARNING
+    return PartHealth("shards", health, summary, f"unread changes are trimmed in {left:.1f} h", facts)
 
 
-def _nothing_unread(found: Backlog, summary: str, facts: dict[str, Any]) -> Part:
+def _nothing_unread(found: Backlog, summary: str, facts: dict[str, Any]) -> PartHealth:
     if found.childless:
         told = f"shard {min(found.childless)} ended, and no child of it is listed yet: look again in a minute"
-        return Part("shards", Health.UNKNOWN, summary, told, facts)
-    return Part("shards", Health.OK, f"{summary}; nothing unread", None, facts)
+        return PartHealth("shards", Health.UNKNOWN, summary, told, facts)
+    return PartHealth("shards", Health.OK, f"{summary}; nothing unread", None, facts)
 
 
 @dataclass(frozen=True, slots=True)
 class Projecting:
     """What the projector is judged by. `rows_per_second` None: not measured, which takes two looks."""
 
-    traces: ProjectorTraces
+    traces: Inventory
     backlog: Backlog | CqrsctlError
     mapping: Mapping | None
     rows_per_second: float | None
@@ -96,30 +98,30 @@ class Projecting:
         return self.mapping is not None and self.mapping.state == ENABLED
 
 
-def of_projector(found: Projecting) -> Part:
+def of_projector(found: Projecting) -> PartHealth:
     """The projector, judged by its progress and not by being there."""
     traces, waiting = found.traces, found.waiting_seconds
     facts = {
-        "held": traces.held,
-        "holder": traces.holder,
+        "held": traces.holder is not None,
+        "holder": traces.holder or (traces.last and traces.last.holder),
         "last_progress_seconds": traces.progress_seconds,
         "waiting_seconds": waiting,
         "rows_per_second": found.rows_per_second,
     }
     summary = _progress(traces, found.rows_per_second)
-    if traces.held:
+    if traces.holder:
         health, reason = _judged_holder(found)
-        return Part("projector", health, f"{traces.holder}; {summary}", reason, facts)
+        return PartHealth("projector", health, f"{traces.holder}; {summary}", reason, facts)
     if found.mapped:
-        return Part("projector", Health.OFF, "the Lambda function projects", None, facts)
+        return PartHealth("projector", Health.OFF, "the Lambda function projects", None, facts)
     if waiting is None:
         told = f"nobody projects, and {_why_unknown(found)}"
-        return Part("projector", Health.UNKNOWN, summary, told, facts)
+        return PartHealth("projector", Health.UNKNOWN, summary, told, facts)
     if not waiting:
-        return Part("projector", Health.OFF, f"nobody projects, and nothing waits; {summary}", None, facts)
+        return PartHealth("projector", Health.OFF, f"nobody projects, and nothing waits; {summary}", None, facts)
     health = Health.FAILING if waiting > WAITING_SECONDS else Health.WARNING
     reason = f"stopped: changes wait for {span(waiting)}, and nobody projects. Start it: cqrsctl project"
-    return Part("projector", health, summary, reason, facts)
+    return PartHealth("projector", health, summary, reason, facts)
 
 
 def _judged_holder(found: Projecting) -> tuple[Health, str | None]:
@@ -142,17 +144,40 @@ def _why_unknown(found: Projecting) -> str:
     return "what waits is not known: the Lambda function projected last, and AWS keeps its position"
 
 
-def _progress(traces: ProjectorTraces, rows_per_second: float | None) -> str:
+def _progress(traces: Inventory, rows_per_second: float | None) -> str:
     if traces.progress_seconds is None:
         return "no progress yet"
     rate = "" if rows_per_second is None else f", {rows_per_second:.0f} rows/s"
     return f"last progress {span(traces.progress_seconds)} ago{rate}"
 
 
-def of_mapping(function: Function | None, mapping: Mapping | None, age: float | None, waiting: float | None) -> Part:
-    """The Lambda side. `age` is the iterator age in seconds, `waiting` how long changes wait; None: not known."""
-    if function is None or mapping is None:
-        return Part("mapping", Health.OFF, "no Lambda function projects this table")
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What the Lambda side is judged by: None where there is none, or nothing tells.
+
+    `age` is the iterator age in seconds, `waiting` how long changes wait, `stream_arn` the table's stream now. `runs`:
+    the endpoint runs functions, `elsewhere`: the function reads streams of other tables.
+    """
+
+    function: Function | None = None
+    mapping: Mapping | None = None
+    age: float | None = None
+    waiting: float | None = None
+    stream_arn: str | None = None
+    runs: bool = True
+    elsewhere: bool = False
+
+
+def of_mapping(found: Mapped) -> PartHealth:
+    """What brings the stream's records to the Lambda function."""
+    function, mapping, age = found.function, found.mapping, found.age
+    if function is None or found.elsewhere:
+        return PartHealth("mapping", Health.OFF, "no Lambda function projects this table")
+    if not found.runs:
+        return PartHealth("mapping", Health.OFF, f"{function.name} is deployed, but this endpoint runs no functions")
+    if mapping is None:
+        missing = "no stream is mapped to it: cqrsctl function deploy"
+        return PartHealth("mapping", Health.WARNING, f"{function.name} is deployed", missing)
     facts = {
         "state": mapping.state,
         "function_state": function.state,
@@ -160,23 +185,28 @@ def of_mapping(function: Function | None, mapping: Mapping | None, age: float | 
         "iterator_age_seconds": age,
     }
     summary = f"{function.name}, {mapping.state.lower()}" + (f", iterator age {span(age)}" if age is not None else "")
-    health, reason = _judged_mapping(function, mapping, age, waiting)
-    return Part("mapping", health, summary, reason, facts)
+    health, reason = _judged_mapping(function, mapping, found)
+    return PartHealth("mapping", health, summary, reason, facts)
 
 
-def _judged_mapping(
-    function: Function, mapping: Mapping, age: float | None, waiting: float | None
-) -> tuple[Health, str | None]:
-    if function.state == "Failed":
-        return Health.FAILING, f"the function has failed: {function.reason}"
+def _judged_mapping(function: Function, mapping: Mapping, found: Mapped) -> tuple[Health, str | None]:
+    if reason := _failure(function, mapping, found.stream_arn):
+        return Health.FAILING, reason
     if mapping.state == DISABLED:
         return Health.OFF, "paused; it goes on with: cqrsctl function resume"
     if mapping.state != ENABLED:
         return Health.WARNING, mapping.reason or f"it is {mapping.state}"
-    if mapping.last_result.startswith("PROBLEM"):
-        return Health.FAILING, mapping.last_result
-    late = max(age or 0.0, waiting or 0.0)
+    late = max(found.age or 0.0, found.waiting or 0.0)
     if late <= WAITING_SECONDS:
         return Health.OK, None
     told = f"changes wait for {span(late)}. See why: cqrsctl function logs projector"
-    return Health.FAILING if age is None else Health.WARNING, told
+    return Health.FAILING if found.age is None or hours_left(late) <= LAST_HOURS else Health.WARNING, told
+
+
+def _failure(function: Function, mapping: Mapping, stream_arn: str | None) -> str | None:
+    """Why no change arrives by a mapping, as far as Lambda tells."""
+    if function.state == "Failed":
+        return f"the function has failed: {function.reason}"
+    if stream_arn is not None and mapping.stream_arn != stream_arn:
+        return "it reads an earlier stream of the table: cqrsctl function deploy, then cqrsctl rebuild"
+    return mapping.last_result if mapping.state == ENABLED and mapping.has_problem else None

@@ -7,39 +7,32 @@ checkpoints: then the function's iterator age is taken.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import RETENTION
-from cqrsctl.diagnosis.backlog import backlog, iterator_age
-from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow, TransientDatabaseError
-from cqrsctl.pipeline import function_operations
-from cqrsctl.read_model.connection import ReadModelMissing, connect
-from cqrsctl.read_model.endpoints import Freshness
+from cqrsctl.diagnosis.backlog import hours_left
+from cqrsctl.diagnosis.facts import TOLERATED_SECONDS, Facts
+from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow
 from cqrsctl.read_model.sink import BEAT_SECONDS
 from cqrsctl.stream.lineage import oldest_first
-from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from cqrsctl.clock import Clock
     from cqrsctl.diagnosis.backlog import Backlog
-    from cqrsctl.read_model.endpoints import Topology
+    from cqrsctl.diagnosis.servers import ReaderLag
     from cqrsctl.wiring import Wiring
 
-TOLERATED_SECONDS = 1.0
-"""A reader's age is told by a heartbeat that is no older than this, if it can be had."""
 _ROUNDING_SECONDS = 1.0
 """Records' times are whole seconds, so a change may be that much younger than it looks."""
 _DOUBT_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.25
 
 
-class Source(StrEnum):
+class LagSource(StrEnum):
     """What the lag is known from."""
 
     CHECKPOINTS = "checkpoints"
@@ -57,15 +50,6 @@ class ShardLag:
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderLag:
-    """How far a reader is behind the writer, at most. None: not known, for a reason."""
-
-    reader: str
-    lag_seconds: float | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Lag:
     """How far everything is behind. `lag_seconds` None: not known, for a reason."""
 
@@ -74,19 +58,19 @@ class Lag:
     shards: tuple[ShardLag, ...] = ()
     readers: tuple[ReaderLag, ...] = ()
     iterator_age_seconds: float | None = None
-    source: Source = Source.CHECKPOINTS
+    source: LagSource = LagSource.CHECKPOINTS
     reason: str | None = None
 
 
 def measure(wiring: Wiring, clock: Clock, tolerated_seconds: float = TOLERATED_SECONDS) -> Lag:
     """Look once. Raises StreamGap where changes were lost, AwsError, DatabaseError, ConfigurationError."""
-    stream_arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
-    with ThreadPoolExecutor(1, thread_name_prefix="readers") as beside:
-        readers = beside.submit(lambda: reader_lags(wiring.servers.now(), tolerated_seconds))
-        mapped = function_operations.mapping_state(wiring) is not None
-        found = backlog(wiring, stream_arn, clock, mapped=mapped)
-        age = iterator_age(wiring, clock.now()) if mapped else None
-        return _lag(found, tuple(readers.result()), age)
+    return judged(Facts(wiring, clock, tolerated_seconds))
+
+
+def judged(facts: Facts) -> Lag:
+    """What the facts say of the lag. Raises as `measure`."""
+    facts.ask(Facts.backlog, Facts.readers, Facts.mappings, Facts.iterator_age_seconds)
+    return _lag(facts.backlog(), tuple(facts.readers()), facts.known_iterator_age())
 
 
 def measure_on(wiring: Wiring, clock: Clock) -> Lag:
@@ -131,35 +115,6 @@ def _tells(found: Lag, limit: float, waited_seconds: float) -> bool:
     return (found.lag_seconds or 0.0) <= limit or waited_seconds >= _DOUBT_SECONDS
 
 
-def reader_lags(servers: Topology, tolerated_seconds: float = TOLERATED_SECONDS) -> list[ReaderLag]:
-    """How far each reader is behind, asked side by side. One that does not answer has that as its reason."""
-    if not servers.readers:
-        return []
-    try:
-        freshness = Freshness(servers.writer, tolerated_seconds)
-    except ReadModelMissing:
-        return [ReaderLag(reader.name, None, "there is no read model yet") for reader in servers.readers]
-
-    def asked(index: int) -> ReaderLag:
-        reader = servers.readers[index]
-        try:
-            with connect(reader) as connection:
-                seconds = freshness.seconds(connection, reader.name)
-        except TransientDatabaseError as error:
-            return ReaderLag(reader.name, None, f"does not answer: {error.message}")
-        except CqrsctlError as error:
-            return ReaderLag(reader.name, None, error.message)
-        return ReaderLag(reader.name, seconds, None if seconds is not None else "nobody wrote a heartbeat yet")
-
-    with ThreadPoolExecutor(len(servers.readers), thread_name_prefix="reader") as executor:
-        return list(executor.map(asked, range(len(servers.readers))))
-
-
-def hours_left(age: float) -> float:
-    """How many hours a change of that age, in seconds, stays in the stream."""
-    return round(max(RETENTION - timedelta(seconds=age), timedelta(0)) / timedelta(hours=1), 1)
-
-
 def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | None) -> Lag:
     ordered = [shard.shard_id for shard in oldest_first(found.listed.values())]
     if found.unread is not None:
@@ -173,8 +128,7 @@ def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | N
         )
         return Lag(None, None, each, readers, iterator_age, reason=reason)
     if waiting is not None:
-        left = None if found.oldest is None else hours_left(waiting)
-        return Lag(waiting, left, each, readers, iterator_age)
+        return Lag(waiting, found.hours_left, each, readers, iterator_age)
     reason = "the Lambda function projects, and CloudWatch has no iterator age of the last 15 minutes"
     return Lag(
         lag_seconds=iterator_age,
@@ -182,7 +136,7 @@ def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | N
         shards=each,
         readers=readers,
         iterator_age_seconds=iterator_age,
-        source=Source.ITERATOR_AGE,
+        source=LagSource.ITERATOR_AGE,
         reason=reason if iterator_age is None else None,
     )
 
@@ -190,23 +144,17 @@ def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | N
 def _shard_lag(shard_id: str, found: Backlog) -> ShardLag:
     listed = found.listed.get(shard_id)
     state = "unlisted" if listed is None else "open" if listed.is_open else "closed"
-    if found.unread is None:
-        return ShardLag(shard_id, state, None, None)
-    moment = found.unread[shard_id]
-    if moment is None:
-        return ShardLag(shard_id, state, 0.0, None)
-    age = found.age_seconds(moment)
-    return ShardLag(shard_id, state, age, hours_left(age))
+    return ShardLag(shard_id, state, found.waiting_in(shard_id), found.hours_left_in(shard_id))
 
 
 def _applier_behind(found: Lag, limit: float) -> list[str]:
     """The side that applies changes, where it is certainly behind, or where that is not known."""
     if found.lag_seconds is None:
         return [f"How far the projector is behind is not known: {found.reason}"]
-    rounding = _ROUNDING_SECONDS if found.source is Source.CHECKPOINTS else 0.0
+    rounding = _ROUNDING_SECONDS if found.source is LagSource.CHECKPOINTS else 0.0
     if found.lag_seconds - rounding <= limit:
         return []
-    if found.source is Source.ITERATOR_AGE:
+    if found.source is LagSource.ITERATOR_AGE:
         return [f"The Lambda function is behind: its iterator age is {found.lag_seconds:.1f} s"]
     return [f"The projector is behind: the oldest change that is not applied is {found.lag_seconds:.0f} s old"]
 

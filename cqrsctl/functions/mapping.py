@@ -180,6 +180,11 @@ class Mapping:
         return self.modified_at if self.state == ENABLED and self.last_result in _WELL else None
 
     @property
+    def has_problem(self) -> bool:
+        """Whether Lambda calls its last poll a problem (Lambda API reference, LastProcessingResult)."""
+        return self.last_result.startswith("PROBLEM")
+
+    @property
     def settled(self) -> bool:
         return self.state in {ENABLED, DISABLED}
 

@@ -57,11 +57,15 @@ class Aurora:
 
         return EmbeddedServers(State(environment.state_dir), self.name, environment.database.name, self.note)
 
-    def cluster(self) -> Cluster:
-        """The cluster as it is now. Raises AwsError where there is none, or another engine runs it."""
+    def find(self) -> Cluster | None:
+        """The cluster as it is now; None where there is none."""
         if self.embedded:
             self.embedded.mirror(self.rds)
-        return cluster.describe(self.rds, self.name)
+        return cluster.find(self.rds, self.name)
+
+    def cluster(self) -> Cluster:
+        """The cluster as it is now. Raises AwsError where there is none, or another engine runs it."""
+        return cluster.existing(self.rds, self.name, self.find())
 
     def capacity(self) -> Capacity:
         """What of the cluster costs money."""

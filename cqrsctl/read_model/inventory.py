@@ -1,6 +1,6 @@
-"""What the database tells of those who write it: who holds the locks, when they last got on, and how much there is.
+"""What the database holds of the projections, and what tells who projects them: read over one connection.
 
-Only what is quick to ask: rows are the server's own estimate, not counted.
+Only what is quick to ask: rows are the server's own estimate; `counted` counts them.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import ShardState
-from cqrsctl.read_model import dead_letters, function_position, heartbeat, locks, real_columns, rebuilds, registry
+from cqrsctl.errors import DatabaseError, StreamGap
+from cqrsctl.read_model import (
+    checkpoints,
+    dead_letters,
+    function_position,
+    heartbeat,
+    locks,
+    purge,
+    real_columns,
+    rebuilds,
+    registry,
+    schema,
+    takeover,
+)
+from cqrsctl.read_model.connection import ReadModelMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.function_position import Gap
+    from cqrsctl.read_model.heartbeat import LastProjected
+    from cqrsctl.read_model.real_columns import Narrowed
 
 _STATISTICS_EXPIRY = "information_schema_stats_expiry"
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectorTraces:
-    """What a projector leaves behind. `held`: somebody has the lock; `holder` is who has it, else who projected last.
-
-    `progressed_at` is when checkpoints last moved, by the server's clock, and `progress_seconds` how long that is ago;
-    None where there are none. `rows_written` counts what the server was written since it began, whoever did it.
-    """
-
-    held: bool
-    holder: str | None
-    by_function: bool
-    progressed_at: datetime | None
-    progress_seconds: float | None
-    rows_written: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +52,154 @@ class Building:
 class StoredProjection:
     """What there is of a projection. `rows` is an estimate; None, as `bytes`, where its table is gone.
 
-    `gaps` counts shards that a projector found trimmed, `function_gap` is what never reached the function, `narrowed`
-    are the columns that cannot hold what is declared.
+    `differences` are those of its declaration, `narrowed` the columns that cannot hold what is declared.
     """
 
+    name: str
+    view: str
     table: str
     rows: int | None
     bytes: int | None
-    building: Building | None
-    dead_letters: int
-    gaps: int
-    declared_otherwise: bool
-    function_gap: Gap | None = None
-    narrowed: tuple[str, ...] = ()
+    building: Building | None = None
+    dead_letters: int = 0
+    differences: tuple[str, ...] = ()
+    narrowed: tuple[Narrowed, ...] = ()
+
+    @property
+    def all_differences(self) -> tuple[str, ...]:
+        """How its table is not as it is declared now."""
+        if self.rows is None:
+            return (f"table {self.table} is gone",)
+        return (*self.differences, *map(str, self.narrowed))
 
 
-def of_projector(connection: Connection, database: str, projections: Sequence[Projection]) -> ProjectorTraces:
-    """What the projector of some projections left. Raises ReadModelMissing."""
-    names = [projection.name for projection in projections]
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What was made of the declared projections, and the traces of those who project them.
+
+    `checkpoints` are all that there are, of other projections and streams too. `function_gaps` are of changes that
+    never reached the function, `unfilled` names projections whose rebuild has to load what was lost. `holder` is the
+    projector that is at work, `last` whoever projected last. `progressed_at` is when checkpoints of the declared
+    projections last moved, by the server's clock, and `progress_seconds` how long that is ago; None where there are
+    none. `rows_written` counts what the server was written since it began, whoever did it.
+    """
+
+    projections: tuple[StoredProjection, ...]
+    checkpoints: tuple[dict[str, Any], ...] = ()
+    function_gaps: tuple[Gap, ...] = ()
+    unfilled: tuple[str, ...] = ()
+    holder: str | None = None
+    last: LastProjected | None = None
+    progressed_at: datetime | None = None
+    progress_seconds: float | None = None
+    rows_written: int = 0
+
+    @property
+    def by_function(self) -> bool:
+        """Whether the projector function was the last to project."""
+        return self.last is not None and self.last.by_function
+
+    def of(self, projection: str) -> StoredProjection | None:
+        """What there is of a projection; None where it was never made."""
+        return next((each for each in self.projections if each.name == projection), None)
+
+    def lost_shards(self, projections: Collection[str], stream_arn: str | None) -> Iterator[tuple[str, str]]:
+        """The projections and shards that a projector found trimmed: those of the stream.
+
+        Of a projection that never followed it those of any stream; what it lost of an earlier one does not matter else.
+        """
+        followed = {row["projection"] for row in self.checkpoints if row["stream"] == stream_arn}
+        for row in self.checkpoints:
+            here = row["stream"] == stream_arn or row["projection"] not in followed
+            if row["state"] == ShardState.GAP and here and row["projection"] in projections:
+                yield row["projection"], row["shard"]
+
+    def gaps(self, projections: Collection[str], stream_arn: str | None) -> list[StreamGap]:
+        """Everything that is marked as lost: what never reached the function, and what a projector found trimmed."""
+        found = [function_position.error([gap]) for gap in self.function_gaps if gap.projection in projections]
+        for projection, shard in self.lost_shards(projections, stream_arn):
+            told = f"Projection {projection} lost changes of shard {shard}."
+            found.append(StreamGap(told, followers=frozenset({projection})))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The rows of a projection's table. `old_tombstones` are those that a purge removes."""
+
+    rows: int
+    tombstones: int
+    old_tombstones: int
+
+
+def read(connection: Connection, database: str, projections: Sequence[Projection]) -> Inventory:
+    """Raises ReadModelMissing where nothing was made yet, DatabaseError."""
+    known = registry.registered(connection)
+    try:
+        found = _read(connection, database, [projection for projection in projections if projection.name in known])
+    except ReadModelMissing as missing:
+        raise DatabaseError(
+            f"The read model was made by an earlier release, and lacks a table. {missing.message}",
+            hint="Complete it with: cqrsctl read-model init",
+            code="read_model_incomplete",
+        ) from missing
+    connection.commit()
+    return found
+
+
+def _read(connection: Connection, database: str, declared: Sequence[Projection]) -> Inventory:
+    names = [projection.name for projection in declared]
+    rows = checkpoints.listing(connection)
+    moved = max((row["updated_at"] for row in rows if row["projection"] in names), default=None)
     held = [name for name in names if locks.is_held(connection, locks.of_projector(database, name))]
-    last = heartbeat.last(connection)
-    (moved,) = connection.query(
-        "SELECT MAX(updated_at) AS at, TIMESTAMPDIFF(MICROSECOND, MAX(updated_at), NOW(6)) AS age FROM cqrs_checkpoint"
-        f" WHERE projection IN ({', '.join(['%s'] * len(names))})",
-        names,
-    )
-    return ProjectorTraces(
-        held=bool(held),
-        holder=locks.holder(connection, held[0]) if held else last and last.holder,
-        by_function=last is not None and last.by_function,
-        progressed_at=moved["at"],
-        progress_seconds=None if moved["age"] is None else max(0.0, moved["age"] / 1_000_000),
+    return Inventory(
+        projections=tuple(_stored(connection, database, projection) for projection in declared),
+        checkpoints=tuple(rows),
+        function_gaps=tuple(function_position.gaps(connection)),
+        unfilled=tuple(takeover.unfilled(connection, names)),
+        holder=locks.holder(connection, held[0]) if held else None,
+        last=heartbeat.last(connection),
+        progressed_at=moved,
+        progress_seconds=max(0.0, (purge.now(connection) - moved).total_seconds()) if moved else None,
         rows_written=_rows_written(connection),
     )
 
 
-def of_projection(connection: Connection, database: str, projection: Projection) -> StoredProjection:
-    """What there is of a projection. Raises ReadModelMissing where it was never made."""
-    found = registry.read(connection, [projection])
-    (active,) = found.active
-    size = _size(connection, active.name)
-    gaps = connection.query(
-        "SELECT COUNT(*) AS n FROM cqrs_checkpoint WHERE projection = %s AND state = %s",
-        (projection.name, ShardState.GAP.value),
+def counted(connection: Connection, stored: Sequence[StoredProjection]) -> dict[str, Counted]:
+    """The rows of each projection's table, by its name: every row is read. Raises DatabaseError."""
+    before = purge.now(connection) - purge.USUAL_AGE
+    found = {each.name: _counted(connection, each, before) for each in stored}
+    connection.commit()
+    return found
+
+
+def _counted(connection: Connection, stored: StoredProjection, before: datetime) -> Counted:
+    if stored.rows is None:
+        return Counted(0, 0, 0)
+    rows = connection.query(
+        "SELECT _deleted, COUNT(*) AS n, COALESCE(SUM(_changed_at < %s), 0) AS old"
+        f" FROM {schema.quoted(stored.table)} GROUP BY _deleted",
+        (checkpoints.naive(before),),
     )
+    found = {bool(row["_deleted"]): row for row in rows}
+    live, deleted = ({"n": 0, "old": 0, **found.get(kind, {})} for kind in (False, True))
+    return Counted(int(live["n"]), int(deleted["n"]), int(deleted["old"]))
+
+
+def _stored(connection: Connection, database: str, projection: Projection) -> StoredProjection:
+    tables = registry.read(connection, [projection])
+    (active,) = tables.active
+    size = _size(connection, active.name)
     return StoredProjection(
+        name=projection.name,
+        view=projection.view,
         table=active.name,
         rows=int(size["n"]) if size else None,
         bytes=int(size["bytes"]) if size else None,
         building=_building(connection, database, projection.name),
         dead_letters=dead_letters.count(connection, projection.name),
-        gaps=gaps[0]["n"],
-        declared_otherwise=active.projection != projection,
-        function_gap=next(iter(function_position.gaps(connection, [projection.name])), None),
-        narrowed=tuple(map(str, real_columns.narrowed_of(connection, (*found.active, *found.building)))),
+        differences=tuple(schema.differences(projection, active.projection)),
+        narrowed=tuple(real_columns.narrowed_of(connection, (*tables.active, *tables.building))),
     )
 
 
@@ -116,7 +210,7 @@ def _building(connection: Connection, database: str, name: str) -> Building | No
     return Building(
         table=rebuild.table.name,
         state=rebuild.state.value,
-        items=sum(segment.items for segment in rebuilds.segments(connection, name)),
+        items=rebuilds.items(connection, name),
         held=locks.is_held(connection, locks.of_rebuild(database, name)),
     )
 

@@ -7,8 +7,7 @@ over the active one. Applications read the view. The SQL runs on Aurora MySQL 3 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.declaration import declaration_of
@@ -19,26 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.tables import Tables
     from cqrsctl.read_model.connection import Connection
 
 COLLATION = "utf8mb4_unicode_520_ci"
 """Knows characters beyond the first plane, and both MySQL 8.0 and MariaDB have it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectionStatus:
-    """What the database holds of a projection. `tombstones` are rows of deleted items.
-
-    `restoring`: the statements that put columns back that were narrowed by hand.
-    """
-
-    name: str
-    view: str
-    table: str
-    rows: int
-    tombstones: int
-    differences: tuple[str, ...]
-    restoring: tuple[str, ...] = ()
 
 
 def quoted(identifier: str) -> str:
@@ -66,12 +50,12 @@ def create(connection: Connection, projections: Sequence[Projection], *, as_regi
     projection is registered last, and what a killed run left is made again.
     """
     bookkeeping.make(connection)
-    known = _declarations(connection)
+    known = registry.registered(connection)
     made = []
     for projection in projections:
         if projection.name in known:
             if not as_registered:
-                _check_same(projection, known[projection.name])
+                _check_same(projection, registry.read(connection, [projection]))
             _check_whole(connection, projection)
             _check_indexes(connection, projection)
             continue
@@ -100,20 +84,6 @@ def _make(connection: Connection, table: Table) -> None:
         (table.projection.name, table.projection.view, table.version, declaration_of(table.projection)),
     )
     connection.commit()
-
-
-def _declarations(connection: Connection) -> dict[str, list[str]]:
-    """What each projection's tables were made from, that of the one behind the view first."""
-    rows = connection.query(
-        """
-        SELECT projection.name, projection.declaration,
-               CASE WHEN rebuild.version = building_version THEN rebuild.declaration END AS building_declaration
-        FROM cqrs_projection AS projection
-        LEFT JOIN cqrs_rebuild AS rebuild ON rebuild.projection = projection.name
-        """
-    )
-    columns = ("declaration", "building_declaration")
-    return {row["name"]: [row[column] for column in columns if row[column] is not None] for row in rows}
 
 
 def table_ddl(table: Table, *, indexed: bool = True) -> str:
@@ -165,25 +135,6 @@ def view_ddl(table: Table) -> str:
     )
 
 
-def status(connection: Connection, projections: Sequence[Projection]) -> list[ProjectionStatus]:
-    """What the database holds of each projection. Raises ReadModelMissing where nothing was made yet."""
-    rows = connection.query(
-        """
-        SELECT projection.name, projection.declaration, active_version, building_version,
-               rebuild.declaration AS building_declaration
-        FROM cqrs_projection AS projection
-        LEFT JOIN cqrs_rebuild AS rebuild
-               ON rebuild.projection = projection.name AND rebuild.version = projection.building_version
-        """
-    )
-    registered = {row["name"]: row for row in rows}
-    return [
-        _status(connection, projection, registered[projection.name])
-        for projection in projections
-        if projection.name in registered
-    ]
-
-
 def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]:
     """Drop the projections' views, tables and checkpoints; the bookkeeping too, once no projection is left.
 
@@ -200,30 +151,6 @@ def drop(connection: Connection, projections: Sequence[Projection]) -> list[str]
     if not connection.query("SELECT name FROM cqrs_projection"):
         bookkeeping.drop(connection)
     return dropped
-
-
-def _status(connection: Connection, projection: Projection, registered: dict[str, Any]) -> ProjectionStatus:
-    active = Table(registry.declared(projection.name, registered["declaration"]), registered["active_version"])
-    written = [active]
-    if registered["building_declaration"] is not None:
-        building = registry.declared(projection.name, registered["building_declaration"])
-        written.append(Table(building, registered["building_version"]))
-    if active.name not in physical_tables(connection, projection.name):
-        return ProjectionStatus(projection.name, projection.view, active.name, 0, 0, (f"table {active.name} is gone",))
-    counted = {
-        row["_deleted"]: row["n"]
-        for row in connection.query(f"SELECT _deleted, COUNT(*) AS n FROM {quoted(active.name)} GROUP BY _deleted")
-    }
-    narrowed = real_columns.narrowed_of(connection, written)
-    return ProjectionStatus(
-        name=projection.name,
-        view=projection.view,
-        table=active.name,
-        rows=counted.get(0, 0),
-        tombstones=counted.get(1, 0),
-        differences=(*_differences(projection, registered["declaration"]), *map(str, narrowed)),
-        restoring=real_columns.restoring(narrowed),
-    )
 
 
 def physical_tables(connection: Connection, projection: str) -> list[str]:
@@ -261,8 +188,8 @@ def _check_indexes(connection: Connection, projection: Projection) -> None:
         )
 
 
-def _check_same(projection: Projection, declarations: Sequence[str]) -> None:
-    found = [_differences(projection, declaration) for declaration in declarations]
+def _check_same(projection: Projection, written: Tables) -> None:
+    found = [differences(projection, table.projection) for table in (*written.active, *written.building)]
     if all(found):
         raise DatabaseError(
             f"The tables of projection {projection.name} were made from another declaration: {'; '.join(found[0])}.",
@@ -272,9 +199,9 @@ def _check_same(projection: Projection, declarations: Sequence[str]) -> None:
         )
 
 
-def _differences(projection: Projection, declaration: str) -> list[str]:
-    """Where a declaration is not that of the projection, column by column."""
-    there, asked = json.loads(declaration), json.loads(declaration_of(projection))
+def differences(projection: Projection, declared: Projection) -> list[str]:
+    """Where a table's declaration is not that of the projection, column by column."""
+    there, asked = (json.loads(declaration_of(each)) for each in (declared, projection))
     found = [] if there["view"] == asked["view"] else [f"the view was {there['view']}, is {asked['view']}"]
     # As text: in Python true equals 1.
     was, now = (json.dumps(content.get("where", {}), ensure_ascii=False, sort_keys=True) for content in (there, asked))

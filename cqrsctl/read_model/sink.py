@@ -189,6 +189,13 @@ def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, as_registe
         return schema.create(connection, projections, as_registered=as_registered)
 
 
+def drop(endpoint: Endpoint, projections: Sequence[Projection]) -> list[str]:
+    """Drop tables, views and checkpoints; the names of the tables. Raises Busy while a projector runs."""
+    with connect(endpoint) as connection:
+        take_lock(connection, endpoint.database, projections)
+        return schema.drop(connection, projections)
+
+
 def take_lock(connection: Connection, database: str, projections: Sequence[Projection]) -> None:
     """Take the lock of each projection, for as long as the connection lives. Raises Busy, naming the holder."""
     for projection in sorted(projections, key=lambda projection: projection.name):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KEY = "ProductId"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
+PROJECTABLE = {VIEW_TYPE, "NEW_IMAGE"}
+"""The view types that have new images."""
 STREAM_ON = {"StreamEnabled": True, "StreamViewType": VIEW_TYPE}
 _SETTLED = "ACTIVE"
 _BACKUPS_NOT_READY = "ContinuousBackupsUnavailableException"
@@ -147,14 +149,18 @@ def unrecorded_items(table: Table, now: datetime) -> str | None:
 
 def describe(client: Any, name: str) -> Table:
     """The table. Raises AwsError (`table_missing`) where there is none."""
-    table = find(client, name)
-    if table is None:
+    return existing(client, name, find(client, name))
+
+
+def existing(client: Any, name: str, found: Table | None) -> Table:
+    """What was found under a name. Raises AwsError (`table_missing`) if that is nothing."""
+    if found is None:
         raise AwsError(
             f"No table {name!r} in {client.meta.region_name} ({client.meta.endpoint_url}).",
             hint="Create it with `cqrsctl table create`, or check --region, --endpoint-url and --env.",
             code="table_missing",
         )
-    return table
+    return found
 
 
 def find(client: Any, name: str) -> Table | None:
@@ -183,7 +189,7 @@ def require_stream(table: Table) -> str:
             "rebuild the read model after that, with `cqrsctl rebuild`.",
             code="stream_off",
         )
-    if table.view_type not in {VIEW_TYPE, "NEW_IMAGE"}:
+    if table.view_type not in PROJECTABLE:
         raise AwsError(
             f"The stream of table {table.name!r} has the view type {table.view_type}, which lacks new images.",
             hint="Switch it off and on again, then rebuild the read model: `cqrsctl table disable-stream --yes`, "

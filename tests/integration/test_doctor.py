@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pymysql
@@ -12,21 +11,22 @@ import pytest
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.clock import SystemClock
-from cqrsctl.diagnosis.doctor import survey
 from cqrsctl.diagnosis.doctor.checks import CHECKS, examine
 from cqrsctl.diagnosis.doctor.database_checks import rights_beyond
 from cqrsctl.diagnosis.doctor.findings import Severity
-from cqrsctl.diagnosis.doctor.look import Look
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.pipeline import project
 from cqrsctl.projection.definition import default_product
 from cqrsctl.read_model import locks
-from cqrsctl.read_model.connection import Endpoint, Login, connect
+from cqrsctl.read_model.connection import Endpoint, Login, ReadModelMissing, connect
+from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare, take_lock
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.write_model.products import Put
 from cqrsctl.write_model.sample import products
 from cqrsctl.write_model.table import TableSpec
 from tests.functions_world import deploy_all, moto_for, operated, with_table
+from tests.pipelines import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,10 @@ PLANTED = (
     ),
     (
         "read_model_rebuild",
-        "UPDATE cqrs_projection SET building_version = 2",
-        "UPDATE cqrs_projection SET building_version = NULL",
+        "INSERT INTO cqrs_rebuild (projection, version, declaration, former_version, former_declaration, stream, state,"
+        " undoing, begun_at) SELECT name, 2, declaration, 1, declaration, 's', 'loading', FALSE, NOW(6)"
+        " FROM cqrs_projection",
+        "DELETE FROM cqrs_rebuild",
     ),
     (
         "read_model_schema",
@@ -74,16 +76,12 @@ def filled(wiring: Wiring) -> Wiring:
     return wiring
 
 
-def diagnose(wiring: Wiring, now: datetime | None = None, **known: Any) -> Diagnosis:
-    look = Look(wiring, now or datetime.now(UTC), known)
-    try:
-        return examine(look, lambda _: None)
-    finally:
-        look.close()
+def diagnose(wiring: Wiring, ahead_seconds: float = 0.0) -> Diagnosis:
+    return examine(Facts(wiring, Clock(ahead_seconds)), lambda _: None)
 
 
-def codes(wiring: Wiring, now: datetime | None = None, **known: Any) -> list[str]:
-    return [found.code for found in diagnose(wiring, now, **known).found]
+def codes(wiring: Wiring, ahead_seconds: float = 0.0) -> list[str]:
+    return [found.code for found in diagnose(wiring, ahead_seconds).found]
 
 
 def execute(wiring: Wiring, sql: str) -> None:
@@ -103,17 +101,17 @@ def test_what_is_planted_in_a_clean_read_model_is_found_and_gone_once_mended(fil
 
 
 def test_only_changes_that_are_unread_come_close_to_trimming(filled: Wiring) -> None:
-    now = datetime.now(UTC)
-    assert codes(filled, now + timedelta(hours=30)) == []
+    assert codes(filled, 30 * 3_600) == []
 
     Put(filled.environment.table, next(iter(products(1, seed=5)))).make(filled.dynamodb)
 
-    found = [diagnose(filled, now + timedelta(hours=hours)).found for hours in (17, 19, 23)]
+    found = [diagnose(filled, hours * 3_600).found for hours in (11, 13, 23)]
     assert [[(each.code, each.finding.severity) for each in one] for one in found] == [
-        [],
-        [("stream_trimming", Severity.WARNING)],
-        [("stream_trimming", Severity.CRITICAL)],
+        [("part_failing", Severity.CRITICAL)],
+        [("part_failing", Severity.CRITICAL), ("stream_trimming", Severity.WARNING)],
+        [("stream_trimming", Severity.CRITICAL), ("part_failing", Severity.CRITICAL)],
     ]
+    assert found[0][0].part == "projector"
 
 
 def test_another_stream_than_the_checkpoints_and_a_view_type_without_images_are_found(filled: Wiring) -> None:
@@ -129,18 +127,15 @@ def test_a_projector_at_work_is_a_reader_of_the_stream(wiring: Wiring) -> None:
     endpoint = wiring.database
     prepare(endpoint, [PRODUCT])
     with connect(endpoint) as connection:
-        assert held(wiring) is None
+        assert holder(wiring) is None
         take_lock(connection, endpoint.database, [PRODUCT])
-        assert held(wiring) == "unknown"
+        assert holder(wiring) == "unknown"
         locks.sign(connection, ["product"], "me@here, process 7")
-        assert held(wiring) == "me@here, process 7"
+        assert holder(wiring) == "me@here, process 7"
 
 
-def held(wiring: Wiring) -> str | None:
-    with connect(wiring.database) as connection:
-        made = survey.read_model(connection, wiring.environment.database.name, [PRODUCT])
-    assert made is not None
-    return made.held_by
+def holder(wiring: Wiring) -> str | None:
+    return Facts(wiring, Clock()).inventory().holder
 
 
 def test_nothing_was_made_yet(wiring: Wiring) -> None:
@@ -172,8 +167,8 @@ def test_rights_that_are_not_needed_are_found_on_a_real_server(wiring: Wiring, s
             for sql in statements:
                 administrator.execute(sql)
             broad = Endpoint(endpoint.host, endpoint.port, name, lambda: Login("broad", "pw"))
-            with connect(broad) as connection:
-                server = survey.server(connection)
+            wiring.servers = Servers(lambda: Topology(broad))
+            server = Facts(wiring, Clock()).server()
         finally:
             administrator.execute(f"DROP USER IF EXISTS {user}")
             administrator.execute("DROP ROLE IF EXISTS wide")
@@ -211,8 +206,8 @@ def test_a_mapping_of_ones_own_making_is_found(tmp_path: Path, monkeypatch: pyte
 
 def mapping_codes(wiring: Wiring) -> list[str]:
     looked = [check for check in CHECKS if check.part == "function" or check.code == "stream_readers"]
-    look = Look(wiring, datetime.now(UTC), {"read_model": None})
-    return [found.code for found in examine(look, lambda _: None, looked).found]
+    facts = Facts(wiring, Clock(), known={"inventory": ReadModelMissing("it was not made")})
+    return [found.code for found in examine(facts, lambda _: None, looked).found]
 
 
 def test_a_cluster_without_readers_that_autoscaling_never_helps_is_found(
@@ -258,4 +253,4 @@ SCALED = {
 
 def cluster_codes(wiring: Wiring) -> list[str]:
     looked = [check for check in CHECKS if check.part == "cluster"]
-    return [found.code for found in examine(Look(wiring, datetime.now(UTC)), lambda _: None, looked).found]
+    return [found.code for found in examine(Facts(wiring, Clock()), lambda _: None, looked).found]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.diagnosis import lag as lags
-from cqrsctl.diagnosis.lag import Lag, ReaderLag, ShardLag, Source
+from cqrsctl.diagnosis.facts import Facts
+from cqrsctl.diagnosis.lag import Lag, LagSource, ShardLag
+from cqrsctl.diagnosis.servers import ReaderLag
 from cqrsctl.errors import StreamGap, TooSlow, TransientDatabaseError
 from cqrsctl.functions import metrics
+from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
-from cqrsctl.pipeline import function_operations
 from cqrsctl.read_model import function_position, heartbeat
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
@@ -179,47 +181,56 @@ def test_readers_without_a_heartbeat_are_behind_an_unknown_time(wiring: Wiring) 
 
 
 @pytest.fixture
-def by_function(wiring: Wiring, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipeline whose changes the Lambda function applies: it wrote the heartbeat, and no checkpoints."""
-    assert table
+def by_function(wiring: Wiring, table: str) -> Callable[..., Lag]:
+    """A pipeline whose changes the Lambda function applies: it wrote the heartbeat, and no checkpoints.
+
+    What looks at its lag, given the iterator age, and since when the mapping has been enabled.
+    """
     put(wiring)
     prepare(wiring.database, [PRODUCT])
     beat(wiring.database, 0, f"{heartbeat.FUNCTION} x")
-    monkeypatch.setattr(function_operations, "mapping_state", lambda _: "Enabled")
+    arn = describe(wiring.dynamodb, table).stream_arn or ""
+
+    def look(age: float | None = None, since: datetime | None = None, clock: Clock | None = None) -> Lag:
+        facts = Facts(wiring, clock or Clock(), known={"iterator_age_seconds": age})
+        mapping = Mapping("uuid", PROJECTOR, arn, "TRIM_HORIZON", "Enabled", "", "OK", {}, since)
+        facts.mapping = lambda: mapping  # type: ignore[method-assign]  # the embedded stack runs no functions
+        return lags.judged(facts)
+
+    return look
 
 
-@pytest.mark.usefixtures("by_function")
-def test_where_the_function_projects_its_iterator_age_is_the_lag(
-    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lags, "iterator_age", lambda *_: 42.5)
+def test_where_the_function_projects_its_iterator_age_is_the_lag(by_function: Callable[..., Lag]) -> None:
+    found = by_function(42.5)
 
-    found = lags.measure(wiring, Clock())
-
-    assert (found.lag_seconds, found.iterator_age_seconds, found.source) == (42.5, 42.5, Source.ITERATOR_AGE)
+    assert (found.lag_seconds, found.iterator_age_seconds, found.source) == (42.5, 42.5, LagSource.ITERATOR_AGE)
     assert [shard.lag_seconds for shard in found.shards] == [None]
-    assert checked(wiring, Clock(), timedelta(seconds=42)) is not None
-    assert checked(wiring, Clock(), timedelta(seconds=43)) is None
+    assert lags.check(lambda: found, timedelta(seconds=42), Clock())[1] is not None
+    assert lags.check(lambda: found, timedelta(seconds=43), Clock())[1] is None
 
 
-@pytest.mark.usefixtures("by_function")
-def test_where_the_function_projects_and_nothing_tells_its_age_the_lag_is_not_known(wiring: Wiring) -> None:
-    found = lags.measure(wiring, Clock())
+def test_where_the_function_projects_and_nothing_tells_its_age_the_lag_is_not_known(
+    by_function: Callable[..., Lag],
+) -> None:
+    found = by_function()
 
     assert found.lag_seconds is None
     assert "the Lambda function projects" in (found.reason or "")
-    assert "is not known" in (checked(wiring, Clock()) or "")
+    _, too_slow = lags.check(lambda: found, LIMIT, Clock())
+    assert too_slow is not None
+    assert "is not known" in too_slow.message
 
 
-@pytest.mark.usefixtures("by_function")
-def test_checkpoints_of_another_stream_do_not_matter_where_the_function_projects(wiring: Wiring) -> None:
+def test_checkpoints_of_another_stream_do_not_matter_where_the_function_projects(
+    wiring: Wiring, by_function: Callable[..., Lag]
+) -> None:
     execute(
         wiring,
         "INSERT INTO cqrs_checkpoint (projection, stream, shard, state, updated_at)"
         " VALUES ('product', 'arn:aws:dynamodb:x:1:table/T/stream/2020-01-01T00:00:00.000', 's', 'open', NOW(6))",
     )
 
-    assert lags.measure(wiring, Clock()).lag_seconds is None
+    assert by_function().lag_seconds is None
 
 
 class CloudWatch:
@@ -300,28 +311,25 @@ def test_a_view_in_lines_of_json_goes_on_until_it_is_interrupted(cqrsctl: Cqrsct
     assert watching.returncode == 130
 
 
-@pytest.mark.usefixtures("by_function")
-def test_a_gap_of_the_function_is_no_lag(wiring: Wiring) -> None:
+def test_a_gap_of_the_function_is_no_lag(wiring: Wiring, by_function: Callable[..., Lag]) -> None:
     arn = describe(wiring.dynamodb, wiring.environment.table).stream_arn or ""
     with connect(wiring.database) as connection:
         function_position.mark(connection, arn, Reason.PAUSED, ["product"])
         connection.commit()
 
     with pytest.raises(StreamGap, match="paused until changes left the stream"):
-        lags.measure(wiring, Clock())
+        by_function()
 
 
-@pytest.mark.usefixtures("by_function")
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_function_that_stood_still_is_a_gap_unless_it_had_nothing_to_read(
-    wiring: Wiring, monkeypatch: pytest.MonkeyPatch, reads: bool
+    wiring: Wiring, by_function: Callable[..., Lag], reads: bool
 ) -> None:
     beat(wiring.database, 30 * 3_600, f"{heartbeat.FUNCTION} x")
     since = datetime.now(UTC) - timedelta(days=3) if reads else None
-    monkeypatch.setattr(function_operations, "reads_since", lambda *_: since)
 
     if reads:
-        assert lags.measure(wiring, Clock()).source is Source.ITERATOR_AGE
+        assert by_function(since=since).source is LagSource.ITERATOR_AGE
     else:
         with pytest.raises(StreamGap, match="nothing was projected"):
-            lags.measure(wiring, Clock())
+            by_function(since=since)

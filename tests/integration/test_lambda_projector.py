@@ -13,10 +13,11 @@ from cqrsctl.errors import DatabaseError, TransactionConflict, TransientDatabase
 from cqrsctl.functions import projector_function as module
 from cqrsctl.functions.events import EventRefused
 from cqrsctl.functions.projector_function import ProjectorFunction
-from cqrsctl.pipeline import read_models, settling
+from cqrsctl.pipeline import settling
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import rebuilds, schema
 from cqrsctl.read_model.connection import Connection, Endpoint, Login, ReadModelMissing, connect
+from cqrsctl.read_model.sink import drop
 from tests.integration.test_lambda_runtime import ARN, event, golden, names, record, rows
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def test_a_connection_that_cannot_roll_back_is_closed(
 
 
 def test_a_read_model_that_was_dropped_is_made_anew(function: Function, wiring: Wiring) -> None:
-    read_models.drop(wiring)
+    drop(wiring.database, wiring.environment.projections)
     with pytest.raises(DatabaseError):
         function.run(record(2, 2))
 
@@ -225,7 +226,7 @@ def test_a_projection_that_was_dropped_beside_another_is_made_anew(wiring: Wirin
     other = Projection("other", "Other", PRODUCT.columns)
     function = made(wiring, projections=(PRODUCT, other))
     function.run(record(1, 1))
-    read_models.drop(wiring)  # drops what the environment declares: product
+    drop(wiring.database, wiring.environment.projections)  # drops what the environment declares: product
     with pytest.raises(ReadModelMissing, match="Projection product has no tables any more"):
         function.run(record(2, 2))
 

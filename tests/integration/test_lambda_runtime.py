@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.clock import SystemClock
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.functions import package
 from cqrsctl.functions.parts import COMMAND_HANDLER, PROJECTOR_HANDLER
 from cqrsctl.pipeline import settling
-from cqrsctl.pipeline.read_models import status
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model.connection import connect
 from cqrsctl.write_model import table
@@ -155,10 +156,11 @@ def test_an_invocation_tells_its_request_and_beats(projector: Function, wiring: 
         "LagSeconds",
         "Milliseconds",
     ]
-    last = status(wiring).last_projected
+    found = Facts(wiring, SystemClock()).inventory()
+    last = found.last
     assert last is not None
     assert last.holder == f"Lambda function ProductHandler, request {done.request_id}"
-    assert status(wiring).checkpoints == []
+    assert found.checkpoints == ()
 
 
 def test_a_poison_record_is_a_dead_letter_and_its_neighbours_are_applied(projector: Function, wiring: Wiring) -> None:

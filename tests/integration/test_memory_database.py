@@ -28,6 +28,7 @@ from cqrsctl.read_model import (
     checkpoints,
     dead_letters,
     heartbeat,
+    inventory,
     locks,
     purge,
     query,
@@ -35,10 +36,10 @@ from cqrsctl.read_model import (
     registry,
     repair,
     schema,
-    traces,
 )
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.dead_letters import Settled
+from cqrsctl.read_model.inventory import Counted
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import Segment, State
 from cqrsctl.read_model.sink import MySqlSink, prepare, release_lock, take_lock
@@ -605,9 +606,9 @@ def test_a_sink_resumes_where_its_transaction_ended(endpoint: Endpoint) -> None:
     sink.close()
     with connect(endpoint) as connection:
         assert names(connection) == {1: "Lamp", 2: "Lamp"}
-        held = traces.of_projector(connection, endpoint.database, [PRODUCT])
-        assert (held.held, held.by_function) == (False, False)
-        assert held.progress_seconds is not None
+        found = inventory.read(connection, endpoint.database, [PRODUCT])
+        assert (found.holder, found.by_function) == (None, False)
+        assert found.progress_seconds is not None
 
 
 def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
@@ -690,16 +691,16 @@ def test_a_changed_declaration_gets_its_indexes_and_its_view(connection: Connect
     with pytest.raises(ReadModelMissing):
         connection.query("SELECT * FROM Product")
     connection.rollback()
-    found = traces.of_projection(connection, "any", PRODUCT)
-    assert (found.table, found.declared_otherwise, found.building) == ("product_v2", True, None)
+    (found,) = inventory.read(connection, "any", [PRODUCT]).projections
+    assert (found.table, bool(found.differences), found.building) == ("product_v2", True, None)
 
 
 def test_a_read_model_is_made_once_described_and_dropped(made: Endpoint, connection: Connection) -> None:
     assert prepare(made, [PRODUCT, WIDE]) == []
     apply(connection, row(1, 1), row(2, 1, None))
-    status = {each.name: each for each in schema.status(connection, [PRODUCT, WIDE])}
-    connection.commit()
-    assert (status["product"].rows, status["product"].tombstones, status["product"].differences) == (1, 1, ())
+    made_now = inventory.read(connection, made.database, [PRODUCT, WIDE]).projections
+    assert [(each.name, each.all_differences) for each in made_now] == [("product", ()), ("wide", ())]
+    assert inventory.counted(connection, made_now)["product"] == Counted(1, 1, 1)
     with pytest.raises(DatabaseError, match="column OutOfStock is gone"):
         prepare(made, [replace(PRODUCT, columns=PRODUCT.columns[:3])])
     connection.execute("ALTER TABLE product_v1 ADD UNIQUE KEY one_name (Name)")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis.doctor import read_model_checks as checks
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.diagnosis.health import Health
 from cqrsctl.diagnosis.health_of_read_model import of_read_model
 from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.definition import Column, ColumnType, default_product
-from cqrsctl.read_model import rebuilds, schema, traces
+from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.real_columns import restoring
 from cqrsctl.read_model.sink import prepare
 
 if TYPE_CHECKING:
+    from cqrsctl.read_model.inventory import Inventory
     from cqrsctl.wiring import Wiring
 
 TYPES = {
@@ -45,6 +48,12 @@ WHOLE = replace(
 def made(wiring: Wiring) -> Wiring:
     prepare(wiring.database, [WHOLE])
     return wiring
+
+
+def taken(wiring: Wiring) -> Inventory:
+    return Facts(
+        replace(wiring, environment=replace(wiring.environment, projections=(WHOLE,))), SystemClock()
+    ).inventory()
 
 
 def alter(wiring: Wiring, change: str) -> None:
@@ -80,11 +89,9 @@ def test_a_column_that_was_narrowed_is_named_before_anything_is_written(made: Wi
     with pytest.raises(DatabaseError, match=told) as refused:
         prepare(made.database, [WHOLE])
     assert refused.value.code == "column_narrowed"
-    with connect(made.database) as connection:
-        (status,) = schema.status(connection, [WHOLE])
-        stored = traces.of_projection(connection, made.database.database, WHOLE)
-    assert len(status.differences) == len(stored.narrowed) == 1
-    part = of_read_model("product", stored, None)
+    found = taken(made)
+    assert [len(stored.all_differences) for stored in found.projections] == [1]
+    part = of_read_model("product", found, None)
     assert part.health is Health.FAILING
     assert re.search(told, str(part.reason))
 
@@ -105,18 +112,16 @@ def test_the_statement_of_the_hint_puts_the_columns_back(made: Wiring, change: s
     (statement,) = re.findall(r"ALTER TABLE [^;]+;", str(refused.value.hint))
 
     with connect(made.database) as connection:
-        (status,) = schema.status(connection, [WHOLE])
+        (stored,) = taken(made).projections
         connection.execute(statement)
 
-    assert status.restoring == (statement,)
+    assert restoring(stored.narrowed) == (statement,)
     prepare(made.database, [WHOLE])
 
 
 def test_a_rebuild_writes_the_old_table_too_so_it_does_not_help_and_is_not_advised(made: Wiring) -> None:
     alter(made, "MODIFY Price DECIMAL(18, 2)")
-    with connect(made.database) as connection:
-        found = schema.status(connection, [WHOLE])
-    (finding,) = checks.schema(SimpleNamespace(read_model=lambda: SimpleNamespace(projections=found)))  # type: ignore[arg-type]
+    (finding,) = checks.schema(Facts(made, SystemClock(), known={"inventory": taken(made)}))
 
     assert "rebuild" not in finding.mend
     assert "ALTER TABLE `product_v1` MODIFY `Price` DECIMAL(18,4);" in finding.mend
@@ -129,9 +134,8 @@ def test_a_table_that_a_rebuild_fills_is_looked_at_too(made: Wiring) -> None:
         with pytest.raises(DatabaseError, match="product_v2") as refused:
             prepare(made.database, [WHOLE])
         assert refused.value.code == "column_narrowed"
-        (status,) = schema.status(connection, [WHOLE])
-        stored = traces.of_projection(connection, made.database.database, WHOLE)
-    assert status.differences == stored.narrowed == ("product_v2.Price is decimal(18,2), declared decimal(18,4)",)
+        (stored,) = taken(made).projections
+    assert stored.all_differences == ("product_v2.Price is decimal(18,2), declared decimal(18,4)",)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from cqrsctl.change import ChangeRecord, Event, Item, Page, Position, SequenceNu
 from cqrsctl.errors import Busy, ConfigurationError, DatabaseError, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch, batch_of
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
-from cqrsctl.read_model import heartbeat, locks, query, schema
+from cqrsctl.read_model import heartbeat, inventory, locks, query, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import MySqlSink, holder, prepare
 from tests.waiting import wait_for
@@ -252,8 +252,8 @@ def test_a_drop_that_ended_half_way_is_told_and_can_be_done_again(sink: MySqlSin
         connection.execute("DROP TABLE product_v1")
         with pytest.raises(DatabaseError, match="a drop ended half-way"):
             sink.open()
-        (status,) = schema.status(connection, [PRODUCT])
-        assert status.differences == ("table product_v1 is gone",)
+        (stored,) = inventory.read(connection, wiring.database.database, [PRODUCT]).projections
+        assert stored.all_differences == ("table product_v1 is gone",)
         schema.drop(connection, [PRODUCT])
         assert connection.query("SHOW TABLES") == []
 

@@ -12,9 +12,10 @@ from cqrsctl.aurora import autoscaling
 from cqrsctl.aws import make_all
 from cqrsctl.cli import status as command
 from cqrsctl.cli.render import to_json
-from cqrsctl.diagnosis import status as statuses
-from cqrsctl.diagnosis.health import Health, Part
-from cqrsctl.diagnosis.status import Overview
+from cqrsctl.diagnosis import facts
+from cqrsctl.diagnosis.facts import Facts
+from cqrsctl.diagnosis.health import Health, PartHealth
+from cqrsctl.diagnosis.status import Overview, judged
 from cqrsctl.errors import TransientAwsError
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
@@ -45,12 +46,12 @@ NAMES = [
 ]
 
 
-def looked(wiring: Wiring, ahead_seconds: float = 0.0) -> dict[str, Part]:
+def looked(wiring: Wiring, ahead_seconds: float = 0.0) -> dict[str, PartHealth]:
     """The parts, by name, some time later."""
     return {part.name: part for part in Overview(wiring, Clock(ahead_seconds)).look().parts}
 
 
-def healths(parts: dict[str, Part]) -> dict[str, str]:
+def healths(parts: dict[str, PartHealth]) -> dict[str, str]:
     """What is neither ok nor off."""
     return {name: part.health.value for name, part in parts.items() if part.health not in {Health.OK, Health.OFF}}
 
@@ -215,9 +216,10 @@ def test_where_the_function_projects_the_projector_is_off_and_the_lag_is_the_ite
     beat(filled.database, 0, "Lambda function x")
     arn = table.require_stream(table.describe(filled.dynamodb, filled.environment.table))
     mapping = Mapping("uuid", PROJECTOR, arn, "TRIM_HORIZON", "Enabled", "", "OK", {})
-    monkeypatch.setattr(Overview, "_mapped", lambda _: statuses._Mapped(None, mapping, 2.5))
+    known = {"mappings": [mapping], "iterator_age_seconds": 2.5}
+    monkeypatch.setattr(facts, "runs_nothing", lambda _: False)
 
-    found = Overview(filled, Clock()).look()
+    found = judged(Facts(filled, Clock(), known=known))
 
     projector = next(part for part in found.parts if part.name == "projector")
     assert (projector.health, projector.summary) == (Health.OFF, "the Lambda function projects")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.config import DatabaseSettings, Environment
-from cqrsctl.diagnosis.backlog import backlog
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, Drift, StreamGap
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.mapping import MappingSpec
@@ -32,9 +32,11 @@ from cqrsctl.pipeline.verify.verifying import Verification
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import ColumnType, Projection, default_product
 from cqrsctl.projection.recovery import OnError
-from cqrsctl.read_model import function_position, rebuilds, registry, schema
+from cqrsctl.read_model import function_position, heartbeat, rebuilds, registry, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
+from cqrsctl.read_model.inventory import Inventory
+from cqrsctl.read_model.takeover import unfilled
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model import table
@@ -263,8 +265,10 @@ class History:
             )
         if leads_to_less or marked:
             self.eye.blind.add(name)
+        self.eye.expect_undo(name)
         for _ in range(self.plan.randint(1, 3)):
             if self._run(f"rebuild --undo {name}", lambda: self._rebuilt([name], Unfit.SKIP, undo=True)) is None:
+                self.eye.undone.discard(name)
                 break
         self.declared |= self._in_use()
         self._look_for_gaps_of_function()
@@ -384,7 +388,14 @@ class History:
             names -= {gap.projection for gap in function_position.gaps(connection)}
 
         def look() -> None:
-            backlog(self._wiring(), self.stream.arn, ProcessClock(self.processes), mapped=True)
+            with connect(self.endpoint) as connection:
+                marked = Inventory(
+                    projections=(),
+                    function_gaps=tuple(function_position.gaps(connection)),
+                    unfilled=tuple(unfilled(connection, PROJECTIONS)),
+                    last=heartbeat.last(connection),
+                )
+            Facts(self._wiring(), ProcessClock(self.processes), known={"inventory": marked}).backlog()
 
         failure = self._run("lag", look)
         if isinstance(failure, StreamGap):

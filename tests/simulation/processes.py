@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import pytest
 from greenlet import getcurrent, greenlet
 
-from cqrsctl.diagnosis import backlog
+from cqrsctl.diagnosis import facts
 from cqrsctl.pipeline import project, purging, settling
 from cqrsctl.pipeline.rebuild import companion, rebuilding, snapshot
 from cqrsctl.pipeline.verify import verifying
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_POOLS = (project, rebuilding, purging, verifying, backlog)
+_POOLS = (project, rebuilding, purging, verifying, facts)
 """Modules that do something in threads of a pool."""
 _FOREVER_SECONDS = 1e9
 

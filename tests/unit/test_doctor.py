@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -14,19 +15,25 @@ from botocore.parsers import ResponseParserError
 
 from cqrsctl.aurora.autoscaling import Autoscaling
 from cqrsctl.aurora.cluster import CapacityRange, Cluster, Instance
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
-from cqrsctl.diagnosis.doctor.checks import CHECKS, NOT_LOOKED, examine
+from cqrsctl.diagnosis.backlog import Backlog
+from cqrsctl.diagnosis.doctor.checks import CHECKS, NOT_LOOKED, PART_FAILING, examine
 from cqrsctl.diagnosis.doctor.findings import Severity
-from cqrsctl.diagnosis.doctor.look import Look
 from cqrsctl.diagnosis.doctor.needs import ACTIONS
-from cqrsctl.diagnosis.doctor.survey import ReadModel, Server
-from cqrsctl.errors import AwsError, TransientDatabaseError
+from cqrsctl.diagnosis.facts import Facts
+from cqrsctl.diagnosis.servers import Server
+from cqrsctl.errors import AwsError, StreamGap, TransientDatabaseError
+from cqrsctl.functions.function import Function
 from cqrsctl.functions.mapping import Mapping
+from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.functions.queue import Queue
-from cqrsctl.pipeline.unread_shards import UnreadShard
+from cqrsctl.read_model import heartbeat
+from cqrsctl.read_model.connection import ReadModelMissing
 from cqrsctl.read_model.function_position import Gap, Reason
 from cqrsctl.read_model.grants import parse
-from cqrsctl.read_model.schema import ProjectionStatus
+from cqrsctl.read_model.heartbeat import LastProjected
+from cqrsctl.read_model.inventory import Building, Counted, Inventory, StoredProjection
 from cqrsctl.stream.lineage import Shard
 from cqrsctl.stream.shards import Stream
 from cqrsctl.wiring import Wiring
@@ -79,13 +86,26 @@ CLUSTER = Cluster(
 )  # fmt: skip
 OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
 SERVER = Server("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, 1_000)
-PRODUCT = ProjectionStatus("product", "Product", "product_v1", 100, 20, ())
+PRODUCT = StoredProjection("product", "Product", "product_v1", 100, 20_000)
 CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": "shard-1", "state": "open"}
-READ_MODEL = ReadModel((PRODUCT,), {}, (CHECKPOINT,), {"product": 0}, {"product": 0}, "me@host, process 7", False)
+LAST = LastProjected("me@host, process 7", NOW)
+INVENTORY = Inventory((PRODUCT,), (CHECKPOINT,), holder=LAST.holder, last=LAST)
+FUNCTION = Function.of(
+    {
+        "Configuration": {
+            "FunctionName": PROJECTOR,
+            "FunctionArn": MAPPED["FunctionArn"],
+            "State": "Active",
+            "Role": "r",
+            "CodeSha256": "",
+        }
+    }
+)
 CLEAN: dict[str, Any] = {
     "table": TABLE,
     "recovery": True,
     "stream": STREAM,
+    "function": FUNCTION,
     "mappings": [Mapping.of(MAPPED)],
     "readers_of_stream": [Mapping.of(MAPPED)],
     "destinations": {QUEUE: Queue("failures", "https://sqs", {"ApproximateNumberOfMessages": "0"}, {})},
@@ -93,9 +113,11 @@ CLEAN: dict[str, Any] = {
     "cluster": CLUSTER,
     "autoscaling": Autoscaling("products", 1, 5),
     "server": SERVER,
-    "read_model": READ_MODEL,
-    "positions": {},
-    "unread": {"product": []},
+    "activities": [],
+    "readers": [],
+    "inventory": INVENTORY,
+    "counted": {"product": Counted(100, 20, 0)},
+    "backlog": Backlog(NOW, SHARDS, {"shard-1": None}),
 }
 
 
@@ -107,8 +129,16 @@ def rights(*lines: str) -> Server:
     return replace(SERVER, grants=parse(lines))
 
 
-def made(**differently: Any) -> ReadModel:
-    return replace(READ_MODEL, **differently)
+def held(**differently: Any) -> Inventory:
+    return replace(INVENTORY, **differently)
+
+
+def stored(**differently: Any) -> Inventory:
+    return held(projections=(replace(PRODUCT, **differently),))
+
+
+def unread(hours: float) -> Backlog:
+    return Backlog(NOW, SHARDS, {"shard-1": NOW - timedelta(hours=hours)})
 
 
 def members(*members: tuple[str, bool, str]) -> Cluster:
@@ -118,6 +148,8 @@ def members(*members: tuple[str, bool, str]) -> Cluster:
 
 ALONE = members(("w", True, "a"))
 AUTOSCALED = members(("w", True, "a"), ("application-autoscaling-1", False, "b"))
+BY_FUNCTION = LastProjected(f"{heartbeat.FUNCTION} x", NOW)
+BUILDING = Building("product_v2", "loading", 7, held=True)
 CRITICAL, WARNING, NOTE = Severity
 PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("table_missing", CRITICAL, {"table": None}, "no table 'Products'"),
@@ -129,17 +161,17 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("stream_view_type", CRITICAL, {"table": replace(TABLE, view_type="OLD_IMAGE")}, "no new images"),
     ("stream_view_type", WARNING, {"table": replace(TABLE, view_type="NEW_IMAGE")}, "no old images"),
     ("stream_readers", WARNING, {"readers_of_stream": mapped() * 2}, "3 read the stream: ProductHandlerFunction; "),
-    ("stream_gap", CRITICAL, {"read_model": made(checkpoints=({**CHECKPOINT, "state": "gap"},))}, "shard-1"),
+    ("stream_gap", CRITICAL, {"inventory": held(checkpoints=({**CHECKPOINT, "state": "gap"},))}, "shard-1"),
     ("stream_gap", CRITICAL,
-     {"read_model": made(function_gaps=(Gap("product", STREAM_ARN, Reason.PAUSED, NOW, False),))},
+     {"inventory": held(function_gaps=(Gap("product", STREAM_ARN, Reason.PAUSED, NOW, False),))},
      "the projector function was paused until changes left the stream"),
     ("stream_changed", CRITICAL,
-     {"read_model": made(checkpoints=({**CHECKPOINT, "stream": OLDER_ARN},))}, "another stream (2026-10-01"),
-    ("stream_trimming", WARNING, {"unread": {"product": [UnreadShard("s", NOW - timedelta(hours=19))]}}, "for 19 h"),
-    ("stream_trimming", CRITICAL, {"unread": {"product": [UnreadShard("s", NOW - timedelta(hours=22))]}}, "for 22 h"),
-    ("stream_trimming", CRITICAL, {"unread": {"product": [UnreadShard("s", None)]}}, "lost changes of shard s"),
-    ("stream_iterator_age", WARNING, {"iterator_age_seconds": 18 * 3600.0}, "18 h old"),
-    ("stream_iterator_age", CRITICAL, {"iterator_age_seconds": 22 * 3600.0}, "22 h old"),
+     {"inventory": held(checkpoints=({**CHECKPOINT, "stream": OLDER_ARN},))}, "another stream (2026-10-01"),
+    ("stream_gap", CRITICAL, {"backlog": StreamGap("Changes left the stream.")}, "Changes left the stream."),
+    ("stream_trimming", WARNING, {"backlog": unread(13)}, "shard-1 have not been read for 13 h"),
+    ("stream_trimming", CRITICAL, {"backlog": unread(21)}, "for 21 h"),
+    ("stream_iterator_age", WARNING, {"iterator_age_seconds": 13 * 3600.0}, "13 h old"),
+    ("stream_iterator_age", CRITICAL, {"iterator_age_seconds": 21 * 3600.0}, "21 h old"),
     ("mapping_missing", WARNING, {"mappings": []}, "No stream is mapped"),
     ("mapping_stream", CRITICAL, {"mappings": mapped(EventSourceArn=OLDER_ARN)}, "2026-10-01"),
     ("mapping_latest", WARNING, {"mappings": mapped(StartingPosition="LATEST")}, "LATEST"),
@@ -156,7 +188,7 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("mapping_paused", NOTE, {"mappings": mapped(State="Disabled", LastModified=NOW - timedelta(days=2))}, "paused"),
     ("mapping_paused", CRITICAL,
      {"mappings": mapped(State="Disabled", LastModified=NOW - timedelta(days=2)),
-      "read_model": made(by_function=True)}, "for a day or more"),
+      "inventory": held(last=BY_FUNCTION)}, "for a day or more"),
     ("cluster_missing", CRITICAL, {"cluster": None}, "no cluster 'products'"),
     ("cluster_readers", WARNING, {"cluster": ALONE}, "no readers"),
     ("cluster_zones", WARNING,
@@ -177,14 +209,13 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
      "nearly everything"),
     ("database_rights", NOTE, {"server": rights(OWN_RIGHTS, "GRANT `reporting` TO `u`@`%`")}, "role reporting"),
     ("database_rights_missing", WARNING, {"server": rights("GRANT SELECT ON `cqrs`.* TO `u`@`%`")}, "lacks INSERT"),
-    ("read_model_missing", NOTE, {"read_model": None}, "no read model yet of product"),
-    ("read_model_schema", CRITICAL,
-     {"read_model": made(projections=(replace(PRODUCT, differences=("column Name is new",)),))}, "Name is new"),
-    ("read_model_rebuild", NOTE, {"read_model": made(rebuilding={"product": True})}, "is being rebuilt"),
-    ("read_model_rebuild", NOTE, {"read_model": made(rebuilding={"product": False})}, "was left"),
-    ("dead_letters", WARNING, {"read_model": made(dead_letters={"product": 2})}, "2 dead letters"),
-    ("tombstones", NOTE, {"read_model": made(old_tombstones={"product": 5})}, "5 tombstones"),
-    ("tombstones", WARNING, {"read_model": made(old_tombstones={"product": 101})}, "101 tombstones"),
+    ("read_model_missing", NOTE, {"inventory": ReadModelMissing("no such table")}, "no read model yet of product"),
+    ("read_model_schema", CRITICAL, {"inventory": stored(differences=("column Name is new",))}, "Name is new"),
+    ("read_model_rebuild", NOTE, {"inventory": stored(building=BUILDING)}, "is being rebuilt"),
+    ("read_model_rebuild", NOTE, {"inventory": stored(building=replace(BUILDING, held=False))}, "was left"),
+    ("dead_letters", WARNING, {"inventory": stored(dead_letters=2)}, "2 dead letters"),
+    ("tombstones", NOTE, {"counted": {"product": Counted(100, 20, 5)}}, "5 tombstones"),
+    ("tombstones", WARNING, {"counted": {"product": Counted(100, 120, 101)}}, "101 tombstones"),
 ]  # fmt: skip
 
 
@@ -198,6 +229,7 @@ class FakeAws(Paginated):
     garbled: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     identity: str = "arn:aws:iam::123456789012:user/ops"
+    meta: Any = field(default_factory=MagicMock)
 
     def __getattr__(self, operation: str) -> Any:
         def call(**parameters: Any) -> Any:
@@ -234,15 +266,22 @@ class FakeWiring(Wiring):
         return self.aws
 
 
-def look(tmp_path: Path, settings: str = SETTINGS, aws: FakeAws | None = None, **planted: Any) -> Look:
+class FixedClock(SystemClock):
+    """It is always the same moment."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
+def look(tmp_path: Path, settings: str = SETTINGS, aws: FakeAws | None = None, **planted: Any) -> Facts:
     (tmp_path / "cqrsctl.toml").write_text(settings)
     wiring = FakeWiring(load(Flags(env="prod"), {}, tmp_path))
     wiring.aws = aws or FakeAws()
-    return Look(wiring, NOW, {**CLEAN, **planted})
+    return Facts(wiring, FixedClock(), known={**CLEAN, **planted})
 
 
-def diagnose(look: Look) -> Diagnosis:
-    return examine(look, lambda _: None)
+def diagnose(facts: Facts) -> Diagnosis:
+    return examine(facts, lambda _: None)
 
 
 def test_a_clean_pipeline_gives_none(tmp_path: Path) -> None:
@@ -266,7 +305,7 @@ def test_every_check_is_planted_here_and_stands_in_the_readme() -> None:
 
     assert len(set(codes)) == len(codes)
     assert {code for code, *_ in PLANTED} == {*codes} - {"database_tls", "permissions_tried", "permissions_simulated"}
-    assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == {*codes, NOT_LOOKED}
+    assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == {*codes, NOT_LOOKED, PART_FAILING}
 
 
 def test_a_database_that_cannot_be_verified_is_critical(tmp_path: Path) -> None:
@@ -285,7 +324,7 @@ def test_a_loopback_database_needs_no_bundle_and_a_remote_one_has_it(tmp_path: P
 def test_leftovers_of_an_earlier_stream_are_no_matter_once_this_one_is_followed(tmp_path: Path) -> None:
     older = {**CHECKPOINT, "stream": OLDER_ARN, "state": "gap"}
 
-    assert diagnose(look(tmp_path, read_model=made(checkpoints=(CHECKPOINT, older)))).found == ()
+    assert diagnose(look(tmp_path, inventory=held(checkpoints=(CHECKPOINT, older)))).found == ()
 
 
 def test_one_bound_on_retries_is_enough(tmp_path: Path) -> None:
@@ -302,10 +341,21 @@ def test_the_worst_comes_first_and_notes_alone_are_well(tmp_path: Path) -> None:
     assert [each.finding.severity for each in worse.found] == [Severity.CRITICAL, Severity.WARNING, Severity.NOTE]
 
 
+def test_a_part_that_is_failing_is_a_finding_where_no_check_says_why(tmp_path: Path) -> None:
+    stopped = held(holder=None)
+
+    (found,) = diagnose(look(tmp_path, inventory=stopped, backlog=unread(1), mappings=None, function=None)).found
+
+    assert (found.code, found.part, found.finding.severity) == (PART_FAILING, "projector", CRITICAL)
+    assert "changes wait for 60 min, and nobody projects" in found.finding.what
+    explained = diagnose(look(tmp_path, inventory=stored(differences=("column Name is new",)))).found
+    assert [each.code for each in explained] == ["read_model_schema"]
+
+
 def test_what_cannot_be_looked_at_is_told_once_and_takes_nothing_along(tmp_path: Path) -> None:
     down = TransientDatabaseError("db.example does not answer", hint="Check that it runs.")
 
-    found = diagnose(look(tmp_path, read_model=down, server=down, recovery=False)).found
+    found = diagnose(look(tmp_path, inventory=down, counted=down, backlog=down, server=down, recovery=False)).found
 
     assert [(each.code, each.finding.severity) for each in found] == [
         (NOT_LOOKED, Severity.WARNING),

@@ -13,9 +13,9 @@ from cqrsctl.aurora.cluster import Cluster, Instance
 from cqrsctl.diagnosis import health_of_read_model as read_side
 from cqrsctl.diagnosis import health_of_stream as stream_side
 from cqrsctl.diagnosis.backlog import Backlog
-from cqrsctl.diagnosis.health import Health, NotAsked, Part, broken, size, span
-from cqrsctl.diagnosis.health_of_stream import Projecting
-from cqrsctl.diagnosis.lag import ReaderLag
+from cqrsctl.diagnosis.health import Health, NotAsked, PartHealth, broken, size, span
+from cqrsctl.diagnosis.health_of_stream import Mapped, Projecting
+from cqrsctl.diagnosis.servers import ReaderLag
 from cqrsctl.errors import (
     AwsError,
     ConfigurationError,
@@ -28,9 +28,9 @@ from cqrsctl.errors import (
 from cqrsctl.functions.function import Function
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
-from cqrsctl.read_model.connection import ReadModelMissing
 from cqrsctl.read_model.function_position import Gap, Reason
-from cqrsctl.read_model.traces import Building, ProjectorTraces, StoredProjection
+from cqrsctl.read_model.heartbeat import LastProjected
+from cqrsctl.read_model.inventory import Building, Inventory, StoredProjection
 from cqrsctl.stream.lineage import Shard
 from cqrsctl.stream.shards import Stream
 from cqrsctl.write_model.table import Table
@@ -42,16 +42,17 @@ STREAM = Stream(ARN, "ENABLED", "NEW_AND_OLD_IMAGES", NOW - timedelta(days=3), (
 TABLE = Table("Products", "arn", "ACTIVE", (("ProductId", "N"),), 7, 700, True, 0, 0, True, None, ARN, "NEW_IMAGE")
 IDLE = Backlog(NOW, SHARDS, {"b": None})
 BY_FUNCTION = Backlog(NOW, SHARDS, None)
-HELD = ProjectorTraces(True, "me@here, process 7", False, NOW, 2.0, 100)
-STOPPED = replace(HELD, held=False, progress_seconds=400.0)
-STORED = StoredProjection("product_v2", 1_000, 123_456, None, 0, 0, declared_otherwise=False)
+LAST = LastProjected("me@here, process 7", NOW)
+STORED = StoredProjection("product", "Product", "product_v2", 1_000, 123_456)
+HELD = Inventory((STORED,), (), (), (), LAST.holder, LAST, NOW, 2.0, 100)
+STOPPED = replace(HELD, holder=None, progress_seconds=400.0)
 
 
 def waiting(seconds: float) -> Backlog:
     return Backlog(NOW, SHARDS, {"b": NOW - timedelta(seconds=seconds)})
 
 
-def told(part: Part) -> tuple[str, str | None]:
+def told(part: PartHealth) -> tuple[str, str | None]:
     return part.health.value, part.reason
 
 
@@ -79,8 +80,9 @@ def test_an_api_that_only_tells_of_a_part_and_does_not_answer_leaves_it_unknown(
     assert broken("autoscaling", TransientAwsError("no answer")).health is Health.UNKNOWN
 
 
-def test_a_read_model_that_is_not_made_yet_is_off() -> None:
-    part = broken("read model", ReadModelMissing("no such table"))
+@pytest.mark.parametrize("found", [None, Inventory(())])
+def test_a_read_model_that_is_not_made_yet_is_off(found: Inventory | None) -> None:
+    part = read_side.of_read_model("product", found, 7)
 
     assert (part.health, part.summary) == (Health.OFF, "there is none yet: cqrsctl read-model init")
 
@@ -107,6 +109,13 @@ def test_the_table_is_judged_by_its_state(status: str, expected: tuple[str, str 
 )
 def test_the_stream_is_judged_by_its_state(status: str, expected: tuple[str, str | None]) -> None:
     assert told(stream_side.of_stream(replace(STREAM, status=status))) == expected
+
+
+def test_a_stream_without_new_images_is_failing() -> None:
+    assert told(stream_side.of_stream(replace(STREAM, view_type="KEYS_ONLY"))) == (
+        "failing",
+        "it has no new images: see cqrsctl doctor",
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,7 +197,7 @@ def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
     ],
 )
 def test_the_projector_is_judged_by_its_progress(
-    traces: ProjectorTraces,
+    traces: Inventory,
     backlog: Backlog | CqrsctlError,
     mapped: Mapping | None,
     expected: tuple[str, str | None],
@@ -215,45 +224,67 @@ def function(state: str = "Active") -> Function:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        ((function(), mapping(), 0.4, 0.0), ("ok", None)),
-        ((function(), mapping(), None, None), ("ok", None)),
-        ((function(), mapping("Disabled"), None, None), ("off", "paused; it goes on with: cqrsctl function resume")),
-        ((function(), mapping("Enabling"), None, None), ("warning", "somebody asked")),
-        ((function("Failed"), mapping(), None, None), ("failing", "the function has failed: no key")),
-        ((function(), mapping(last_result="PROBLEM: denied"), 1.0, None), ("failing", "PROBLEM: denied")),
+        (Mapped(), ("off", None)),
+        (Mapped(function(), elsewhere=True), ("off", None)),
+        (Mapped(function(), runs=False), ("off", None)),
+        (Mapped(function()), ("warning", "no stream is mapped to it: cqrsctl function deploy")),
+        (Mapped(function(), mapping(), 0.4, 0.0), ("ok", None)),
+        (Mapped(function(), mapping()), ("ok", None)),
+        (Mapped(function(), mapping("Disabled")), ("off", "paused; it goes on with: cqrsctl function resume")),
+        (Mapped(function(), mapping("Enabling")), ("warning", "somebody asked")),
+        (Mapped(function("Failed"), mapping()), ("failing", "the function has failed: no key")),
+        (Mapped(function(), mapping(last_result="PROBLEM: denied"), 1.0), ("failing", "PROBLEM: denied")),
         (
-            (function(), mapping(), 90.0, None),
+            Mapped(function(), mapping(), stream_arn="another"),
+            (
+                "failing",
+                "it reads an earlier stream of the table: cqrsctl function deploy, then cqrsctl rebuild",
+            ),
+        ),
+        (
+            Mapped(function(), mapping(), 90.0),
             ("warning", "changes wait for 90 s. See why: cqrsctl function logs projector"),
         ),
         (
-            (function(), mapping(), None, 90.0),
+            Mapped(function(), mapping(), waiting=90.0),
             ("failing", "changes wait for 90 s. See why: cqrsctl function logs projector"),
+        ),
+        (
+            Mapped(function(), mapping(), 21 * 3_600.0),
+            ("failing", "changes wait for 21 h. See why: cqrsctl function logs projector"),
         ),
     ],
 )
-def test_the_mapping_is_judged_by_its_state_and_its_age(found: Any, expected: tuple[str, str | None]) -> None:
-    assert told(stream_side.of_mapping(*found)) == expected
+def test_the_mapping_is_judged_by_its_state_and_its_age(found: Mapped, expected: tuple[str, str | None]) -> None:
+    assert told(stream_side.of_mapping(found)) == expected
 
 
 BUILDING = Building("product_v3", "loading", 400, held=True)
 
 
+GAP = {"projection": "product", "stream": ARN, "shard": "b", "state": "gap"}
+
+
+def held(**differently: Any) -> Inventory:
+    return replace(HELD, projections=(replace(STORED, **differently),))
+
+
 @pytest.mark.parametrize(
-    ("stored", "expected"),
+    ("found", "expected"),
     [
-        (STORED, ("ok", None)),
-        (replace(STORED, building=BUILDING), ("ok", None)),
+        (HELD, ("ok", None)),
+        (held(building=BUILDING), ("ok", None)),
         (
-            replace(STORED, building=replace(BUILDING, held=False)),
+            held(building=replace(BUILDING, held=False)),
             ("warning", "a rebuild was stopped with 400 items in product_v3: cqrsctl rebuild goes on"),
         ),
-        (replace(STORED, dead_letters=3), ("warning", "3 dead letters: cqrsctl dead-letter list")),
+        (held(dead_letters=3), ("warning", "3 dead letters: cqrsctl dead-letter list")),
         (
-            replace(STORED, declared_otherwise=True),
+            held(differences=("column Name is new",)),
             ("failing", "its table was made from another declaration: cqrsctl rebuild"),
         ),
         (
-            replace(STORED, gaps=2, dead_letters=1),
+            replace(held(dead_letters=1), checkpoints=(GAP, {**GAP, "shard": "a"}, {**GAP, "projection": "other"})),
             (
                 "failing",
                 "1 dead letters: cqrsctl dead-letter list; "
@@ -261,18 +292,18 @@ BUILDING = Building("product_v3", "loading", 400, held=True)
             ),
         ),
         (
-            replace(STORED, function_gap=Gap("product", ARN, Reason.STOOD_STILL, NOW, rebuilding=False)),
+            replace(HELD, function_gaps=(Gap("product", ARN, Reason.STOOD_STILL, NOW, rebuilding=False),)),
             ("failing", "nothing was projected until changes left the stream: cqrsctl rebuild"),
         ),
-        (replace(STORED, rows=None), ("failing", "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild")),
+        (held(rows=None), ("failing", "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild")),
     ],
 )
-def test_the_read_model_is_judged_by_what_it_holds(stored: StoredProjection, expected: tuple[str, str | None]) -> None:
-    assert told(read_side.of_read_model("product", stored, 1_000)) == expected
+def test_the_read_model_is_judged_by_what_it_holds(found: Inventory, expected: tuple[str, str | None]) -> None:
+    assert told(read_side.of_read_model("product", found, 1_000)) == expected
 
 
 def test_a_rebuild_under_way_tells_how_far_it_is() -> None:
-    part = read_side.of_read_model("product", replace(STORED, building=BUILDING), 1_000)
+    part = read_side.of_read_model("product", held(building=BUILDING), 1_000)
 
     assert part.summary == (
         "product_v2: about 1000 rows, 123 KB; product_v3 is being built, 400 of about 1000 items loaded"
@@ -308,6 +339,7 @@ CLUSTER = Cluster(
 @pytest.mark.parametrize(
     ("cluster", "expected"),
     [
+        (None, ("off", None)),
         (CLUSTER, ("ok", None)),
         (replace(CLUSTER, status="backing-up"), ("warning", "cluster products is backing-up")),
         (replace(CLUSTER, status="stopped"), ("failing", "cluster products is stopped")),
@@ -318,7 +350,7 @@ CLUSTER = Cluster(
         (replace(CLUSTER, members=(member("r1"),)), ("failing", "it has no writer")),
     ],
 )
-def test_the_cluster_is_judged_by_its_members(cluster: Cluster, expected: tuple[str, str | None]) -> None:
+def test_the_cluster_is_judged_by_its_members(cluster: Cluster | None, expected: tuple[str, str | None]) -> None:
     assert told(read_side.of_cluster(cluster)) == expected
 
 
@@ -330,7 +362,7 @@ def test_the_cluster_is_judged_by_its_members(cluster: Cluster, expected: tuple[
         ([ReaderLag("r1", 0.1), ReaderLag("r2", 11.0)], ("warning", "r2 is 11 s behind")),
         ([ReaderLag("r1", 600.0), ReaderLag("r2", 11.0)], ("failing", "r1 is 10 min behind; r2 is 11 s behind")),
         (
-            [ReaderLag("r1", None, "does not answer: refused"), ReaderLag("r2", 0.1)],
+            [ReaderLag("r1", None, "does not answer: refused", answers=False), ReaderLag("r2", 0.1)],
             ("failing", "r1: does not answer: refused"),
         ),
         ([ReaderLag("r1", None, "nobody wrote a heartbeat yet")], ("unknown", "r1: nobody wrote a heartbeat yet")),
@@ -348,6 +380,7 @@ SCALED = Autoscaling("products", 1, 5, policies=(Policy("p", "cpu", 60.0, 300, 3
 @pytest.mark.parametrize(
     ("found", "activities", "expected"),
     [
+        (None, [], ("off", None)),
         (Autoscaling("products"), [], ("off", None)),
         (SCALED, [], ("ok", None)),
         (replace(SCALED, suspended=True), [], ("warning", "it is suspended")),
@@ -356,7 +389,7 @@ SCALED = Autoscaling("products", 1, 5, policies=(Policy("p", "cpu", 60.0, 300, 3
     ],
 )
 def test_autoscaling_is_judged_by_its_last_act(
-    found: Autoscaling, activities: list[dict[str, Any]], expected: tuple[str, str | None]
+    found: Autoscaling | None, activities: list[dict[str, Any]], expected: tuple[str, str | None]
 ) -> None:
     assert told(read_side.of_autoscaling(found, activities)) == expected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor import (
@@ -13,15 +14,17 @@ from cqrsctl.diagnosis.doctor import (
     stream_checks,
     table_checks,
 )
-from cqrsctl.diagnosis.doctor.findings import Diagnosis, Found, Severity, note, warning
+from cqrsctl.diagnosis.doctor.findings import Diagnosis, Found, Severity, critical, note, warning
 from cqrsctl.diagnosis.doctor.refusals import alike, unknown_operation
+from cqrsctl.diagnosis.facts import Facts
+from cqrsctl.diagnosis.health import Health
+from cqrsctl.diagnosis.status import judged
 from cqrsctl.errors import CqrsctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cqrsctl.diagnosis.doctor.findings import Check
-    from cqrsctl.diagnosis.doctor.look import Look
 
 CHECKS: tuple[Check, ...] = (
     *table_checks.CHECKS,
@@ -32,26 +35,72 @@ CHECKS: tuple[Check, ...] = (
     *read_model_checks.CHECKS,
     *permission_checks.CHECKS,
 )
+_ASKED = (
+    Facts.backlog,
+    Facts.inventory,
+    Facts.counted,
+    Facts.server,
+    Facts.readers,
+    Facts.readers_of_stream,
+    Facts.destinations,
+    Facts.iterator_age_seconds,
+    Facts.cluster,
+    Facts.autoscaling,
+    Facts.activities,
+)
+"""What is asked at once, beside the checks, which wait for what they need."""
 NOT_LOOKED = "not_looked"
 """The code of a finding that says what could not be looked at."""
+PART_FAILING = "part_failing"
+"""The code of a finding that says which part is failing, where no check says why."""
+_PARTS = {
+    "shards": {"stream"},
+    "mapping": {"function"},
+    "read model": {"read model", "stream"},
+    "readers": {"cluster"},
+    "autoscaling": {"cluster"},
+}
+"""The checks' parts whose findings say why a part of the status is failing; else it is called the same."""
+_MORE = "cqrsctl status shows all parts"
 _FEW = 3
 
 
-def examine(look: Look, progress: Callable[[Check], None], checks: Sequence[Check] = CHECKS) -> Diagnosis:
-    """Run the checks; what they found, the worst first."""
+def examine(facts: Facts, progress: Callable[[Check], None], checks: Sequence[Check] = CHECKS) -> Diagnosis:
+    """Run the checks; what they found, the worst first.
+
+    A part that `status` calls failing is a finding of its own if no check found what is critical there.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="doctor") as beside:
+        if checks is CHECKS:
+            beside.submit(facts.ask, *_ASKED)
+        found = _run(facts, progress, checks)
+    if checks is CHECKS:
+        found += _failing(facts, found)
+    order = list(Severity)
+    return Diagnosis(tuple(sorted(found, key=lambda each: order.index(each.finding.severity))), len(checks))
+
+
+def _run(facts: Facts, progress: Callable[[Check], None], checks: Sequence[Check]) -> list[Found]:
+    """What the checks found. One that cannot be made is told of, and takes no other along."""
     found: list[Found] = []
     refused: dict[tuple[str, str], list[Check]] = {}
     errors: dict[tuple[str, str], CqrsctlError] = {}
     for check in checks:
         progress(check)
         try:
-            found += [Found(check.code, check.part, finding) for finding in check.run(look)]
+            found += [Found(check.code, check.part, finding) for finding in check.run(facts)]
         except CqrsctlError as error:
             errors.setdefault(alike(error), error)
             refused.setdefault(alike(error), []).append(check)
-    found += [_not_looked(error, refused[key]) for key, error in errors.items()]
-    order = list(Severity)
-    return Diagnosis(tuple(sorted(found, key=lambda each: order.index(each.finding.severity))), len(checks))
+    return found + [_not_looked(error, refused[key]) for key, error in errors.items()]
+
+
+def _failing(facts: Facts, found: Sequence[Found]) -> Iterator[Found]:
+    explained = {each.part for each in found if each.finding.severity is Severity.CRITICAL}
+    for part in judged(facts).parts:
+        if part.health is Health.FAILING and part.looked_at and not explained & _PARTS.get(part.name, {part.name}):
+            what = f"The {part.name} is failing: {part.reason}."
+            yield Found(PART_FAILING, part.name, critical(what, "Changes do not arrive, or are not seen.", _MORE))
 
 
 def _not_looked(error: CqrsctlError, checks: Sequence[Check]) -> Found:

@@ -9,23 +9,24 @@ from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cqrsctl.aurora.cluster import Cluster
     from cqrsctl.diagnosis.doctor.findings import Finding
-    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.diagnosis.facts import Facts
 
 _LEAST_BACKUP_DAYS = 2
 
 
-def missing(look: Look) -> Iterator[Finding]:
-    if look.cluster_name and look.cluster() is None:
+def missing(facts: Facts) -> Iterator[Finding]:
+    if facts.environment.own_cluster and facts.cluster() is None:
         yield critical(
-            f"There is no cluster {look.cluster_name!r}.",
+            f"There is no cluster {facts.environment.own_cluster!r}.",
             "Without a database there is no read model.",
             "cqrsctl aurora create, or check database.cluster and --region",
         )
 
 
-def readers(look: Look) -> Iterator[Finding]:
-    cluster = look.cluster()
+def readers(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
     if cluster is not None and not cluster.readers:
         yield warning(
             "The cluster has no readers.",
@@ -34,8 +35,8 @@ def readers(look: Look) -> Iterator[Finding]:
         )
 
 
-def zones(look: Look) -> Iterator[Finding]:
-    cluster = look.cluster()
+def zones(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
     if cluster is None or len(cluster.readers) < 2:
         return
     there = {reader.zone for reader in cluster.readers}
@@ -47,8 +48,9 @@ def zones(look: Look) -> Iterator[Finding]:
         )
 
 
-def autoscaling_minimum(look: Look) -> Iterator[Finding]:
-    scaling, cluster = look.autoscaling(), look.cluster()
+def autoscaling_minimum(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
+    scaling = facts.autoscaling() if cluster else None
     if scaling is None or scaling.minimum != 0 or cluster is None:
         return
     if all(reader.autoscaled for reader in cluster.readers):
@@ -65,8 +67,8 @@ def autoscaling_minimum(look: Look) -> Iterator[Finding]:
         )
 
 
-def backups(look: Look) -> Iterator[Finding]:
-    cluster = look.cluster()
+def backups(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
     if cluster is not None and cluster.backup_days < _LEAST_BACKUP_DAYS:
         yield note(
             f"The cluster's backups are kept for {cluster.backup_days} day.",
@@ -75,8 +77,8 @@ def backups(look: Look) -> Iterator[Finding]:
         )
 
 
-def protection(look: Look) -> Iterator[Finding]:
-    cluster = look.cluster()
+def protection(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
     if cluster is not None and not cluster.deletion_protection:
         yield warning(
             "The cluster's deletion protection is off.",
@@ -85,8 +87,8 @@ def protection(look: Look) -> Iterator[Finding]:
         )
 
 
-def pause(look: Look) -> Iterator[Finding]:
-    cluster = look.cluster()
+def pause(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
     if cluster is not None and cluster.capacity is not None and cluster.capacity.least == 0:
         yield note(
             "The cluster's serverless minimum is 0: it pauses when idle.",
@@ -94,6 +96,11 @@ def pause(look: Look) -> Iterator[Finding]:
             f"aws rds modify-db-cluster --db-cluster-identifier {cluster.name} "
             f"--serverless-v2-scaling-configuration MinCapacity=0.5,MaxCapacity={cluster.capacity.most:g}",
         )
+
+
+def _cluster(facts: Facts) -> Cluster | None:
+    """The cluster in AWS; None where there is none, or the environment names none."""
+    return facts.cluster() if facts.environment.own_cluster else None
 
 
 CHECKS = (

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.diagnosis.doctor.findings import Finding
-    from cqrsctl.diagnosis.doctor.look import Look
-    from cqrsctl.diagnosis.doctor.survey import Server
+    from cqrsctl.diagnosis.facts import Facts
+    from cqrsctl.diagnosis.servers import Server
 
 _SUPERUSER_ROLES = {"rds_superuser_role"}
 
 
-def tls(look: Look) -> Iterator[Finding]:
-    settings = look.environment.database
-    remote = settings.host or (None if look.environment.embedded else settings.cluster)
+def tls(facts: Facts) -> Iterator[Finding]:
+    settings = facts.environment.database
+    remote = settings.host or (None if facts.environment.embedded else settings.cluster)
     if remote is not None and not is_loopback(remote) and settings.ca_bundle is None:
         yield critical(
             "There is no CA bundle to verify the database server with (database.ca_bundle).",
@@ -29,9 +29,9 @@ def tls(look: Look) -> Iterator[Finding]:
         )
 
 
-def secure_transport(look: Look) -> Iterator[Finding]:
-    settings = look.environment.database
-    if look.environment.embedded or (settings.host and is_loopback(settings.host)) or look.server().demands_tls:
+def secure_transport(facts: Facts) -> Iterator[Finding]:
+    settings = facts.environment.database
+    if facts.environment.embedded or (settings.host and is_loopback(settings.host)) or facts.server().demands_tls:
         return
     yield note(
         "The database server takes connections without TLS (require_secure_transport is off).",
@@ -40,8 +40,8 @@ def secure_transport(look: Look) -> Iterator[Finding]:
     )
 
 
-def too_many_rights(look: Look) -> Iterator[Finding]:
-    yield from rights_beyond(look.server(), look.environment.database.name, embedded=look.environment.embedded)
+def too_many_rights(facts: Facts) -> Iterator[Finding]:
+    yield from rights_beyond(facts.server(), facts.environment.database.name, embedded=facts.environment.embedded)
 
 
 def rights_beyond(server: Server, database: str, *, embedded: bool) -> Iterator[Finding]:
@@ -69,8 +69,8 @@ def rights_beyond(server: Server, database: str, *, embedded: bool) -> Iterator[
             )
 
 
-def too_few_rights(look: Look) -> Iterator[Finding]:
-    server, database = look.server(), look.environment.database.name
+def too_few_rights(facts: Facts) -> Iterator[Finding]:
+    server, database = facts.server(), facts.environment.database.name
     missing = server.grants.missing(database)
     if missing and not server.grants.roles:
         yield warning(

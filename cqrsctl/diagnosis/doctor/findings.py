@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.diagnosis.facts import Facts
 
 
 class Severity(StrEnum):
@@ -39,7 +39,7 @@ class Check:
 
     code: str
     part: str
-    run: Callable[[Look], Iterable[Finding]]
+    run: Callable[[Facts], Iterable[Finding]]
 
 
 @dataclass(frozen=True, slots=True)

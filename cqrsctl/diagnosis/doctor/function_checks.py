@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.diagnosis.doctor.findings import Finding
-    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.diagnosis.facts import Facts
     from cqrsctl.functions.mapping import Mapping
 
 _ENDLESS = {None, -1}
@@ -21,19 +21,19 @@ _ENDLESS = {None, -1}
 _DEPLOY = "cqrsctl function deploy"
 
 
-def missing(look: Look) -> Iterator[Finding]:
-    table, mapped = look.table(), look.mappings()
+def missing(facts: Facts) -> Iterator[Finding]:
+    table, mapped = facts.table(), facts.mappings()
     if mapped == [] and table is not None and table.stream_arn is not None:
         yield warning(
             f"No stream is mapped to the function {PROJECTOR}.", "It is deployed, and never invoked.", _DEPLOY
         )
 
 
-def other_stream(look: Look) -> Iterator[Finding]:
-    table = look.table()
+def other_stream(facts: Facts) -> Iterator[Finding]:
+    table = facts.table()
     if table is None or table.stream_arn is None:
         return
-    for mapping in look.mappings() or ():
+    for mapping in facts.mappings() or ():
         if _of_table(mapping, table.arn) and mapping.stream_arn != table.stream_arn:
             yield critical(
                 f"The mapping reads the stream {_label(mapping.stream_arn)}, "
@@ -43,8 +43,8 @@ def other_stream(look: Look) -> Iterator[Finding]:
             )
 
 
-def latest(look: Look) -> Iterator[Finding]:
-    for mapping in _current(look):
+def latest(facts: Facts) -> Iterator[Finding]:
+    for mapping in _current(facts):
         if mapping.starting_position == "LATEST":
             yield warning(
                 "The mapping began at LATEST.",
@@ -53,8 +53,8 @@ def latest(look: Look) -> Iterator[Finding]:
             )
 
 
-def destination(look: Look) -> Iterator[Finding]:
-    for mapping in _current(look):
+def destination(facts: Facts) -> Iterator[Finding]:
+    for mapping in _current(facts):
         if mapping.destination is None:
             yield warning(
                 "The mapping has no destination for batches that fail for good.",
@@ -63,8 +63,8 @@ def destination(look: Look) -> Iterator[Finding]:
             )
 
 
-def failed_batches(look: Look) -> Iterator[Finding]:
-    for arn, queue in look.destinations().items():
+def failed_batches(facts: Facts) -> Iterator[Finding]:
+    for arn, queue in facts.destinations().items():
         if queue is None:
             yield warning(
                 f"The mapping's destination {arn} is not there.",
@@ -79,8 +79,8 @@ def failed_batches(look: Look) -> Iterator[Finding]:
             )
 
 
-def retries(look: Look) -> Iterator[Finding]:
-    for mapping in _current(look):
+def retries(facts: Facts) -> Iterator[Finding]:
+    for mapping in _current(facts):
         ages = mapping.settings["MaximumRecordAgeInSeconds"]
         if ages in _ENDLESS and mapping.settings["MaximumRetryAttempts"] in _ENDLESS:
             yield warning(
@@ -90,8 +90,8 @@ def retries(look: Look) -> Iterator[Finding]:
             )
 
 
-def record_age(look: Look) -> Iterator[Finding]:
-    for mapping in _current(look):
+def record_age(facts: Facts) -> Iterator[Finding]:
+    for mapping in _current(facts):
         age = mapping.settings["MaximumRecordAgeInSeconds"]
         if age not in _ENDLESS and age < MOST_AGE_SECONDS:
             yield warning(
@@ -101,8 +101,8 @@ def record_age(look: Look) -> Iterator[Finding]:
             )
 
 
-def bisect(look: Look) -> Iterator[Finding]:
-    for mapping in _current(look):
+def bisect(facts: Facts) -> Iterator[Finding]:
+    for mapping in _current(facts):
         if not mapping.settings["BisectBatchOnFunctionError"]:
             yield warning(
                 "The mapping does not halve a batch that fails.",
@@ -111,27 +111,27 @@ def bisect(look: Look) -> Iterator[Finding]:
             )
 
 
-def parallelization(look: Look) -> Iterator[Finding]:
-    factor = max((each.settings["ParallelizationFactor"] or 1 for each in _current(look)), default=1)
-    stream = look.stream() if factor > 1 else None
+def parallelization(facts: Facts) -> Iterator[Finding]:
+    factor = max((each.settings["ParallelizationFactor"] or 1 for each in _current(facts)), default=1)
+    stream = facts.stream() if factor > 1 else None
     if stream is None:
         return
     shards = sum(shard.is_open for shard in stream.shards.values())
-    if factor * shards > look.server().most_connections // 2:
+    if factor * shards > facts.server().most_connections // 2:
         yield warning(
             f"{shards} shards with a parallelization of {factor} are {factor * shards} connections at once; "
-            f"the database takes {look.server().most_connections}.",
+            f"the database takes {facts.server().most_connections}.",
             "Where the function takes them all, queries are refused.",
             "cqrsctl function deploy --parallelization N, with a smaller one, or a larger writer",
         )
 
 
-def paused(look: Look) -> Iterator[Finding]:
-    for mapping in _current(look):
+def paused(facts: Facts) -> Iterator[Finding]:
+    for mapping in _current(facts):
         if not mapping.paused:
             continue
-        made = look.read_model()
-        if mapping.paused_too_long(look.now) and made is not None and made.by_function:
+        made = facts.made()
+        if mapping.paused_too_long(facts.now) and made is not None and made.by_function:
             yield critical(
                 "The mapping has been paused for a day or more.",
                 "Changes may have left the stream before the function read them.",
@@ -145,10 +145,10 @@ def paused(look: Look) -> Iterator[Finding]:
             )
 
 
-def _current(look: Look) -> list[Mapping]:
+def _current(facts: Facts) -> list[Mapping]:
     """The function's mappings of the table's stream as it is now."""
-    table = look.table()
-    return [each for each in look.mappings() or () if table is not None and each.stream_arn == table.stream_arn]
+    table = facts.table()
+    return [each for each in facts.mappings() or () if table is not None and each.stream_arn == table.stream_arn]
 
 
 def _of_table(mapping: Mapping, table_arn: str) -> bool:

@@ -16,8 +16,8 @@ from cqrsctl.functions.parts import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cqrsctl.diagnosis.doctor.look import Look
     from cqrsctl.diagnosis.doctor.needs import Action
+    from cqrsctl.diagnosis.facts import Facts
 
 _Answer = TypeVar("_Answer")
 _KEYS: dict[str, Any] = {"N": "0", "S": "0", "B": b"0"}
@@ -29,16 +29,16 @@ _PASSED_TO = {
 }
 
 
-def tried(look: Look) -> Iterator[Finding]:
-    target = _target(look)
+def tried(facts: Facts) -> Iterator[Finding]:
+    target = _target(facts)
     if target is None:
         return
     denied, unreachable = [], None
-    for action in _needed(look):
+    for action in _needed(facts):
         call = action.tried(target) if action.tried else None
         try:
             if call is not None:
-                call.make(look.client(call.service))
+                call.make(facts.client(call.service))
         except AwsError as error:
             if error.code == "access_denied":
                 denied.append(action)
@@ -49,15 +49,15 @@ def tried(look: Look) -> Iterator[Finding]:
         raise unreachable
 
 
-def simulated(look: Look) -> Iterator[Finding]:
-    target = _target(look)
+def simulated(facts: Facts) -> Iterator[Finding]:
+    target = _target(facts)
     if target is None:
         return
     try:
-        identity = identity_of(look)
+        identity = identity_of(facts)
         if identity is None:
             return
-        denied = _denied(look, identity, target)
+        denied = _denied(facts, identity, target)
     except AwsError as error:
         if unknown_operation(error):
             return  # an emulator, which allows everything
@@ -72,80 +72,80 @@ def simulated(look: Look) -> Iterator[Finding]:
     yield from _findings(denied)
 
 
-def identity_of(look: Look) -> str | None:
+def identity_of(facts: Facts) -> str | None:
     """The ARN of the user or role that calls; None where IAM cannot simulate it, as the root and federated users."""
-    arn: str = ApiCall("sts", "GetCallerIdentity", {}).make(look.client("sts"))["Arn"]
+    arn: str = ApiCall("sts", "GetCallerIdentity", {}).make(facts.client("sts"))["Arn"]
     kind, _, name = arn.rpartition(":")[2].partition("/")
     if kind == "user":
         return arn
     if kind != "assumed-role":
         return None
     # The session's ARN leaves out the role's path.
-    role: str = ApiCall("iam", "GetRole", {"RoleName": name.partition("/")[0]}).make(look.client("iam"))["Role"]["Arn"]
+    role: str = ApiCall("iam", "GetRole", {"RoleName": name.partition("/")[0]}).make(facts.client("iam"))["Role"]["Arn"]
     return role
 
 
-def _denied(look: Look, identity: str, target: Target) -> list[Action]:
+def _denied(facts: Facts, identity: str, target: Target) -> list[Action]:
     """Which of the actions that cannot be tried IAM would deny."""
     by_arn: dict[str, list[Action]] = {}
-    for action in _needed(look):
+    for action in _needed(facts):
         if action.tried is None:
             by_arn.setdefault(action.arn(target), []).append(action)
     denied: set[str] = set()
     for arn, actions in by_arn.items():
         names = [action.name for action in actions]
         for begin in range(0, len(names), _ACTIONS_A_CALL):
-            denied |= set(_simulate(look, identity, arn, names[begin : begin + _ACTIONS_A_CALL]))
-    return [action for action in _needed(look) if action.name in denied]
+            denied |= set(_simulate(facts, identity, arn, names[begin : begin + _ACTIONS_A_CALL]))
+    return [action for action in _needed(facts) if action.name in denied]
 
 
-def _simulate(look: Look, identity: str, arn: str, names: list[str]) -> Iterator[str]:
+def _simulate(facts: Facts, identity: str, arn: str, names: list[str]) -> Iterator[str]:
     asked: dict[str, Any] = {
         "PolicySourceArn": identity,
         "ActionNames": names,
         "ResourceArns": [arn],
         "ContextEntries": [_PASSED_TO],
     }
-    for page in ApiCall("iam", "SimulatePrincipalPolicy", asked).pages(look.client("iam")):
+    for page in ApiCall("iam", "SimulatePrincipalPolicy", asked).pages(facts.client("iam")):
         for result in page["EvaluationResults"]:
             if result["EvalDecision"] != "allowed":
                 yield result["EvalActionName"]
 
 
-def _needed(look: Look) -> list[Action]:
+def _needed(facts: Facts) -> list[Action]:
     """The actions that this environment needs: no cluster and no functions need none of theirs."""
     unused = set()
-    if look.cluster_name is None:
+    if facts.environment.own_cluster is None:
         unused |= {Purpose.CLUSTER, Purpose.COSTS}
-    if _if_allowed(look.mappings) is None:
+    if _if_allowed(facts.mappings) is None:
         unused.add(Purpose.FUNCTIONS)
     return [action for action in ACTIONS if action.purpose not in unused]
 
 
-def _target(look: Look) -> Target | None:
+def _target(facts: Facts) -> Target | None:
     """None on the embedded stack, whose endpoint allows all; and without a table, whose ARN tells place and account."""
-    table = look.table()
-    if look.environment.embedded or table is None:
+    table = facts.table()
+    if facts.environment.embedded or table is None:
         return None
-    stream = _if_allowed(look.stream)
+    stream = _if_allowed(facts.stream)
     shard = next((shard.shard_id for shard in stream.shards.values() if shard.is_open), None) if stream else None
     return Target(
         place=Place.of(table.arn),
-        environment=look.environment.name,
+        environment=facts.environment.name,
         table_arn=table.arn,
         key={name: {kind: _KEYS[kind]} for name, kind in table.key},
         stream_arn=table.stream_arn,
         shard=shard,
-        iterator=_if_allowed(lambda: _iterator(look, table.stream_arn, shard)) if shard else None,
-        cluster=look.cluster_name,
-        secret=look.environment.database.secret,
+        iterator=_if_allowed(lambda: _iterator(facts, table.stream_arn, shard)) if shard else None,
+        cluster=facts.environment.own_cluster,
+        secret=facts.environment.database.secret,
     )
 
 
-def _iterator(look: Look, stream_arn: str | None, shard: str) -> str:
+def _iterator(facts: Facts, stream_arn: str | None, shard: str) -> str:
     asked = {"StreamArn": stream_arn, "ShardId": shard, "ShardIteratorType": "LATEST"}
     call = ApiCall("dynamodbstreams", "GetShardIterator", asked)
-    iterator: str = call.make(look.client("dynamodbstreams"))["ShardIterator"]
+    iterator: str = call.make(facts.client("dynamodbstreams"))["ShardIterator"]
     return iterator
 
 

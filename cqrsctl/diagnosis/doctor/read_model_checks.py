@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
-from cqrsctl.read_model.real_columns import how_to_restore
+from cqrsctl.read_model.real_columns import how_to_restore, restoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.diagnosis.doctor.findings import Finding
-    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.diagnosis.facts import Facts
+    from cqrsctl.read_model.inventory import StoredProjection
 
 
-def missing(look: Look) -> Iterator[Finding]:
-    made = look.read_model()
-    there = {each.name for each in made.projections} if made else set()
-    if absent := [each.name for each in look.environment.projections if each.name not in there]:
+def missing(facts: Facts) -> Iterator[Finding]:
+    there = {each.name for each in _made(facts)}
+    if absent := [each.name for each in facts.environment.projections if each.name not in there]:
         yield note(
             f"There is no read model yet of {', '.join(absent)}.",
             "Queries find nothing.",
@@ -25,53 +25,58 @@ def missing(look: Look) -> Iterator[Finding]:
         )
 
 
-def schema(look: Look) -> Iterator[Finding]:
-    made = look.read_model()
-    for each in made.projections if made else ():
-        if each.differences:
+def schema(facts: Facts) -> Iterator[Finding]:
+    for each in _made(facts):
+        if each.all_differences:
+            statements = restoring(each.narrowed)
             yield critical(
-                f"The tables of projection {each.name} are not as it is declared: {'; '.join(each.differences)}.",
+                f"The tables of projection {each.name} are not as it is declared: {'; '.join(each.all_differences)}.",
                 "The projector refuses to write rows that do not fit.",
-                how_to_restore(each.restoring) if each.restoring else "cqrsctl rebuild, or declare it as it was",
+                how_to_restore(statements) if statements else "cqrsctl rebuild, or declare it as it was",
             )
 
 
-def unfinished_rebuild(look: Look) -> Iterator[Finding]:
-    made = look.read_model()
-    for name, at_work in made.rebuilding.items() if made else ():
-        if at_work:
-            yield note(f"Projection {name} is being rebuilt.", "Every change is written twice until that ends.", "wait")
+def unfinished_rebuild(facts: Facts) -> Iterator[Finding]:
+    for each in _made(facts):
+        if each.building is None:
+            continue
+        if each.building.held:
+            said = f"Projection {each.name} is being rebuilt."
+            yield note(said, "Every change is written twice until that ends.", "wait")
         else:
             yield note(
-                f"A rebuild of projection {name} was left before its end.",
+                f"A rebuild of projection {each.name} was left before its end.",
                 "Every change is written twice, and tombstones cannot be purged.",
                 "cqrsctl rebuild goes on with it, cqrsctl rebuild --discard gives it up",
             )
 
 
-def dead_letters(look: Look) -> Iterator[Finding]:
-    made = look.read_model()
-    for name, count in made.dead_letters.items() if made else ():
-        if count:
+def dead_letters(facts: Facts) -> Iterator[Finding]:
+    for each in _made(facts):
+        if each.dead_letters:
             yield warning(
-                f"{count} dead letters of projection {name} wait.",
+                f"{each.dead_letters} dead letters of projection {each.name} wait.",
                 "Their changes are not in the read model.",
                 "cqrsctl dead-letter list; then cqrsctl dead-letter retry --all",
             )
 
 
-def tombstones(look: Look) -> Iterator[Finding]:
-    made = look.read_model()
-    for each in made.projections if made else ():
-        old = made.old_tombstones.get(each.name, 0) if made else 0
-        if not old:
+def tombstones(facts: Facts) -> Iterator[Finding]:
+    for name, counted in facts.counted().items() if facts.made() else ():
+        if not counted.old_tombstones:
             continue
         said = (
-            f"{old} tombstones of projection {each.name} are more than 48 h old ({each.rows} rows are live).",
+            f"{counted.old_tombstones} tombstones of projection {name} are more than 48 h old "
+            f"({counted.rows} rows are live).",
             "The stream holds no older change that they could keep away; they only take space and time.",
             "cqrsctl read-model purge",
         )
-        yield warning(*said) if old > each.rows else note(*said)
+        yield warning(*said) if counted.old_tombstones > counted.rows else note(*said)
+
+
+def _made(facts: Facts) -> tuple[StoredProjection, ...]:
+    made = facts.made()
+    return made.projections if made else ()
 
 
 CHECKS = (

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import ShardState
+from cqrsctl.diagnosis.backlog import FEW_HOURS, LAST_HOURS, hours_left
 from cqrsctl.diagnosis.doctor.findings import Check, critical, warning
-from cqrsctl.diagnosis.doctor.look import CLOSE_TO_TRIMMING
-from cqrsctl.write_model.table import VIEW_TYPE
+from cqrsctl.diagnosis.facts import outcome
+from cqrsctl.diagnosis.health import span
+from cqrsctl.errors import StreamGap
+from cqrsctl.write_model.table import PROJECTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-    from typing import Any
+    from collections.abc import Iterator
 
     from cqrsctl.diagnosis.doctor.findings import Finding
-    from cqrsctl.diagnosis.doctor.look import Look
-    from cqrsctl.pipeline.unread_shards import UnreadShard
+    from cqrsctl.diagnosis.facts import Facts
 
 MOST_READERS = 2
-VERY_CLOSE = timedelta(hours=22)
 _SWITCH = "cqrsctl table disable-stream --yes; cqrsctl table enable-stream; cqrsctl rebuild"
 
 
-def off(look: Look) -> Iterator[Finding]:
-    table = look.table()
+def off(facts: Facts) -> Iterator[Finding]:
+    table = facts.table()
     if table is not None and table.stream_arn is None:
         yield critical(
             "The table's stream is off.",
@@ -34,8 +31,8 @@ def off(look: Look) -> Iterator[Finding]:
         )
 
 
-def view_type(look: Look) -> Iterator[Finding]:
-    table = look.table()
+def view_type(facts: Facts) -> Iterator[Finding]:
+    table = facts.table()
     found = table.view_type if table else None
     if found == "NEW_IMAGE":
         yield warning(
@@ -43,7 +40,7 @@ def view_type(look: Look) -> Iterator[Finding]:
             "`stream tail` cannot show what a change replaced, nor can a dead letter.",
             _SWITCH,
         )
-    elif found not in {None, VIEW_TYPE}:
+    elif found is not None and found not in PROJECTABLE:
         yield critical(
             f"The stream's view type is {found}: it has no new images.",
             "A change record does not say what the item is now, so nothing can be projected.",
@@ -51,10 +48,10 @@ def view_type(look: Look) -> Iterator[Finding]:
         )
 
 
-def readers(look: Look) -> Iterator[Finding]:
-    names = [each.function for each in look.readers_of_stream()]
-    if len(names) >= MOST_READERS and (made := look.read_model()) and made.held_by:
-        names.append(f"the projector of {made.held_by}")
+def readers(facts: Facts) -> Iterator[Finding]:
+    names = [each.function for each in facts.readers_of_stream()]
+    if len(names) >= MOST_READERS and (made := facts.made()) and made.holder:
+        names.append(f"the projector of {made.holder}")
     if len(names) > MOST_READERS:
         yield warning(
             f"{len(names)} read the stream: {'; '.join(names)}.",
@@ -63,33 +60,36 @@ def readers(look: Look) -> Iterator[Finding]:
         )
 
 
-def gap(look: Look) -> Iterator[Finding]:
-    table, made = look.table(), look.read_model()
-    if made is None:
-        return
-    stream = table.stream_arn if table else None
-    followed = {row["projection"] for row in made.checkpoints if row["stream"] == stream}
-    for row in made.checkpoints:
-        if row["state"] == ShardState.GAP and (row["stream"] == stream or row["projection"] not in followed):
-            yield _lost(row["projection"], row["shard"])
-    for each in made.function_gaps:
+def gap(facts: Facts) -> Iterator[Finding]:
+    made, names = facts.made(), _declared(facts)
+    of_function = [each for each in made.function_gaps if each.projection in names] if made else []
+    for each in of_function:
         yield critical(
             f"{each}.",
             "They never reached the function; what came later was applied, and items may be out of date or missing.",
             "cqrsctl rebuild",
         )
+    lost = list(made.lost_shards(names, _arn(facts))) if made else []
+    for projection, shard_id in lost:
+        yield critical(
+            f"Projection {projection} lost changes of shard {shard_id}.",
+            "They left the stream before they were read; the projector stops here, with exit 6.",
+            "cqrsctl rebuild",
+        )
+    if of_function or lost or any(changed(facts)) or not _is_projectable(facts):
+        return
+    found = outcome(facts.backlog)
+    if isinstance(found, StreamGap):
+        yield critical(found.message, "A projector would stop there, with exit 6.", "cqrsctl rebuild")
 
 
-def changed(look: Look) -> Iterator[Finding]:
-    table, made = look.table(), look.read_model()
-    if table is not None and table.stream_arn is not None and made is not None:
-        yield from stream_changed(made.checkpoints, table.stream_arn)
-
-
-def stream_changed(checkpoints: Sequence[dict[str, Any]], stream_arn: str) -> Iterator[Finding]:
-    """What is wrong with projections whose checkpoints are all of other streams."""
-    followed = {row["projection"] for row in checkpoints if row["stream"] == stream_arn}
-    others = {row["projection"]: row["stream"] for row in checkpoints if row["projection"] not in followed}
+def changed(facts: Facts) -> Iterator[Finding]:
+    made, stream_arn = facts.made(), _arn(facts)
+    if made is None or stream_arn is None:
+        return
+    rows = [row for row in made.checkpoints if row["projection"] in _declared(facts)]
+    followed = {row["projection"] for row in rows if row["stream"] == stream_arn}
+    others = {row["projection"]: row["stream"] for row in rows if row["projection"] not in followed}
     for projection, other in others.items():
         yield critical(
             f"Projection {projection} was fed by another stream ({other.rpartition('/')[2]}) than the table has now "
@@ -99,44 +99,50 @@ def stream_changed(checkpoints: Sequence[dict[str, Any]], stream_arn: str) -> It
         )
 
 
-def trimming(look: Look) -> Iterator[Finding]:
-    for projection, unread in look.unread().items():
-        yield from close_to_trimming(projection, unread, look.now)
+def trimming(facts: Facts) -> Iterator[Finding]:
+    if not _is_projectable(facts):
+        return
+    try:
+        backlog = facts.backlog()
+    except StreamGap:
+        return  # that is a finding of its own
+    for shard_id in backlog.unread or ():
+        left = backlog.hours_left_in(shard_id)
+        if left is not None and left <= FEW_HOURS:
+            waiting = span(backlog.waiting_in(shard_id) or 0)
+            said = (
+                f"Changes of shard {shard_id} have not been read for {waiting}.",
+                f"In {left:.1f} h the stream forgets them, and what was not read until then is lost.",
+                "cqrsctl project; where the function projects: cqrsctl function status",
+            )
+            yield critical(*said) if left <= LAST_HOURS else warning(*said)
 
 
-def close_to_trimming(projection: str, unread: Sequence[UnreadShard], now: datetime) -> Iterator[Finding]:
-    """How bad it is that changes were not read for so long."""
-    for each in unread:
-        if each.since is None:
-            yield _lost(projection, each.shard_id)
-            continue
-        hours = (now - each.since) / timedelta(hours=1)
-        said = (
-            f"Projection {projection} has not read changes of shard {each.shard_id} for {hours:.0f} h.",
-            "The stream forgets a change after 24 hours; one that was not read until then is lost.",
-            "cqrsctl project; where the function projects: cqrsctl function status",
-        )
-        yield critical(*said) if now - each.since >= VERY_CLOSE else warning(*said)
-
-
-def iterator_age(look: Look) -> Iterator[Finding]:
-    age = look.iterator_age_seconds()
-    if age is None or age < CLOSE_TO_TRIMMING.total_seconds():
+def iterator_age(facts: Facts) -> Iterator[Finding]:
+    age = facts.iterator_age_seconds()
+    if age is None or (left := hours_left(age)) > FEW_HOURS:
         return
     said = (
-        f"The function reads changes that are {age / 3600:.0f} h old.",
-        "The stream forgets a change after 24 hours; one that was not read until then is lost.",
+        f"The function reads changes that are {span(age)} old.",
+        f"In {left:.1f} h the stream forgets them, and what was not read until then is lost.",
         "cqrsctl function logs, for why it fails or is slow; cqrsctl function deploy --parallelization N",
     )
-    yield critical(*said) if age >= VERY_CLOSE.total_seconds() else warning(*said)
+    yield critical(*said) if left <= LAST_HOURS else warning(*said)
 
 
-def _lost(projection: str, shard_id: str) -> Finding:
-    return critical(
-        f"Projection {projection} lost changes of shard {shard_id}.",
-        "They left the stream before they were read; the projector stops here, with exit 6.",
-        "cqrsctl rebuild",
-    )
+def _declared(facts: Facts) -> set[str]:
+    return {projection.name for projection in facts.environment.projections}
+
+
+def _arn(facts: Facts) -> str | None:
+    table = facts.table()
+    return table.stream_arn if table else None
+
+
+def _is_projectable(facts: Facts) -> bool:
+    """Whether there is a stream that can be projected; else that is a finding of its own."""
+    table = facts.table()
+    return table is not None and table.stream_arn is not None and table.view_type in PROJECTABLE
 
 
 CHECKS = (

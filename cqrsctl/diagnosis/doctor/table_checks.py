@@ -10,24 +10,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.diagnosis.doctor.findings import Finding
-    from cqrsctl.diagnosis.doctor.look import Look
+    from cqrsctl.diagnosis.facts import Facts
 
 
-def missing(look: Look) -> Iterator[Finding]:
-    if look.table() is None:
+def missing(facts: Facts) -> Iterator[Finding]:
+    if facts.table() is None:
         yield critical(
-            f"There is no table {look.environment.table!r}.",
+            f"There is no table {facts.environment.table!r}.",
             "Products can be neither put nor projected.",
             "cqrsctl table create",
         )
 
 
-def key(look: Look) -> Iterator[Finding]:
-    table = look.table()
+def key(facts: Facts) -> Iterator[Finding]:
+    table = facts.table()
     if table is None:
         return
     there = {attribute for attribute, _ in table.key}
-    for projection in look.environment.projections:
+    for projection in facts.environment.projections:
         if projection.key_attributes != there:
             yield critical(
                 f"The table has the key {' and '.join(sorted(there))}, but projection {projection.name} the key "
@@ -37,20 +37,20 @@ def key(look: Look) -> Iterator[Finding]:
             )
 
 
-def recovery(look: Look) -> Iterator[Finding]:
-    if look.environment.embedded or look.table() is None or look.recovery() is not False:
+def recovery(facts: Facts) -> Iterator[Finding]:
+    if facts.environment.embedded or facts.table() is None or facts.recovery() is not False:
         return
     yield note(
         "Point-in-time recovery of the table is off.",
         "What is deleted or overwritten by mistake cannot be had back; the read model is made from the table.",
-        f"aws dynamodb update-continuous-backups --table-name {look.environment.table} "
+        f"aws dynamodb update-continuous-backups --table-name {facts.environment.table} "
         "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
     )
 
 
-def protection(look: Look) -> Iterator[Finding]:
-    table = look.table()
-    if table is not None and not table.deletion_protection and not look.environment.embedded:
+def protection(facts: Facts) -> Iterator[Finding]:
+    table = facts.table()
+    if table is not None and not table.deletion_protection and not facts.environment.embedded:
         yield note(
             "The table's deletion protection is off.",
             "One call deletes the table, and with it the source of the read model.",

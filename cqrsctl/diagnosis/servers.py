@@ -1,0 +1,81 @@
+"""The database's servers as they tell it themselves: how far each reader is behind, and what this user may do."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cqrsctl.errors import CqrsctlError, TransientDatabaseError
+from cqrsctl.read_model import grants
+from cqrsctl.read_model.connection import ReadModelMissing, connect
+from cqrsctl.read_model.endpoints import Freshness
+
+if TYPE_CHECKING:
+    from cqrsctl.read_model.connection import Connection, Endpoint
+    from cqrsctl.read_model.endpoints import Topology
+    from cqrsctl.read_model.grants import Grants
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderLag:
+    """How far a reader is behind the writer, at most. None: not known, for a reason. `answers`: the reader does."""
+
+    reader: str
+    lag_seconds: float | None
+    reason: str | None = None
+    answers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The database server as this user sees it. `demands_tls`: it refuses connections without."""
+
+    user: str
+    grants: Grants
+    demands_tls: bool
+    most_connections: int
+
+
+def lags(topology: Topology, tolerated_seconds: float) -> list[ReaderLag]:
+    """How far each reader is behind, asked side by side. A heartbeat no older than what is tolerated tells it."""
+    if not topology.readers:
+        return []
+    try:
+        freshness = Freshness(topology.writer, tolerated_seconds)
+    except ReadModelMissing:
+        return [ReaderLag(reader.name, None, "there is no read model yet") for reader in topology.readers]
+    with ThreadPoolExecutor(len(topology.readers), thread_name_prefix="reader") as executor:
+        return list(executor.map(lambda reader: _lag(reader, freshness), topology.readers))
+
+
+def server(writer: Endpoint) -> Server:
+    """The server and the rights of this user there; also where no database was made yet. Raises DatabaseError."""
+    try:
+        connection = connect(writer)
+    except ReadModelMissing:
+        connection = connect(writer, with_database=False)
+    with connection:
+        return _server(connection)
+
+
+def _lag(reader: Endpoint, freshness: Freshness) -> ReaderLag:
+    try:
+        with connect(reader) as connection:
+            seconds = freshness.seconds(connection, reader.name)
+    except TransientDatabaseError as error:
+        return ReaderLag(reader.name, None, f"does not answer: {error.message}", answers=False)
+    except CqrsctlError as error:
+        return ReaderLag(reader.name, None, error.message)
+    return ReaderLag(reader.name, seconds, None if seconds is not None else "nobody wrote a heartbeat yet")
+
+
+def _server(connection: Connection) -> Server:
+    rows = connection.query("SHOW VARIABLES WHERE Variable_name IN ('require_secure_transport', 'max_connections')")
+    variables = {row["Variable_name"]: row["Value"] for row in rows}
+    return Server(
+        user=connection.query("SELECT CURRENT_USER() AS name")[0]["name"],
+        grants=grants.read(connection),
+        demands_tls=variables.get("require_secure_transport") == "ON",
+        most_connections=int(variables["max_connections"]),
+    )
