@@ -154,10 +154,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one GetRecords call brought: changes of one shard in order, and where the shard stands after them."""
+    """Changes of one shard in order, and where the shard stands after them; None where nobody keeps that here."""
 
     changes: tuple[ChangeRecord, ...]
-    position: Position
+    position: Position | None = None
+
+    @property
+    def shard_id(self) -> str:
+        """The shard; empty where it is not known."""
+        return self.position.shard_id if self.position else ""
 
 
 Checkpoints: TypeAlias = "Mapping[str, Position]"

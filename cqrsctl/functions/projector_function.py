@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cqrsctl.change import Page, Position
+from cqrsctl.change import Page
 from cqrsctl.errors import CqrsctlError, DatabaseError, TransactionConflict, TransientDatabaseError
 from cqrsctl.functions.events import changes_of
 from cqrsctl.functions.telemetry import Done
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from cqrsctl.change import ChangeRecord
     from cqrsctl.projection.batch import Applied, Batch
     from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.tables import Tables
     from cqrsctl.read_model.connection import Connection, Endpoint
     from cqrsctl.read_model.function_position import Gap
-
-_NO_SHARD = ""
-"""The event does not tell it."""
 
 
 class Renewable(Protocol):
@@ -60,6 +58,28 @@ class Counts:
         self.applied += applied.rows
         self.stale += applied.stale
         self.dead_lettered += len(batch.letters)
+
+
+@dataclass(slots=True)
+class _FunctionSink:
+    """Applies the batches of an invocation, and writes with each how far the function came."""
+
+    writer: TableWriter
+    changes: tuple[ChangeRecord, ...]
+    holder: str
+    counts: Counts = field(default_factory=Counts)
+
+    def tables(self) -> Tables:
+        return self.writer.tables()
+
+    def apply(self, batch: Batch) -> Applied:
+        return self.writer.apply(batch, self._account)
+
+    def _account(self) -> None:
+        # A new stream is a gap, but what it brings is applied all the same.
+        self.counts.gap_found |= function_position.write(self.writer.connection, self.changes)
+        self.counts.gaps = function_position.gaps(self.writer.connection)
+        heartbeat.write(self.writer.connection, self.holder)
 
 
 @dataclass(slots=True)
@@ -119,21 +139,10 @@ class ProjectorFunction:
         connection = self._ready()
         # What is registered counts: a rebuild may have added a projection since the function was deployed.
         writer = TableWriter(connection, self.projections, others_too=True)
-        counts = Counts()
-
-        def commit(batch: Batch) -> Applied:
-            return writer.apply(batch, account)
-
-        def account() -> None:
-            # A new stream is a gap, but what it brings is applied all the same.
-            counts.gap_found |= function_position.write(connection, changes)
-            counts.gaps = function_position.gaps(connection)
-            heartbeat.write(connection, holder)
-
+        sink = _FunctionSink(writer, changes, holder)
         with self._looked_after(connection):
-            applier = Applier(writer.tables, OnError.DEAD_LETTER, commit, counts.count)
-            applier.apply([Page(changes, Position(_NO_SHARD, None))])
-        return counts
+            Applier(sink, OnError.DEAD_LETTER, sink.counts.count).apply([Page(changes)])
+        return sink.counts
 
     @contextmanager
     def _looked_after(self, connection: Connection) -> Iterator[None]:

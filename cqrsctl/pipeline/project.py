@@ -127,14 +127,9 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     prepare(run.wiring.database, run.projections)
     with connect(run.wiring.database) as connection:
         again = rerunning(run.clock.sleep, run.clock.stop.is_set)
-        writer = TableWriter(connection, run.projections)
-
-        def commit(batch: Batch) -> Applied:
-            return again(writer.apply, batch)
-
-        applier = Applier(writer.tables, run.on_error, commit, summary.count)
-        while some := list(islice(records, _REPLAY_CHANGES)):
-            applier.apply(_pages(some))
+        applier = Applier(TableWriter(connection, run.projections), run.on_error, summary.count, again)
+        while some := tuple(islice(records, _REPLAY_CHANGES)):
+            applier.apply([Page(some)])
             run.progress(summary)
             if run.clock.stop.is_set():
                 break
@@ -222,14 +217,6 @@ class DrySink:
         """Nothing is open."""
 
 
-def _pages(records: Iterable[tuple[str, ChangeRecord]]) -> list[Page]:
-    """One page a shard: records of a file, in its order."""
-    shards: dict[str, list[ChangeRecord]] = {}
-    for shard_id, change in records:
-        shards.setdefault(shard_id, []).append(change)
-    return [Page(tuple(changes), Position(shard_id, None)) for shard_id, changes in shards.items()]
-
-
 def _require_ours(stream_arn: str, described: table.Table) -> None:
     """Raises ValueError where a stream is not the table's, or is a later one than its last."""
     of_table = stream_arn.partition("/stream/")[0]
@@ -240,18 +227,17 @@ def _require_ours(stream_arn: str, described: table.Table) -> None:
         raise ValueError(f"its stream is {stream_arn}, and the table's last one is {last or 'none at all'}")
 
 
-def _records(lines: Iterable[str], described: table.Table) -> Iterator[tuple[str, ChangeRecord]]:
+def _records(lines: Iterable[str], described: table.Table) -> Iterator[ChangeRecord]:
     number, known = 0, ""
     try:
         for line in lines:
             number += 1
             if line.strip():
-                content = json.loads(line)
-                change = from_json(content)
+                change = from_json(json.loads(line))
                 if change.stream_arn != known:
                     _require_ours(change.stream_arn, described)
                     known = change.stream_arn
-                yield str(content.get("shard_id", "")), change
+                yield change
     except (ValueError, RecursionError) as error:
         before = " The lines before it may be applied already." if number > 1 else ""
         raise CqrsctlError(

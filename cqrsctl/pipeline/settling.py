@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import Page
 from cqrsctl.errors import CqrsctlError, TablesChanged, TransactionConflict, ValueRejected
-from cqrsctl.projection.batch import Applied, Batch
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import rerunning
-from cqrsctl.projection.rows import row_of
+from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.read_model import dead_letters
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.sink import prepare
-from cqrsctl.read_model.writing import TableWriter, forget_left_out
+from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.definition import Projection
-    from cqrsctl.projection.rows import Row
-    from cqrsctl.projection.tables import Table
+    from cqrsctl.projection.tables import Tables
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.dead_letters import KeptLetter
     from cqrsctl.wiring import Wiring
@@ -72,8 +72,7 @@ def retry(wiring: Wiring, numbers: Sequence[int] | None) -> Iterator[Retried]:
     projections = {projection.name: projection for projection in wiring.environment.projections}
     with connect(wiring.database) as connection:
         for number in _chosen(connection, numbers):
-            again = rerunning(time.sleep, lambda: False)
-            if (retried := again(_retried, connection, number, projections)) is not None:
+            if (retried := _retried(connection, number, projections)) is not None:
                 yield retried
 
 
@@ -87,66 +86,60 @@ def discard(wiring: Wiring, numbers: Sequence[int]) -> list[int]:
         return removed
 
 
-def _retried(
-    connection: Connection, number: int, projections: Mapping[str, Projection], refused: str | None = None
-) -> Retried | None:
-    """Try one letter; None where another one retried or discarded it meanwhile.
+@dataclass(slots=True)
+class _LetterSink:
+    """One dead letter: what applies it ends it in the same transaction, or remembers why it was refused again.
 
-    `refused`: why a table that is being built is left out. It stops nothing, but the letter stays for it.
+    `retried` is None where somebody else ended it meanwhile.
     """
-    letter = dead_letters.find(connection, number, for_update=True)
+
+    number: int
+    writer: TableWriter
+    retried: Retried | None = None
+
+    def tables(self) -> Tables:
+        return self.writer.tables()
+
+    def apply(self, batch: Batch) -> Applied:
+        connection = self.writer.connection
+        try:
+            if dead_letters.find(connection, self.number, for_update=True) is None:
+                connection.rollback()
+                return Applied(0, 0)
+            applied = self.writer.apply_rows(batch, again=True)
+            self.retried = self._settle(batch, applied)
+            connection.commit()
+        except (ValueRejected, TransactionConflict, TablesChanged):
+            connection.rollback()
+            raise
+        return applied
+
+    def _settle(self, batch: Batch, applied: Applied) -> Retried:
+        outcome = Outcome.APPLIED if applied.rows else Outcome.STALE
+        if not batch.letters:
+            dead_letters.settle(self.writer.connection, self.number, Settled.RETRIED)
+            return Retried(self.number, outcome)
+        (letter,) = batch.letters
+        dead_letters.failed_again(self.writer.connection, self.number, letter.error)
+        return Retried(self.number, outcome if letter.building else Outcome.REFUSED, letter.error)
+
+
+def _retried(connection: Connection, number: int, projections: Mapping[str, Projection]) -> Retried | None:
+    """Try one letter; None where another one retried or discarded it meanwhile."""
+    letter = dead_letters.find(connection, number)
+    connection.commit()
     if letter is None:
-        connection.rollback()
         return None
-    try:
-        applied, misfit = _apply(connection, letter, projections, with_building=refused is None)
-        refused = refused or misfit
-        if refused is None:
-            dead_letters.settle(connection, number, Settled.RETRIED)
-        else:
-            dead_letters.failed_again(connection, number, refused)
-        connection.commit()
-    except (Misfit, ValueRejected) as refusal:
-        error = refusal.reason if isinstance(refusal, ValueRejected) else str(refusal)
-        connection.rollback()
-        if isinstance(refusal, ValueRejected) and refusal.building:
-            return _retried(connection, number, projections, error)
+    projection = projections.get(letter.projection)
+    if projection is None:
+        error = f"projection {letter.projection} is not declared"
         dead_letters.failed_again(connection, number, error)
         connection.commit()
         return Retried(number, Outcome.REFUSED, error)
-    except TransactionConflict:
-        connection.rollback()
-        raise
-    except TablesChanged:
-        connection.rollback()
-        return _retried(connection, number, projections)
-    return Retried(number, Outcome.APPLIED if applied.rows else Outcome.STALE, refused)
-
-
-def _apply(
-    connection: Connection, letter: KeptLetter, projections: Mapping[str, Projection], *, with_building: bool
-) -> tuple[Applied, str | None]:
-    """Put a letter's row into the tables, within the running transaction; and why one being built cannot take it."""
-    projection = projections.get(letter.projection)
-    if projection is None:
-        raise Misfit(f"projection {letter.projection} is not declared")
-    writer = TableWriter(connection, [projection])
-
-    def rows(tables: Iterable[Table]) -> dict[str, list[Row]]:
-        return {table.projection.name: [row_of(table.projection, letter.change)] for table in tables}
-
-    tables = writer.tables()
-    active, building, misfit = rows(tables.active), {}, None
-    try:
-        building = rows(tables.building) if with_building else {}
-    except Misfit as refusal:
-        misfit = str(refusal)
-    for table in (*tables.active, *(tables.building if building else ())):
-        made = active if table in tables.active else building
-        for row in made[table.projection.name]:
-            if not row.deleted:
-                forget_left_out(connection, table, row)
-    return writer.apply_rows(Batch(active, (), 1, building=building)), misfit
+    sink = _LetterSink(number, TableWriter(connection, [projection]))
+    again = rerunning(time.sleep, lambda: False)
+    Applier(sink, OnError.DEAD_LETTER, lambda *_: None, again).apply([Page((letter.change,))])
+    return sink.retried
 
 
 def _chosen(connection: Connection, numbers: Sequence[int] | None) -> list[int]:

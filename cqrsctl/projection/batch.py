@@ -69,7 +69,7 @@ def batch_of(pages: Sequence[Page], projections: Sequence[Projection], building:
         instead = [row for letter in unfit if (row := left_out(projection, letter.change)) is not None]
         built[projection.name] = newest_per_key([*fitting, *instead])
         letters += [replace(letter, building=True) for letter in unfit if not _among(letters, letter)]
-    positions = [page.position for page in pages]
+    positions = [page.position for page in pages if page.position]
     return Batch(rows, positions, sum(len(page.changes) for page in pages), letters, built)
 
 
@@ -86,7 +86,7 @@ def with_letter(batch: Batch, letter: DeadLetter) -> Batch:
 def cut(page: Page, count: int) -> tuple[Page, Page]:
     """A page in two: its first changes, and the rest. The first part has one change at least."""
     last = page.changes[count - 1]
-    between = replace(
+    between = page.position and replace(
         page.position,
         sequence_number=last.sequence_number,
         record_time=last.created_at,
@@ -119,5 +119,5 @@ def _sorted_out(projection: Projection, page: Page) -> tuple[list[Row], list[Dea
         try:
             fitting.append(row_of(projection, change))
         except Misfit as misfit:
-            unfit.append(DeadLetter(projection.name, page.position.shard_id, change, str(misfit)))
+            unfit.append(DeadLetter(projection.name, page.shard_id, change, str(misfit)))
     return fitting, unfit

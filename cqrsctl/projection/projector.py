@@ -25,7 +25,7 @@ from cqrsctl.errors import (
     TransientDatabaseError,
 )
 from cqrsctl.projection.batch import Applied
-from cqrsctl.projection.recovery import Applier, OnError
+from cqrsctl.projection.recovery import Applier, BatchSink, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from cqrsctl.change import Checkpoints, Followers, Page, Position
     from cqrsctl.clock import Clock
     from cqrsctl.projection.batch import Batch
-    from cqrsctl.projection.tables import Tables
 
 _PATIENCE = timedelta(minutes=5)
 _HICCUPS = (TransientDatabaseError, Busy)
@@ -58,20 +57,11 @@ class Source(Protocol):
         """The pages that are there, at most one a shard. Raises StreamGap."""
 
 
-class Sink(Protocol):
+class Sink(BatchSink, Protocol):
     """The read model, as the projector needs it. Any method may raise TransientDatabaseError."""
 
     def open(self) -> Followers:
         """Connect, take the projector's lock, read each projection's checkpoints. Raises Busy, StreamGap."""
-
-    def tables(self) -> Tables:
-        """The tables that changes become rows of, as the sink last saw them."""
-
-    def apply(self, batch: Batch) -> Applied:
-        """Apply a batch in one transaction, all of it or nothing.
-
-        Raises ValueRejected, TransactionConflict and TablesChanged, after which the sink is still open.
-        """
 
     def beat(self) -> None:
         """Tell the database, now and then, that the projector lives."""
@@ -115,15 +105,15 @@ class Projector:
     on_error: OnError = OnError.STOP
     summary: Summary = field(default_factory=Summary)
     _was_open: bool = False
-    _in_doubt: Batch | None = None
 
     def run(self, *, once: bool, stopped: Callable[[], bool]) -> Summary:
         """Project until `stopped`; with `once`, until every shard is caught up.
 
         Raises BadRecord, StreamGap, Busy, AwsError, and DatabaseError where the database stays away too long.
         """
+        applier = Applier(self.sink, self.on_error, self.summary.count, rerunning(self.clock.sleep, stopped))
         try:
-            while not self._retrying(stopped)(self._session, once, stopped):
+            while not self._retrying(stopped)(self._session, applier, once, stopped):
                 pass
         except _HICCUPS:
             if not stopped() or not self._was_open:
@@ -147,15 +137,15 @@ class Projector:
         """A database that did not answer at the start is told at once: more likely a setting is wrong."""
         return self._was_open and isinstance(error, _HICCUPS)
 
-    def _session(self, once: bool, stopped: Callable[[], bool]) -> bool:
+    def _session(self, applier: Applier, once: bool, stopped: Callable[[], bool]) -> bool:
         """Project from the checkpoints on: True at the end, False where a hiccup ended a session that got on."""
         before = self.summary.changes
         try:
             followers = self._open()
             self._was_open = True
-            self._settle(followers)
+            self._settle(applier, followers)
             source = self.open_source(followers)
-            self._follow(source, self._applier(stopped), once, stopped)
+            self._follow(source, applier, once, stopped)
         except _HICCUPS as error:
             self.sink.close()
             if self.summary.changes == before:
@@ -177,20 +167,9 @@ class Projector:
                 raise
             raise TransientDatabaseError(str(error), hint=error.hint) from error
 
-    def _applier(self, stopped: Callable[[], bool]) -> Applier:
-        again = rerunning(self.clock.sleep, stopped)
-
-        def commit(batch: Batch) -> Applied:
-            self._in_doubt = batch
-            applied = again(self.sink.apply, batch)
-            self._in_doubt = None
-            return applied
-
-        return Applier(self.sink.tables, self.on_error, commit, self.summary.count)
-
-    def _settle(self, followers: Followers) -> None:
+    def _settle(self, applier: Applier, followers: Followers) -> None:
         """Count a batch whose commit ended with the connection, if the checkpoints say that it was done."""
-        batch, self._in_doubt = self._in_doubt, None
+        batch, applier.in_doubt = applier.in_doubt, None
         if batch and all(_reached(position, known) for position in batch.positions for known in followers.values()):
             self.summary.count(batch, Applied(sum(map(len, batch.rows.values())), 0))
 
@@ -216,7 +195,7 @@ class Projector:
         self.summary.caught_up = source.caught_up
         if self.summary.caught_up:
             self.summary.lag = timedelta(0)
-        elif times := [page.position.record_time for page in pages if page.position.record_time]:
+        elif times := [page.position.record_time for page in pages if page.position and page.position.record_time]:
             self.summary.lag = max(self.clock.now() - min(times), timedelta(0))
 
     def _tell(self, error: BaseException | None) -> None:

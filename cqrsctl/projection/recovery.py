@@ -6,9 +6,9 @@ a trigger of one's own). The database names no record, so it is found by halving
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cqrsctl.errors import CqrsctlError, TablesChanged, ValueRejected
 from cqrsctl.projection.batch import Applied, Batch, DeadLetter, batch_of, cut, with_letter
@@ -41,28 +41,46 @@ class BadRecord(CqrsctlError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Applier:
-    """Applies pages in as many transactions as they need.
+class BatchSink(Protocol):
+    """Where batches go."""
 
-    `tables` tells which tables they become rows of; `commit` applies one batch, all of it or nothing, and raises
-    TablesChanged where the tables are others by then. What only a table that is being built cannot take never stops
-    the projector: the view is served by another one.
+    def tables(self) -> Tables:
+        """The tables that changes become rows of, as the sink last saw them."""
+
+    def apply(self, batch: Batch) -> Applied:
+        """Apply a batch in one transaction, all of it or nothing.
+
+        Raises ValueRejected, TransactionConflict and TablesChanged, after which the sink can go on.
+        """
+
+
+def _once(apply: Callable[[Batch], Applied], batch: Batch) -> Applied:
+    return apply(batch)
+
+
+@dataclass(slots=True)
+class Applier:
+    """Applies pages in as many transactions as they need: whoever brings changes, brings them here.
+
+    What only a table that is being built cannot take never stops the projector: the view is served by another one.
+    `again` runs a transaction again that conflicted with another one. `in_doubt` is the batch whose transaction was
+    the last one, if it did not come to its end: it may be committed all the same.
     """
 
-    tables: Callable[[], Tables]
+    sink: BatchSink
     on_error: OnError
-    commit: Callable[[Batch], Applied]
     count: Callable[[Batch, Applied], None]
+    again: Callable[[Callable[[Batch], Applied], Batch], Applied] = _once
+    in_doubt: Batch | None = field(default=None, init=False)
 
     def apply(self, pages: Sequence[Page]) -> None:
         """Apply pages, at most one a shard.
 
         Raises BadRecord where one does not fit and errors stop the projector: then everything before it in its
-        shard was applied. Raises what `commit` raises.
+        shard was applied. Raises what the sink raises.
         """
         while True:
-            tables = self.tables()
+            tables = self.sink.tables()
             batch = batch_of(
                 pages, [table.projection for table in tables.active], [table.projection for table in tables.building]
             )
@@ -98,9 +116,7 @@ class Applier:
 
     def _set_aside(self, page: Page, batch: Batch, rejection: ValueRejected) -> None:
         """Commit a batch of one change without the table that refused it; another one may refuse it too."""
-        letter = DeadLetter(
-            rejection.projection, page.position.shard_id, page.changes[0], rejection.reason, rejection.building
-        )
+        letter = DeadLetter(rejection.projection, page.shard_id, page.changes[0], rejection.reason, rejection.building)
         if self.on_error is OnError.STOP and not letter.building:
             raise BadRecord(letter)
         without = with_letter(batch, letter)
@@ -110,7 +126,10 @@ class Applier:
             self._set_aside(page, without, another)
 
     def _commit(self, batch: Batch) -> None:
-        self.count(batch, self.commit(batch))
+        self.in_doubt = batch
+        applied = self.again(self.sink.apply, batch)
+        self.in_doubt = None
+        self.count(batch, applied)
 
 
 def _before(pages: Sequence[Page], letters: Sequence[DeadLetter]) -> list[Page]:
@@ -119,11 +138,7 @@ def _before(pages: Sequence[Page], letters: Sequence[DeadLetter]) -> list[Page]:
     kept = []
     for page in pages:
         fitting = next(
-            (
-                number
-                for number, change in enumerate(page.changes)
-                if (page.position.shard_id, change.sequence_number) in bad
-            ),
+            (number for number, change in enumerate(page.changes) if (page.shard_id, change.sequence_number) in bad),
             None,
         )
         if fitting is None:

@@ -56,8 +56,11 @@ class TableWriter:
             raise
         return applied
 
-    def apply_rows(self, batch: Batch) -> Applied:
-        """Upsert a batch's rows into every table that is active or being built, within the running transaction."""
+    def apply_rows(self, batch: Batch, *, again: bool = False) -> Applied:
+        """Upsert a batch's rows into every table that is active or being built, within the running transaction.
+
+        `again`: a table may have left out the item when it could not take this very change.
+        """
         seen = self.tables()
         # The shared lock keeps a rebuild from changing the set of tables until this transaction has ended.
         self._tables = self._read(locked=True)
@@ -65,13 +68,13 @@ class TableWriter:
             raise TablesChanged("The tables of the read model changed.")
         for table in seen.building:
             try:
-                self._upsert(table, batch.building.get(table.projection.name, ()))
+                self._upsert(table, batch.building.get(table.projection.name, ()), again=again)
             except ValueRejected as rejection:
                 rejection.building = True
                 raise
         written = stale = 0
         for table in seen.active:
-            done, refused = self._upsert(table, batch.rows.get(table.projection.name, ()))
+            done, refused = self._upsert(table, batch.rows.get(table.projection.name, ()), again=again)
             written += done
             stale += refused
         return Applied(written, stale)
@@ -79,9 +82,11 @@ class TableWriter:
     def _read(self, *, locked: bool = False) -> Tables:
         return tables.read(self.connection, self.projections, others_too=self.others_too, locked=locked)
 
-    def _upsert(self, table: Table, rows: Sequence[Row]) -> tuple[int, int]:
+    def _upsert(self, table: Table, rows: Sequence[Row], *, again: bool) -> tuple[int, int]:
         new = rows if table.since is None else [row for row in rows if row.changed_at >= table.since]
         written, stale = 0, len(rows) - len(new)
+        for row in [row for row in new if again and not row.deleted]:
+            self._forget_left_out(table, row)
         for sql, count in upserts(table, new):
             try:
                 done, refused = self.connection.upsert(sql, count)
@@ -92,15 +97,13 @@ class TableWriter:
             stale += refused
         return written, stale
 
-
-def forget_left_out(connection: Connection, table: Table, row: Row) -> None:
-    """Remove what stands for a change that a table could not take before it is tried again, in the transaction."""
-    keys = table.projection.keys
-    where = " AND ".join(f"{schema.quoted(column.name)} = %s" for column in keys)
-    connection.execute(
-        f"DELETE FROM {schema.quoted(table.name)} WHERE {where} AND _version = %s AND _deleted = TRUE",
-        (*row.key, row.version),
-    )
+    def _forget_left_out(self, table: Table, row: Row) -> None:
+        """Remove the tombstone that stands for a change that the table could not take."""
+        keys = " AND ".join(f"{schema.quoted(column.name)} = %s" for column in table.projection.keys)
+        self.connection.execute(
+            f"DELETE FROM {schema.quoted(table.name)} WHERE {keys} AND _version = %s AND _deleted = TRUE",
+            (*row.key, row.version),
+        )
 
 
 _NEWER = "VALUES(_version) > _version AND (_version > 0 OR VALUES(_changed_at) >= _changed_at)"

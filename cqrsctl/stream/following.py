@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import datetime
 
-    from cqrsctl.change import Checkpoints
+    from cqrsctl.change import ChangeRecord, Checkpoints
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import StreamsClient
 
@@ -108,11 +108,10 @@ class Following:
         through = position.read_through
         return through is not None and (known is None or through - known >= _REMEMBER_TIP)
 
-    def hand_out(self, page: Page) -> Page:
-        """The page, with the followers moved to its position: before the next one is taken they have applied it."""
-        position = page.position
+    def hand_out(self, changes: tuple[ChangeRecord, ...], position: Position) -> Page:
+        """A page, with the followers moved to its position: before the next one is taken they have applied it."""
         if position.read_through is not None:
             self._remembered[position.shard_id] = position.read_through
         for positions in self.by_name.values():
             positions[position.shard_id] = position.unless_further(positions.get(position.shard_id))
-        return page
+        return Page(changes, position)

@@ -160,7 +160,7 @@ class StreamReader:
         elif not self._shards:
             self._listing.again(SHORTEST_PAUSE_SECONDS)
         for page in healed:
-            self._options.notice(f"Shard {page.position.shard_id} was marked as a gap, but all its changes are there.")
+            self._options.notice(f"Shard {page.shard_id} was marked as a gap, but all its changes are there.")
         pages = [*over, *healed, *self._following.registered(self._shards, self._start_of)]
         self._first = False
         self._open_readable()
@@ -298,8 +298,8 @@ class StreamReader:
         self._options.worked.add(_READING)
         poll.read(read, now)
         if self._is_past_until(read.page):
-            self._past_until.add(read.page.position.shard_id)
-        if poll.at_tip and self._is_open(read.page.position.shard_id):
+            self._past_until.add(read.page.shard_id)
+        if poll.at_tip and self._is_open(read.page.shard_id):
             poll.reader.reached_tip()
         position = poll.reader.position
         self._following.positions[position.shard_id] = position
@@ -310,7 +310,7 @@ class StreamReader:
             self._open_readable()
         finished = position.state is ShardState.FINISHED
         if read.records or finished or self._following.is_to_be_remembered(position):
-            yield self._following.hand_out(Page(read.page.changes, position))
+            yield self._following.hand_out(read.page.changes, position)
 
     def _is_past_until(self, page: Page) -> bool:
         until, last = self._options.until, page.changes[-1] if page.changes else None

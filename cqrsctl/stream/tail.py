@@ -41,7 +41,7 @@ def tail(
         pages = reader.take()
         for page in pages:
             for change in filter(selection.shows, page.changes):
-                yield page.position.shard_id, change
+                yield page.shard_id, change
                 shown += 1
                 if shown == limit:
                     return

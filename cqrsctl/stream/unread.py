@@ -101,7 +101,7 @@ def _read(look: _Look) -> ChangeRecord | ShardLost | _MoreToRead | None:
         first = read.page.changes[0]
         # A record that tells no time is as old as it can be.
         return first if first.is_dated else first._replace(created_at=before.read_through or first.created_at)
-    if read.page.position.state is ShardState.FINISHED:
+    if look.reader.position.state is ShardState.FINISHED:
         return None
     # Changes from before `since` are no unread ones, but they are no sign of the tip either.
     look.empty_pages = 0 if read.records else look.empty_pages + 1

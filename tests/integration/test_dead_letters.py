@@ -37,7 +37,7 @@ def apply(wiring: Wiring, *changes: ChangeRecord, on_error: OnError = OnError.DE
     sink.open()
     position = Position("shard-1", None, changes[-1].sequence_number)
     try:
-        Applier(sink.tables, on_error, sink.apply, summary.count).apply([Page(changes, position)])
+        Applier(sink, on_error, summary.count).apply([Page(changes, position)])
     finally:
         sink.close()
     return summary

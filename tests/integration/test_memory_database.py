@@ -785,7 +785,8 @@ def _applied(connection: Connection, rows: list[Row], rng: random.Random) -> Any
 
 
 def _pending(connection: Connection, rows: list[Row], rng: random.Random) -> Any:
-    return TableWriter(connection, [PRODUCT])._upsert(registry.read(connection, [PRODUCT]).active[0], rows[:1])
+    (active,) = registry.read(connection, [PRODUCT]).active
+    return TableWriter(connection, [PRODUCT])._upsert(active, rows[:1], again=False)
 
 
 def _purged(connection: Connection, rows: list[Row], rng: random.Random) -> Any:

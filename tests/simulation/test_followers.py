@@ -38,8 +38,9 @@ class Reading:
                     self._take(name, page)
 
     def _take(self, name: str, page: Page) -> None:
-        shard_id, known = page.position.shard_id, self.positions[name]
-        known[shard_id] = page.position.unless_further(known.get(shard_id))
+        assert page.position is not None
+        known = self.positions[name]
+        known[page.shard_id] = page.position.unless_further(known.get(page.shard_id))
         self.seen[name] |= {f"{change.keys['ProductId']!s}: {change.new_image}" for change in page.changes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +18,17 @@ from cqrsctl.projection.tables import Table, Tables
 from tests.unit.test_batch import PRODUCT, bad, good, page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 IDS = Projection("ids", "Ids", (Column("Id", ColumnType.parse("bigint"), "ProductId", key=True),))
+
+
+@dataclass
+class Taking:
+    """A sink of two functions."""
+
+    tables: Callable[[], Tables]
+    apply: Callable[[Batch], Applied]
 
 
 class Database:
@@ -67,7 +76,7 @@ def apply(
     """Apply pages; how many changes were counted."""
     counted: list[int] = []
     tables = Tables(tuple(Table(projection, 1) for projection in projections))
-    applier = Applier(lambda: tables, on_error, database.commit, lambda batch, _: counted.append(batch.changes))
+    applier = Applier(Taking(lambda: tables, database.commit), on_error, lambda batch, _: counted.append(batch.changes))
     applier.apply(pages)
     return sum(counted)
 
@@ -178,7 +187,7 @@ def test_a_record_that_all_projections_refuse_is_a_letter_of_each() -> None:
 
 def applied_while_building(database: Database, pages: Sequence[Page], active: Projection, building: Projection) -> None:
     tables = Tables((Table(active, 1),), (Table(building, 2),))
-    Applier(lambda: tables, OnError.STOP, database.commit, lambda *_: None).apply(pages)
+    Applier(Taking(lambda: tables, database.commit), OnError.STOP, lambda *_: None).apply(pages)
 
 
 def test_what_only_the_table_being_built_refuses_does_not_stop_the_projector() -> None:
@@ -211,7 +220,7 @@ def test_a_batch_is_made_anew_for_the_tables_that_there_are_by_then() -> None:
             raise TablesChanged("a rebuild began")
         return database.commit(batch)
 
-    applier = Applier(lambda: seen[-1], OnError.STOP, commit, lambda *_: None)
+    applier = Applier(Taking(lambda: seen[-1], commit), OnError.STOP, lambda *_: None)
     applier.apply([page("a", good(1, 1), good(2, 2))])
     (batch,) = database.batches
     assert (batch.changes, batch.rows) == (2, batch.building)
@@ -223,7 +232,8 @@ def test_other_failures_are_not_divided() -> None:
 
     tables = Tables((Table(PRODUCT, 1),))
     with pytest.raises(TransientDatabaseError):
-        Applier(lambda: tables, OnError.DEAD_LETTER, commit, lambda *_: None).apply([page("a", good(1), good(2))])
+        applier = Applier(Taking(lambda: tables, commit), OnError.DEAD_LETTER, lambda *_: None)
+        applier.apply([page("a", good(1), good(2))])
 
 
 @given(
@@ -249,4 +259,5 @@ def test_no_neighbour_is_ever_lost(shards: list[list[str]], finished: bool) -> N
     assert database.keys() == [one + 1_000 for one in numbers["good"]]
     assert sorted(found for _, _, found in database.letters()) == sorted(numbers["unfit"] + numbers["refused"])
     for one in pages:
-        assert database.position(one.position.shard_id) == (one.position.sequence_number, state)
+        assert one.position is not None
+        assert database.position(one.shard_id) == (one.position.sequence_number, state)
