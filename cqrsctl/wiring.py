@@ -136,9 +136,9 @@ class Wiring:
 
     def _running(self) -> Running:
         from cqrsctl.local.stack import running  # noqa: PLC0415
-        from cqrsctl.local.state import State  # noqa: PLC0415
+        from cqrsctl.local.state import StackState  # noqa: PLC0415
 
-        return running(State(self.environment.state_dir))
+        return running(StackState(self.environment.state_dir))
 
     @cached_property
     def _session(self) -> Any:
@@ -165,9 +165,9 @@ class Wiring:
         if not self.environment.embedded or self.environment.aws_endpoint(service):
             return None
         from cqrsctl.local import stack  # noqa: PLC0415 -- as below
-        from cqrsctl.local.state import State  # noqa: PLC0415
+        from cqrsctl.local.state import StackState  # noqa: PLC0415
 
-        return stack.endpoint_url(State(self.environment.state_dir))
+        return stack.endpoint_url(StackState(self.environment.state_dir))
 
     def _login(self, host: str, port: int, secret: str | None) -> Callable[[], Login]:
         settings = self.environment.database

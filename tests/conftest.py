@@ -16,7 +16,7 @@ import pytest
 
 from cqrsctl.config import Environment, Flags, load
 from cqrsctl.local import mariadb, stack
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 from cqrsctl.wiring import Wiring
 from tests import data_folders, forked
 
@@ -149,7 +149,7 @@ def _copied_data_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
 def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The state folder of a running embedded stack."""
     home = tmp_path_factory.mktemp("state")
-    state = State(home / "local")
+    state = StackState(home / "local")
     stack.up(state, lambda _: None)
     yield home
     stack.down(state, wipe=True)

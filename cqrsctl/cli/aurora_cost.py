@@ -15,7 +15,7 @@ from cqrsctl.cli.render import Output
 from cqrsctl.costs import quantities
 
 if TYPE_CHECKING:
-    from cqrsctl.costs.monthly import Capacity, Estimate, Line, PriceBook, Range
+    from cqrsctl.costs.monthly import Capacity, CostLine, Estimate, PriceBook, Range
     from cqrsctl.costs.quantities import Costs
 
 _MOST = 10**9
@@ -170,7 +170,7 @@ def _show(output: Output, found: Costs) -> None:
         )
 
 
-def _shown(line: Line) -> dict[str, Any]:
+def _shown(line: CostLine) -> dict[str, Any]:
     return {
         "what": line.what,
         "quantity": "unknown" if line.quantity is None else _quantity(line.quantity),
@@ -202,7 +202,7 @@ def _lines(estimate: Estimate) -> list[dict[str, Any]]:
     return [*map(_record, estimate.lines), {**dict.fromkeys(_COLUMNS[1:]), **total, "reason": reason}]
 
 
-def _record(line: Line) -> dict[str, Any]:
+def _record(line: CostLine) -> dict[str, Any]:
     return {
         "what": line.what,
         "quantity_low": _trimmed(line.quantity.low) if line.quantity else None,

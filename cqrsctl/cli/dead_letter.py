@@ -12,7 +12,7 @@ from cqrsctl.cli.render import Output
 from cqrsctl.codec import to_json
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import settling
-from cqrsctl.pipeline.settling import Outcome, Retried
+from cqrsctl.pipeline.settling import LetterOutcome, Retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,14 +72,14 @@ def retry(
         found.extend(settling.retry(of(ctx).wiring, None if all_ else numbers))
     finally:
         _report(found, output, of(ctx).note)
-    if any(one.outcome is Outcome.REFUSED for one in found):
+    if any(one.outcome is LetterOutcome.REFUSED for one in found):
         raise typer.Exit(1)
 
 
 def _report(found: Sequence[Retried], output: Output, note: Callable[[str], None]) -> None:
-    counted = {outcome: sum(one.outcome is outcome for one in found) for outcome in Outcome}
-    note(f"applied {counted[Outcome.APPLIED]}, stale {counted[Outcome.STALE]}, refused {counted[Outcome.REFUSED]}")
-    shown = found if output is not Output.TABLE else [one for one in found if one.outcome is Outcome.REFUSED]
+    counted = {outcome: sum(one.outcome is outcome for one in found) for outcome in LetterOutcome}
+    note(", ".join(f"{outcome} {count}" for outcome, count in counted.items()))
+    shown = found if output is not Output.TABLE else [one for one in found if one.outcome is LetterOutcome.REFUSED]
     if shown or output is not Output.TABLE:
         render.rows(
             output,

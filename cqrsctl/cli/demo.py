@@ -14,7 +14,7 @@ from cqrsctl.cli.app import dispatch
 from cqrsctl.cli.invocation import Invocation, group, of
 from cqrsctl.config import pristine
 from cqrsctl.local import stack
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def demo(
       cqrsctl demo --keep
     """
     environment = pristine(_ENVIRONMENT)
-    state = State(environment.state_dir)
+    state = StackState(environment.state_dir)
     stack.down(state, wipe=True)
     demonstration = _Demonstration(
         Invocation(preset=environment, log_format=of(ctx).log_format), state.directory / "demo-files"

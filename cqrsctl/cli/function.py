@@ -28,7 +28,7 @@ from cqrsctl.pipeline.function_operations import Functions, Which, invoke_call
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cqrsctl.functions.logs import Line
+    from cqrsctl.functions.logs import LogLine
     from cqrsctl.functions.parts import Part
 
 app = group("Package, deploy and operate the two Lambda functions.")
@@ -356,5 +356,5 @@ def _payload(text: str) -> str:
     return found
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line(line: LogLine) -> dict[str, Any]:
     return {"at": line.at, "stream": line.stream, "message": line.message}

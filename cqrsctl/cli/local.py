@@ -17,8 +17,8 @@ from cqrsctl.errors import CqrsctlError, UsageError
 
 if TYPE_CHECKING:
     from cqrsctl.cli.invocation import Invocation
-    from cqrsctl.local.stack import Part
-    from cqrsctl.local.state import State
+    from cqrsctl.local.stack import StackPart
+    from cqrsctl.local.state import StackState
 
 app = group("Start and stop the embedded stack.")
 
@@ -135,18 +135,18 @@ def down(
         invocation.note("The AWS endpoint kept its tables in memory: they are gone. The read model is kept.")
 
 
-def _state(invocation: Invocation) -> State:
+def _state(invocation: Invocation) -> StackState:
     if not invocation.environment.embedded:
         raise UsageError(
             f"Environment {invocation.environment.name!r} is not an embedded stack.",
             hint="Choose one with --env local, or set `embedded = true` for this one.",
         )
-    from cqrsctl.local.state import State
+    from cqrsctl.local.state import StackState
 
-    return State(invocation.environment.state_dir)
+    return StackState(invocation.environment.state_dir)
 
 
-def _show(state: State, parts: list[Part], output: Output) -> None:
+def _show(state: StackState, parts: list[StackPart], output: Output) -> None:
     from cqrsctl.local.mariadb_cluster import lag_seconds
 
     lags = {part.name: lag_seconds(state, part.name) for part in parts if part.role == "reader"}
@@ -161,7 +161,7 @@ def _lag(seconds: float | None) -> str:
     return "" if seconds is None else render.duration(timedelta(seconds=seconds))
 
 
-def _record(part: Part) -> dict[str, Any]:
+def _record(part: StackPart) -> dict[str, Any]:
     service = part.service if part.state == "running" else None
     return {
         "name": part.name,

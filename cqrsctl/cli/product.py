@@ -19,7 +19,7 @@ from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.write_model import import_rows, products, table
 from cqrsctl.write_model import sample as samples
 from cqrsctl.write_model.import_rows import Format
-from cqrsctl.write_model.importing import Importer, Progress
+from cqrsctl.write_model.importing import Importer, ImportProgress
 from cqrsctl.write_model.product import FIELDS, product, product_id
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def import_(
     if file != "-" and rejects_path.absolute() == Path(file).absolute():
         raise UsageError("The rejects file is the imported file itself.", hint="Choose another with --rejects.")
     client, name = (None, "") if dry_run else (invocation.wiring.dynamodb, invocation.environment.table)
-    progress = Progress()
+    progress = ImportProgress()
     begun = time.monotonic()
     with _opened(file) as source, import_rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
         if client is not None:
@@ -246,7 +246,9 @@ def _rejects_path(file: str, form: Format) -> Path:
     return base.with_name(f"{base.name}.rejects.{form.value}")
 
 
-def _check(source_rows: Iterable[import_rows.SourceRow], refused: import_rows.RejectsFile, progress: Progress) -> None:
+def _check(
+    source_rows: Iterable[import_rows.SourceRow], refused: import_rows.RejectsFile, progress: ImportProgress
+) -> None:
     """Check all rows without writing them."""
     for row in source_rows:
         progress.line = row.line
@@ -258,6 +260,6 @@ def _check(source_rows: Iterable[import_rows.SourceRow], refused: import_rows.Re
             progress.rejected += 1
 
 
-def _progress_line(progress: Progress, begun: float) -> str:
+def _progress_line(progress: ImportProgress, begun: float) -> str:
     rate = progress.imported / max(time.monotonic() - begun, 1e-9)
     return f"imported {progress.imported}, rejected {progress.rejected}, {rate:.0f} items/s"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cqrsctl.cli.invocation import Invocation
-    from cqrsctl.pipeline.rebuild.progress import Progress, Rebuilt
+    from cqrsctl.pipeline.rebuild.progress import RebuildProgress, Rebuilt
     from cqrsctl.projection.definition import Projection
 
 app = group("Make the read model anew, while the old one serves.")
@@ -117,8 +117,8 @@ def _discard(invocation: Invocation, chosen: tuple[Projection, ...], output: Out
         render.one(output, {"discarded": dropped})
 
 
-def _shown_by(show: Callable[[str], None]) -> Callable[[Progress], None]:
-    def shown(progress: Progress) -> None:
+def _shown_by(show: Callable[[str], None]) -> Callable[[RebuildProgress], None]:
+    def shown(progress: RebuildProgress) -> None:
         if progress.phase is not Phase.LOADING:
             return show(f"{progress.projection}: {progress.items} items loaded, {progress.phase}")
         left = progress.about - progress.items

@@ -58,7 +58,7 @@ _LABELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class PricedProduct:
     """Something that has one price in a region. `io_optimized` counts for instances, ACUs and storage only."""
 
     meter: Meter
@@ -84,13 +84,13 @@ class PriceBook:
     `reason` says why they are not AWS's own of today.
     """
 
-    prices: Mapping[Product, UnitPrice]
+    prices: Mapping[PricedProduct, UnitPrice]
     source: str
     region: str
     date: date | None
     reason: str = ""
 
-    def of(self, product: Product) -> UnitPrice:
+    def of(self, product: PricedProduct) -> UnitPrice:
         return self.prices.get(product, UnitPrice(None, f"no price of {product} was asked for"))
 
 
@@ -156,7 +156,7 @@ class Quantities:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CostLine:
     """One line of the estimate. `monthly` is in whole cents; None where quantity or price is not known."""
 
     what: str
@@ -172,28 +172,28 @@ class Line:
 class Estimate:
     """All lines, and their total: at least so much where `without` names lines that are not in it."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[CostLine, ...]
     total: Range
     without: tuple[str, ...]
 
 
-def products(capacity: Capacity) -> tuple[Product, ...]:
+def products(capacity: Capacity) -> tuple[PricedProduct, ...]:
     """Everything that has to have a price for an estimate, each once."""
     classes = [name for name in (capacity.writer_class, *capacity.reader_classes) if name]
     metered = [computing(name, capacity) for name in classes]
-    metered.append(Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized))
+    metered.append(PricedProduct(Meter.STORAGE_GB, io_optimized=capacity.io_optimized))
     if not capacity.io_optimized:
-        metered.append(Product(Meter.IO_MILLION))
-    metered += [Product(meter) for meter in (Meter.WRITE_MILLION, Meter.STREAM_READ_MILLION)]
-    metered += [Product(meter) for meter in (Meter.LAMBDA_REQUEST_MILLION, Meter.LAMBDA_GB_SECOND)]
+        metered.append(PricedProduct(Meter.IO_MILLION))
+    metered += [PricedProduct(meter) for meter in (Meter.WRITE_MILLION, Meter.STREAM_READ_MILLION)]
+    metered += [PricedProduct(meter) for meter in (Meter.LAMBDA_REQUEST_MILLION, Meter.LAMBDA_GB_SECOND)]
     return tuple(dict.fromkeys(metered))
 
 
-def computing(instance_class: str, capacity: Capacity) -> Product:
+def computing(instance_class: str, capacity: Capacity) -> PricedProduct:
     """What an instance of a class in this cluster is paid for."""
     if instance_class == SERVERLESS:
-        return Product(Meter.ACU_HOUR, io_optimized=capacity.io_optimized)
-    return Product(Meter.INSTANCE_HOUR, instance_class, capacity.io_optimized)
+        return PricedProduct(Meter.ACU_HOUR, io_optimized=capacity.io_optimized)
+    return PricedProduct(Meter.INSTANCE_HOUR, instance_class, capacity.io_optimized)
 
 
 def monthly(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> Estimate:
@@ -213,12 +213,12 @@ def monthly_with_reader(capacity: Capacity, quantities: Quantities, prices: Pric
     return monthly(capacity.with_reader(capacity.writer_class), quantities, prices)
 
 
-def reader_a_month(instance_class: str, capacity: Capacity, prices: PriceBook) -> Line:
+def reader_a_month(instance_class: str, capacity: Capacity, prices: PriceBook) -> CostLine:
     """What one reader more of a class costs a month, without the I/O that it causes."""
     return _computing_line("reader", instance_class, 1, capacity, prices)
 
 
-def _instances(capacity: Capacity, prices: PriceBook) -> list[Line]:
+def _instances(capacity: Capacity, prices: PriceBook) -> list[CostLine]:
     lines = []
     if capacity.writer_class:
         lines.append(_computing_line("writer", capacity.writer_class, 1, capacity, prices))
@@ -228,7 +228,7 @@ def _instances(capacity: Capacity, prices: PriceBook) -> list[Line]:
     return lines
 
 
-def _computing_line(what: str, instance_class: str, count: int, capacity: Capacity, prices: PriceBook) -> Line:
+def _computing_line(what: str, instance_class: str, count: int, capacity: Capacity, prices: PriceBook) -> CostLine:
     hours = HOURS_A_MONTH * count
     product = computing(instance_class, capacity)
     quantity: Range | None = Range.exactly(hours)
@@ -239,14 +239,14 @@ def _computing_line(what: str, instance_class: str, count: int, capacity: Capaci
     return _line(f"{what} {instance_class}", quantity, source, product, prices)
 
 
-def _usage(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> list[Line]:
+def _usage(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> list[CostLine]:
     metered = [
-        (quantities.storage_gb, Product(Meter.STORAGE_GB, io_optimized=capacity.io_optimized)),
-        (quantities.io_millions, Product(Meter.IO_MILLION)),
-        (quantities.writes_millions, Product(Meter.WRITE_MILLION)),
-        (quantities.stream_reads_millions, Product(Meter.STREAM_READ_MILLION)),
-        (quantities.lambda_requests_millions, Product(Meter.LAMBDA_REQUEST_MILLION)),
-        (quantities.lambda_gb_seconds, Product(Meter.LAMBDA_GB_SECOND)),
+        (quantities.storage_gb, PricedProduct(Meter.STORAGE_GB, io_optimized=capacity.io_optimized)),
+        (quantities.io_millions, PricedProduct(Meter.IO_MILLION)),
+        (quantities.writes_millions, PricedProduct(Meter.WRITE_MILLION)),
+        (quantities.stream_reads_millions, PricedProduct(Meter.STREAM_READ_MILLION)),
+        (quantities.lambda_requests_millions, PricedProduct(Meter.LAMBDA_REQUEST_MILLION)),
+        (quantities.lambda_gb_seconds, PricedProduct(Meter.LAMBDA_GB_SECOND)),
     ]
     return [
         _line(
@@ -261,10 +261,10 @@ def _usage(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> lis
     ]
 
 
-def _line(what: str, quantity: Range | None, source: str, product: Product, prices: PriceBook) -> Line:
+def _line(what: str, quantity: Range | None, source: str, product: PricedProduct, prices: PriceBook) -> CostLine:
     price = prices.of(product)
     missing = [*([source] if quantity is None else []), *([price.reason] if price.dollars is None else [])]
-    return Line(
+    return CostLine(
         what=what,
         quantity=quantity,
         unit=product.meter.unit,

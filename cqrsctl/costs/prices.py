@@ -16,7 +16,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall
-from cqrsctl.costs.monthly import Meter, PriceBook, Product, UnitPrice
+from cqrsctl.costs.monthly import Meter, PriceBook, PricedProduct, UnitPrice
 from cqrsctl.errors import AwsError, CqrsctlError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Query:
         return ApiCall("pricing", "GetProducts", {"ServiceCode": self.service, "Filters": filters})
 
 
-def query(product: Product) -> Query:
+def query(product: PricedProduct) -> Query:
     """How the Price List is asked for a product."""
     optimized = product.io_optimized
     match product.meter:
@@ -129,7 +129,7 @@ _QUERIES = {
 }
 
 
-def look_up(client: Callable[[], Any] | None, wanted: Iterable[Product], region: str, today: date) -> PriceBook:
+def look_up(client: Callable[[], Any] | None, wanted: Iterable[PricedProduct], region: str, today: date) -> PriceBook:
     """The prices of a region, from the Price List or, where that fails, from the table with the reason.
 
     Args:
@@ -146,7 +146,7 @@ def look_up(client: Callable[[], Any] | None, wanted: Iterable[Product], region:
         return from_table(wanted, region, str(error))
 
 
-def ask(client: Any, product: Product, region: str) -> UnitPrice:
+def ask(client: Any, product: PricedProduct, region: str) -> UnitPrice:
     """The Price List's price of one product; unknown where the answer is not exactly one. Raises AwsError."""
     asked = query(product)
     offers = [offer for offer in _offers(client, asked, region) if _fits(offer, asked, region)]
@@ -163,7 +163,7 @@ def ask(client: Any, product: Product, region: str) -> UnitPrice:
     return UnitPrice(found[0] * asked.per)
 
 
-def from_table(wanted: Iterable[Product], region: str, reason: str) -> PriceBook:
+def from_table(wanted: Iterable[PricedProduct], region: str, reason: str) -> PriceBook:
     """The package's own prices of a region, and why they are used."""
     listed = _table().get(region)
     if listed is None:
@@ -174,7 +174,7 @@ def from_table(wanted: Iterable[Product], region: str, reason: str) -> PriceBook
     )
 
 
-def _from_region(listed: Mapping[str, Any], product: Product, region: str) -> UnitPrice:
+def _from_region(listed: Mapping[str, Any], product: PricedProduct, region: str) -> UnitPrice:
     prices = listed.get("io_optimized", {}) if product.io_optimized else listed
     price = prices.get(product.meter.value)
     if isinstance(price, dict):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.aws import ApiCall
 from cqrsctl.costs import monthly, prices, usage
 from cqrsctl.costs.monthly import SECONDS_A_MONTH, Quantities, Quantity
-from cqrsctl.costs.usage import Metric
+from cqrsctl.costs.usage import UsageMetric
 from cqrsctl.errors import AwsError
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
 from cqrsctl.stream import shards
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from cqrsctl.costs.monthly import Capacity, Estimate, Line, PriceBook
+    from cqrsctl.costs.monthly import Capacity, CostLine, Estimate, PriceBook
     from cqrsctl.costs.usage import Point
     from cqrsctl.wiring import Wiring
 
@@ -59,7 +59,7 @@ class Costs:
 class ReaderCost:
     """What one reader more costs a month, and where its price comes from."""
 
-    line: Line
+    line: CostLine
     prices: PriceBook
 
 
@@ -84,7 +84,7 @@ def reader(wiring: Wiring, capacity: Capacity, instance_class: str, now: datetim
     return ReaderCost(monthly.reader_a_month(instance_class, capacity, book), book)
 
 
-def _prices(wiring: Wiring, wanted: Iterable[monthly.Product], region: str, now: datetime) -> PriceBook:
+def _prices(wiring: Wiring, wanted: Iterable[monthly.PricedProduct], region: str, now: datetime) -> PriceBook:
     """An embedded stack's endpoint has no price list, and its commands do not speak with AWS."""
     client = None if wiring.environment.embedded else lambda: wiring.client("pricing", prices.PRICE_LIST_REGION)
     return prices.look_up(client, wanted, region, now.date())
@@ -180,7 +180,7 @@ class _Usage:
             sized.append([(at, value / 1000 * gigabytes) for at, value in milliseconds])
         return self._scaled(sized, Decimal(1))
 
-    def _millions(self, metrics: Sequence[Metric], option: str) -> Quantity:
+    def _millions(self, metrics: Sequence[UsageMetric], option: str) -> Quantity:
         points = self._points(metrics, option)
         return points if isinstance(points, Quantity) else self._scaled(points, _MILLION)
 
@@ -189,7 +189,7 @@ class _Usage:
         value = (found.value / unit).quantize(_SIX_DIGITS)
         return Quantity(value, f"CloudWatch, {_span(found.covered)} scaled to a month")
 
-    def _points(self, metrics: Sequence[Metric], option: str) -> list[list[Point]] | Quantity:
+    def _points(self, metrics: Sequence[UsageMetric], option: str) -> list[list[Point]] | Quantity:
         """The metrics' data; where there is none, the unknown quantity."""
         if isinstance(self._metrics, str):
             return Quantity(None, f"{self._metrics}; give {option}")
@@ -200,7 +200,7 @@ class _Usage:
         return points
 
     @cached_property
-    def _metrics(self) -> dict[Metric, list[Point]] | str:
+    def _metrics(self) -> dict[UsageMetric, list[Point]] | str:
         """All that is to be read, in one call; a sentence where CloudWatch refused."""
         given = self.given
         wanted = [
@@ -223,25 +223,25 @@ class _Usage:
             return str(error)
 
     @property
-    def _stored(self) -> Metric:
-        return Metric("AWS/RDS", "VolumeBytesUsed", ("DBClusterIdentifier", self.capacity.cluster_id), "Average")
+    def _stored(self) -> UsageMetric:
+        return UsageMetric("AWS/RDS", "VolumeBytesUsed", ("DBClusterIdentifier", self.capacity.cluster_id), "Average")
 
     @property
-    def _ios(self) -> list[Metric]:
+    def _ios(self) -> list[UsageMetric]:
         cluster = ("DBClusterIdentifier", self.capacity.cluster_id)
-        return [Metric("AWS/RDS", name, cluster) for name in ("VolumeReadIOPs", "VolumeWriteIOPs")]
+        return [UsageMetric("AWS/RDS", name, cluster) for name in ("VolumeReadIOPs", "VolumeWriteIOPs")]
 
     @property
-    def _written(self) -> Metric:
-        return Metric("AWS/DynamoDB", "ConsumedWriteCapacityUnits", ("TableName", self.capacity.table))
+    def _written(self) -> UsageMetric:
+        return UsageMetric("AWS/DynamoDB", "ConsumedWriteCapacityUnits", ("TableName", self.capacity.table))
 
     @property
-    def _invocations(self) -> list[Metric]:
-        return [Metric("AWS/Lambda", "Invocations", ("FunctionName", name)) for name in FUNCTIONS]
+    def _invocations(self) -> list[UsageMetric]:
+        return [UsageMetric("AWS/Lambda", "Invocations", ("FunctionName", name)) for name in FUNCTIONS]
 
     @property
-    def _durations(self) -> list[Metric]:
-        return [Metric("AWS/Lambda", "Duration", ("FunctionName", name)) for name in FUNCTIONS]
+    def _durations(self) -> list[UsageMetric]:
+        return [UsageMetric("AWS/Lambda", "Duration", ("FunctionName", name)) for name in FUNCTIONS]
 
 
 def _given(value: Decimal | None, option: str) -> Quantity | None:

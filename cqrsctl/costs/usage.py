@@ -21,7 +21,7 @@ Point = tuple[datetime, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class UsageMetric:
     """One metric of one resource, as CloudWatch keeps it."""
 
     namespace: str
@@ -48,10 +48,10 @@ class Monthly:
     covered: timedelta
 
 
-def read(client: Any, metrics: Iterable[Metric], now: datetime) -> dict[Metric, list[Point]]:
+def read(client: Any, metrics: Iterable[UsageMetric], now: datetime) -> dict[UsageMetric, list[Point]]:
     """The hours of the last 30 days that have data, the oldest first. Raises AwsError."""
     wanted = {f"m{number}": metric for number, metric in enumerate(metrics)}
-    found: dict[Metric, list[Point]] = {metric: [] for metric in wanted.values()}
+    found: dict[UsageMetric, list[Point]] = {metric: [] for metric in wanted.values()}
     parameters = {
         "MetricDataQueries": [metric.query(query_id) for query_id, metric in wanted.items()],
         "StartTime": (now - LOOK_BACK).replace(minute=0, second=0, microsecond=0),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cqrsctl.change import Followers
     from cqrsctl.clock import Clock
     from cqrsctl.config import Environment
-    from cqrsctl.diagnosis.servers import ReaderLag, Server
+    from cqrsctl.diagnosis.servers import DatabaseServer, ReaderLag
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.functions.queue import Queue
@@ -249,7 +249,7 @@ class Facts:
         return servers.lags(self.wiring.servers.now(), self._tolerated_seconds)
 
     @fact
-    def server(self) -> Server:
+    def server(self) -> DatabaseServer:
         """The database server and the rights of this user there; also where no database was made yet."""
         return servers.server(self.wiring.database)
 

@@ -28,7 +28,7 @@ class ReaderLag:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DatabaseServer:
     """The database server as this user sees it. `demands_tls`: it refuses connections without."""
 
     user: str
@@ -49,7 +49,7 @@ def lags(topology: Topology, tolerated_seconds: float) -> list[ReaderLag]:
         return list(executor.map(lambda reader: _lag(reader, freshness), topology.readers))
 
 
-def server(writer: Endpoint) -> Server:
+def server(writer: Endpoint) -> DatabaseServer:
     """The server and the rights of this user there; also where no database was made yet. Raises DatabaseError."""
     try:
         connection = connect(writer)
@@ -70,10 +70,10 @@ def _lag(reader: Endpoint, freshness: Freshness) -> ReaderLag:
     return ReaderLag(reader.name, seconds, None if seconds is not None else "nobody wrote a heartbeat yet")
 
 
-def _server(connection: Connection) -> Server:
+def _server(connection: Connection) -> DatabaseServer:
     rows = connection.query("SHOW VARIABLES WHERE Variable_name IN ('require_secure_transport', 'max_connections')")
     variables = {row["Variable_name"]: row["Value"] for row in rows}
-    return Server(
+    return DatabaseServer(
         user=connection.query("SELECT CURRENT_USER() AS name")[0]["name"],
         grants=grants.read(connection),
         demands_tls=variables.get("require_secure_transport") == "ON",

@@ -60,7 +60,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EventSource:
     """The write model's table, and the stream that comes out of it."""
 
     table: str
@@ -106,7 +106,7 @@ def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, opti
 
 
 def plan_projector(
-    clients: Clients, source: Source, access: Access, code: bytes, options: Options, now: datetime
+    clients: Clients, source: EventSource, access: Access, code: bytes, options: Options, now: datetime
 ) -> list[Part]:
     """The projector's parts, with its queue and its mapping. Raises AwsError where one of their names is not ours."""
     place = source.place

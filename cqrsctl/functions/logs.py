@@ -31,7 +31,7 @@ class LogGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """A line of a log."""
 
     at: datetime
@@ -64,7 +64,7 @@ def delete_call(name: str) -> ApiCall:
     return ApiCall("logs", "DeleteLogGroup", {"logGroupName": name})
 
 
-def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: bool) -> Iterator[Line]:
+def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: bool) -> Iterator[LogLine]:
     """The lines of a function's log, each once, in the order of their times as far as they are known by then.
 
     Raises AwsError (`log_missing`) where there is no log yet.
@@ -76,7 +76,7 @@ def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: 
         for event in sorted(events, key=lambda event: event["timestamp"]):
             seen[_identity(event)] = event["timestamp"]
             at = datetime.fromtimestamp(event["timestamp"] / 1_000, UTC)
-            yield Line(at, event.get("logStreamName", ""), event["message"].rstrip("\n"))
+            yield LogLine(at, event.get("logStreamName", ""), event["message"].rstrip("\n"))
         if not follow:
             return
         start = max(start, max(seen.values(), default=start) - _OVERLAP_MILLISECONDS)

@@ -10,6 +10,7 @@ from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError
 from cqrsctl.functions.parts import TAG_LIST, Part, require_ours, tags_of, updated
 
+SERVICE = "secretsmanager"
 _MISSING = "ResourceNotFoundException"
 RECOVERY_DAYS = 7
 _AWS_KEY = "alias/aws/secretsmanager"
@@ -34,7 +35,7 @@ def secret_name(environment: str) -> str:
 def find(client: Any, name: str, *, content: bool = False) -> Secret | None:
     """The secret of a name or ARN, or None where there is none; its content only where asked for."""
     try:
-        found = ApiCall("secretsmanager", "DescribeSecret", {"SecretId": name}).make(client)
+        found = ApiCall(SERVICE, "DescribeSecret", {"SecretId": name}).make(client)
     except AwsError as error:
         if error_code(error) == _MISSING:
             return None
@@ -57,12 +58,12 @@ def part(name: str, user: str, password: str, found: Secret | None) -> Part:
     text = json.dumps({"username": user, "password": password})
     if found is None:
         parameters = {"Name": name, "Description": "The login of cqrsctl's projector.", "Tags": TAG_LIST}
-        call = ApiCall("secretsmanager", "CreateSecret", {**parameters, "SecretString": text})
+        call = ApiCall(SERVICE, "CreateSecret", {**parameters, "SecretString": text})
         return Part(title, "created", (call,))
     require_ours(f"Secret {name!r}", found.tags)
-    put = ApiCall("secretsmanager", "PutSecretValue", {"SecretId": name, "SecretString": text})
+    put = ApiCall(SERVICE, "PutSecretValue", {"SecretId": name, "SecretString": text})
     if found.deleted:
-        return Part(title, "restored", (ApiCall("secretsmanager", "RestoreSecret", {"SecretId": name}), put))
+        return Part(title, "restored", (ApiCall(SERVICE, "RestoreSecret", {"SecretId": name}), put))
     return Part(title) if _same(found.content, text) else updated(title, {"content": ""}, (put,))
 
 
@@ -72,12 +73,12 @@ def delete_calls(found: Secret) -> list[ApiCall]:
         return []
     require_ours(f"Secret {found.name!r}", found.tags)
     parameters = {"SecretId": found.name, "RecoveryWindowInDays": RECOVERY_DAYS}
-    return [ApiCall("secretsmanager", "DeleteSecret", parameters)]
+    return [ApiCall(SERVICE, "DeleteSecret", parameters)]
 
 
 def _content(client: Any, name: str) -> str | None:
     try:
-        answer = ApiCall("secretsmanager", "GetSecretValue", {"SecretId": name}).make(client)
+        answer = ApiCall(SERVICE, "GetSecretValue", {"SecretId": name}).make(client)
     except AwsError as error:
         if error_code(error) == _MISSING:
             return None

@@ -10,12 +10,12 @@ from cqrsctl.errors import CqrsctlError
 from cqrsctl.local.mariadb import client_program
 
 if TYPE_CHECKING:
-    from cqrsctl.local.mariadb import Instance
+    from cqrsctl.local.mariadb import MariaDbInstance
 
 _ERROR = re.compile(r"ERROR |\S*mariadb[a-z-]*: ")
 
 
-def run(instance: Instance, statements: str, patience_seconds: float = 60) -> list[dict[str, str]]:
+def run(instance: MariaDbInstance, statements: str, patience_seconds: float = 60) -> list[dict[str, str]]:
     """Run statements as the server's root, one of which at most answers with rows: these, as text.
 
     Raises CqrsctlError where the server refuses one, or does not answer.

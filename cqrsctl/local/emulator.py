@@ -19,7 +19,7 @@ from cqrsctl.local.ports import LOOPBACK, listener, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cqrsctl.local.state import Service, State
+    from cqrsctl.local.state import Service, StackState
 
 NAME = "emulator"
 
@@ -34,7 +34,7 @@ def check_installed() -> None:
         )
 
 
-def start(state: State, preferred_port: int | None = None) -> Service:
+def start(state: StackState, preferred_port: int | None = None) -> Service:
     """Start the endpoint and wait until it answers."""
     with listener(preferred_port) as sock:
         command = [sys.executable, "-m", "cqrsctl.local.emulator", str(sock.fileno())]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cqrsctl.local.state import Service, State
+    from cqrsctl.local.state import Service, StackState
 
 NAME = "mariadb"
 """The first server's name. Its files lie in the stack's own folder, those of others in one for each."""
@@ -79,10 +79,10 @@ GRANT REPLICATION SLAVE ON *.* TO {replica}@'127.0.0.1';
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class MariaDbInstance:
     """A server of a stack: its name, and the number by which replication knows it."""
 
-    state: State
+    state: StackState
     name: str
     server_id: int
 
@@ -110,7 +110,7 @@ def client_program(name: str) -> str:
     return _program(name, _CLIENT_PACKAGES)
 
 
-def start(instance: Instance, preferred_port: int | None = None, *, read_only: bool = False) -> Service:
+def start(instance: MariaDbInstance, preferred_port: int | None = None, *, read_only: bool = False) -> Service:
     """Start the server, at first making its data folder, and wait until it greets."""
     server = server_program()
     state = instance.state
@@ -157,7 +157,7 @@ def greets(port: int) -> bool:
         return False
 
 
-def remove(instance: Instance, *, with_logs: bool = False) -> None:
+def remove(instance: MariaDbInstance, *, with_logs: bool = False) -> None:
     """End the server and remove all that it keeps."""
     service = instance.state.services().get(instance.name)
     if service:
@@ -172,12 +172,12 @@ def remove(instance: Instance, *, with_logs: bool = False) -> None:
             instance.state.log(log).unlink(missing_ok=True)
 
 
-def client_folder(state: State) -> Path:
+def client_folder(state: StackState) -> Path:
     """The folder whose my.cnf brings the mariadb client to the writer (as MYSQL_HOME)."""
     return state.directory / "client"
 
 
-def write_client_file(state: State, port: int) -> None:
+def write_client_file(state: StackState, port: int) -> None:
     """Write the my.cnf of client_folder, readable by its owner only: it holds the password."""
     client_folder(state).mkdir(mode=0o700, exist_ok=True)
     write_private(
@@ -187,7 +187,7 @@ def write_client_file(state: State, port: int) -> None:
     )
 
 
-def _is_up(instance: Instance, service: Service) -> bool:
+def _is_up(instance: MariaDbInstance, service: Service) -> bool:
     """Whether this server greets, and not another one that took the port first."""
     try:
         own = (instance.data / "mariadb.pid").read_text().strip() == str(service.pid)
@@ -196,7 +196,7 @@ def _is_up(instance: Instance, service: Service) -> bool:
     return own and greets(service.port)
 
 
-def _write_accounts(instance: Instance, *, read_only: bool) -> Path:
+def _write_accounts(instance: MariaDbInstance, *, read_only: bool) -> Path:
     state = instance.state
     accounts = _ACCOUNTS.format(
         database=DATABASE,
@@ -210,7 +210,7 @@ def _write_accounts(instance: Instance, *, read_only: bool) -> Path:
     return path
 
 
-def _make_data(instance: Instance) -> None:
+def _make_data(instance: MariaDbInstance) -> None:
     """Make the system tables in a folder beside, so that half of them is never taken for all of them."""
     unfinished = instance.folder / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -240,11 +240,11 @@ def _make_data(instance: Instance) -> None:
     unfinished.rename(instance.data)
 
 
-def _install_log(instance: Instance) -> str:
+def _install_log(instance: MariaDbInstance) -> str:
     return f"{instance.name}.install"  # no name of a server has a dot
 
 
-def _temporary(instance: Instance) -> Path:
+def _temporary(instance: MariaDbInstance) -> Path:
     """A folder of its own for temporary tables: a server that starts removes all it finds, also another's."""
     folder = instance.folder / "tmp"
     folder.mkdir(exist_ok=True)

@@ -20,9 +20,9 @@ from cqrsctl.local.seeding import seed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cqrsctl.local.mariadb import Instance
+    from cqrsctl.local.mariadb import MariaDbInstance
     from cqrsctl.local.roster import Roster
-    from cqrsctl.local.state import Service, State
+    from cqrsctl.local.state import Service, StackState
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -37,7 +37,7 @@ _SETTLING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class LocalServer:
     """A server of the cluster as it is now: `crashed` is one that ended on its own."""
 
     name: str
@@ -46,17 +46,19 @@ class Server:
     service: Service | None
 
 
-def servers(state: State) -> list[Server]:
+def servers(state: StackState) -> list[LocalServer]:
     """The writer, then the readers by name. Asks no server."""
     known = roster.load(state)
     services = state.services()
     return [
-        Server(name, "writer" if name == known.writer else "reader", state_of(services.get(name)), services.get(name))
+        LocalServer(
+            name, "writer" if name == known.writer else "reader", state_of(services.get(name)), services.get(name)
+        )
         for name in (known.writer, *known.readers)
     ]
 
 
-def lag_seconds(state: State, name: str) -> float | None:
+def lag_seconds(state: StackState, name: str) -> float | None:
     """How far a reader is behind, as it tells: 0.0 is caught up, None does not follow, or does not run."""
     known = roster.load(state)
     if name not in known.servers or not (instance := known.instance(state, name)).service():
@@ -68,7 +70,7 @@ def lag_seconds(state: State, name: str) -> float | None:
     return status.lag_seconds if status else None
 
 
-def add_reader(state: State, name: str, note: Callable[[str], None]) -> Server:
+def add_reader(state: StackState, name: str, note: Callable[[str], None]) -> LocalServer:
     """Make a reader from what the writer has, while that goes on taking writes; wait until it has caught up.
 
     Raises CqrsctlError where the name is taken or no name. Where it was cut short it starts over.
@@ -96,7 +98,7 @@ def add_reader(state: State, name: str, note: Callable[[str], None]) -> Server:
         return next(server for server in servers(state) if server.name == name)
 
 
-def remove_reader(state: State, name: str) -> None:
+def remove_reader(state: StackState, name: str) -> None:
     """End a reader and remove its data. Raises CqrsctlError for the writer, and where there is no such reader."""
     with state.locked():
         known = roster.load(state)
@@ -108,7 +110,9 @@ def remove_reader(state: State, name: str) -> None:
         _drop(state, name, with_logs=True)
 
 
-def failover(state: State, to: str, note: Callable[[str], None], patience_seconds: float = _PATIENCE_SECONDS) -> None:
+def failover(
+    state: StackState, to: str, note: Callable[[str], None], patience_seconds: float = _PATIENCE_SECONDS
+) -> None:
     """Make a reader the writer, as planned: no write that was acknowledged is lost.
 
     Raises CqrsctlError where the reader does not catch up in time; the old writer then takes writes again. A failover
@@ -138,19 +142,19 @@ def failover(state: State, to: str, note: Callable[[str], None], patience_second
             note(f"Seed {name} anew with: cqrsctl local up")
 
 
-def remove_all(state: State) -> None:
+def remove_all(state: StackState) -> None:
     """End all servers and remove their data. `up` then makes a new writer, which is empty."""
     with state.locked():
         known = roster.load(state)
         # The first server goes first: it would be the writer again, with its old data, once the file is gone.
-        mariadb.remove(mariadb.Instance(state, mariadb.NAME, 0), with_logs=True)
+        mariadb.remove(mariadb.MariaDbInstance(state, mariadb.NAME, 0), with_logs=True)
         roster.path(state).unlink(missing_ok=True)
         for name in known.servers.keys() | known.seeding.keys():
-            mariadb.remove(mariadb.Instance(state, name, 0), with_logs=True)
+            mariadb.remove(mariadb.MariaDbInstance(state, name, 0), with_logs=True)
         _sweep(state, roster.load(state))
 
 
-def up(state: State, note: Callable[[str], None], readers: int) -> None:
+def up(state: StackState, note: Callable[[str], None], readers: int) -> None:
     """Start what does not run, make all obey, seed anew who cannot follow, and add readers up to a number.
 
     The caller holds the state's lock.
@@ -170,12 +174,12 @@ def up(state: State, note: Callable[[str], None], readers: int) -> None:
         seed(state, wanted, note)
 
 
-def needs_seeding(state: State, readers: int) -> bool:
+def needs_seeding(state: StackState, readers: int) -> bool:
     """Whether so many readers are more than there are."""
     return readers > len(roster.load(state).readers)
 
 
-def obey(state: State) -> None:
+def obey(state: StackState) -> None:
     """Make all servers that run do what the file says; it may be done at any time, and again.
 
     The others are read-only before the writer takes writes: two never do.
@@ -197,7 +201,7 @@ def state_of(service: Service | None) -> Literal["running", "stopped", "crashed"
     return "running" if service.process() else "crashed"
 
 
-def _start(state: State, known: Roster, note: Callable[[str], None]) -> list[str]:
+def _start(state: StackState, known: Roster, note: Callable[[str], None]) -> list[str]:
     """Start all that do not run, at once. The readers that do not start."""
 
     def start(name: str) -> str | None:
@@ -225,7 +229,7 @@ def _start(state: State, known: Roster, note: Callable[[str], None]) -> list[str
     return [name for name in _each(start, [known.writer, *known.readers]) if name]
 
 
-def _unable(state: State, patience_seconds: float, note: Callable[[str], None]) -> list[str]:
+def _unable(state: StackState, patience_seconds: float, note: Callable[[str], None]) -> list[str]:
     """The readers that run but cannot follow, each with a note."""
     known = roster.load(state)
     target = replication.position(known.instance(state, known.writer))
@@ -243,7 +247,7 @@ def _unable(state: State, patience_seconds: float, note: Callable[[str], None]) 
     return [name for name in _each(check, known.readers) if name]
 
 
-def _catch_up(new: Instance, old: Instance, target: str, patience_seconds: float) -> None:
+def _catch_up(new: MariaDbInstance, old: MariaDbInstance, target: str, patience_seconds: float) -> None:
     status, reached = replication.settle(new, target, patience_seconds)
     if reached:
         return
@@ -255,24 +259,24 @@ def _catch_up(new: Instance, old: Instance, target: str, patience_seconds: float
     )
 
 
-def _drop(state: State, name: str, *, with_logs: bool = False) -> None:
+def _drop(state: StackState, name: str, *, with_logs: bool = False) -> None:
     """Remove a server. The file comes first: half a server is never taken for one."""
     known = roster.load(state)
     roster.save(state, known.without(name))
-    mariadb.remove(mariadb.Instance(state, name, 0), with_logs=with_logs)
+    mariadb.remove(mariadb.MariaDbInstance(state, name, 0), with_logs=with_logs)
 
 
-def _sweep(state: State, known: Roster) -> None:
+def _sweep(state: StackState, known: Roster) -> None:
     """Remove what is left of servers that were half made, or half removed."""
     folder = state.directory / mariadb.FOLDER
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if (state.directory / "data").exists():
         found.add(mariadb.NAME)
     for name in (found | state.services().keys()) - known.servers.keys() - {"emulator"}:
-        mariadb.remove(mariadb.Instance(state, name, 0))
+        mariadb.remove(mariadb.MariaDbInstance(state, name, 0))
 
 
-def _new_names(state: State, known: Roster, count: int) -> list[str]:
+def _new_names(state: StackState, known: Roster, count: int) -> list[str]:
     """The lowest free names, made from the stack's."""
     stem = re.sub(r"[^A-Za-z0-9]", "-", state.directory.name)[:40]
     if not stem[:1].isalpha():
@@ -294,7 +298,7 @@ def _each(function: Callable[[_Item], _Answer], items: Sequence[_Item]) -> list[
         return list(pool.map(function, items))
 
 
-def _write_client_file(state: State) -> None:
+def _write_client_file(state: StackState) -> None:
     known = roster.load(state)
     service = known.instance(state, known.writer).service()
     if service:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cqrsctl.local.state import Service, State
+    from cqrsctl.local.state import Service, StackState
 
 LOOPBACK = "127.0.0.1"
 
@@ -54,7 +54,7 @@ def wait_until(answers: Callable[[], bool], service: Service, log: Path, patienc
 
 
 def ensure(
-    state: State,
+    state: StackState,
     name: str,
     start: Callable[[int | None], Service],
     answers: Callable[[Service], bool],

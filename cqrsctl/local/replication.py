@@ -18,7 +18,7 @@ from cqrsctl.local.mariadb import REPLICATION_USER, USER, client_program
 from cqrsctl.local.ports import LOOPBACK
 
 if TYPE_CHECKING:
-    from cqrsctl.local.mariadb import Instance
+    from cqrsctl.local.mariadb import MariaDbInstance
 
 # Positions go through a variable: a server that sets one from another in one statement waits for itself.
 _FOLLOW = """\
@@ -90,7 +90,7 @@ def check_installed() -> None:
         client_program(name)
 
 
-def require_port(instance: Instance) -> int:
+def require_port(instance: MariaDbInstance) -> int:
     """Where a server can be followed. Raises CqrsctlError where it does not run."""
     service = instance.service()
     if service is None:
@@ -98,7 +98,7 @@ def require_port(instance: Instance) -> int:
     return service.port
 
 
-def status(instance: Instance, patience_seconds: float = 60) -> Status | None:
+def status(instance: MariaDbInstance, patience_seconds: float = 60) -> Status | None:
     """How a server follows; None where it follows nobody."""
     rows = run(instance, "SHOW SLAVE STATUS;", patience_seconds)
     if not rows:
@@ -121,16 +121,16 @@ def status(instance: Instance, patience_seconds: float = 60) -> Status | None:
     )
 
 
-def position(instance: Instance) -> str:
+def position(instance: MariaDbInstance) -> str:
     """The last transaction in the server's binlog."""
     return run(instance, "SELECT @@GLOBAL.gtid_binlog_pos AS position;")[0]["position"]
 
 
-def forbid_writing(instance: Instance) -> None:
+def forbid_writing(instance: MariaDbInstance) -> None:
     run(instance, "SET GLOBAL read_only = 1;")
 
 
-def follow(instance: Instance, port: int) -> None:
+def follow(instance: MariaDbInstance, port: int) -> None:
     """Make a server follow the one on that port; nothing changes where it does."""
     now = status(instance)
     if now and now.port == port and now.following:
@@ -139,12 +139,12 @@ def follow(instance: Instance, port: int) -> None:
     run(instance, _FOLLOW.format(host=LOOPBACK, port=port, user=REPLICATION_USER, password=password))
 
 
-def promote(instance: Instance) -> None:
+def promote(instance: MariaDbInstance) -> None:
     """Make a server a writer: it follows nobody any more, and takes writes."""
     run(instance, _PROMOTE)
 
 
-def freeze(instance: Instance, patience_seconds: float) -> str:
+def freeze(instance: MariaDbInstance, patience_seconds: float) -> str:
     """Make a writer refuse writes and end its clients' connections. The last transaction that it has committed."""
     seconds = max(1, round(patience_seconds))
     try:
@@ -157,7 +157,7 @@ def freeze(instance: Instance, patience_seconds: float) -> str:
     return position(instance)
 
 
-def settle(instance: Instance, target: str, patience_seconds: float) -> tuple[Status | None, bool]:
+def settle(instance: MariaDbInstance, target: str, patience_seconds: float) -> tuple[Status | None, bool]:
     """Wait until a server follows and has come to a position. How it follows then, and whether it has come there.
 
     Ends early where it has stopped on its own.
@@ -173,7 +173,7 @@ def settle(instance: Instance, target: str, patience_seconds: float) -> tuple[St
         time.sleep(0.02)
 
 
-def copy(source: Instance, target: Instance) -> None:
+def copy(source: MariaDbInstance, target: MariaDbInstance) -> None:
     """Bring all databases to an empty server, which then can follow from where the source was when this began.
 
     The source goes on taking writes. Raises CopyFailed.

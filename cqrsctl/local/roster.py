@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local.mariadb import NAME, Instance
+from cqrsctl.local.mariadb import NAME, MariaDbInstance
 from cqrsctl.local.state import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from cqrsctl.local.state import State
+    from cqrsctl.local.state import StackState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,15 @@ class Roster:
     def without(self, name: str) -> Roster:
         return replace(self, servers=_without(self.servers, [name]), seeding=_without(self.seeding, [name]))
 
-    def instance(self, state: State, name: str) -> Instance:
-        return Instance(state, name, self.servers.get(name) or self.seeding[name])
+    def instance(self, state: StackState, name: str) -> MariaDbInstance:
+        return MariaDbInstance(state, name, self.servers.get(name) or self.seeding[name])
 
 
-def path(state: State) -> Path:
+def path(state: StackState) -> Path:
     return state.directory / "cluster.json"
 
 
-def load(state: State) -> Roster:
+def load(state: StackState) -> Roster:
     """The roster; where there is no file yet, the first server alone."""
     try:
         return Roster(**json.loads(path(state).read_text()))
@@ -73,7 +73,7 @@ def load(state: State) -> Roster:
         ) from error
 
 
-def save(state: State, roster: Roster) -> Roster:
+def save(state: StackState, roster: Roster) -> Roster:
     """Keep a roster, so that it outlives a crash at any point."""
     write_private(path(state), json.dumps(asdict(roster), indent=2), durable=True)
     return roster

@@ -12,15 +12,15 @@ from cqrsctl.local.replication import CopyFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cqrsctl.local.mariadb import Instance
-    from cqrsctl.local.state import State
+    from cqrsctl.local.mariadb import MariaDbInstance
+    from cqrsctl.local.state import StackState
 
 _AT_ONCE = 4
 _TRIES = 3
 _PATIENCE_SECONDS = 600.0
 
 
-def seed(state: State, names: Sequence[str], note: Callable[[str], None]) -> None:
+def seed(state: StackState, names: Sequence[str], note: Callable[[str], None]) -> None:
     """Make these servers readers, from the beginning: what they have is removed.
 
     The file names them as readers once they have caught up with where the writer was when its data had been copied.
@@ -40,7 +40,9 @@ def seed(state: State, names: Sequence[str], note: Callable[[str], None]) -> Non
             raise
 
 
-def _seed(instance: Instance, writer: Instance, note: Callable[[str], None], cancelled: threading.Event) -> None:
+def _seed(
+    instance: MariaDbInstance, writer: MariaDbInstance, note: Callable[[str], None], cancelled: threading.Event
+) -> None:
     before = instance.service()
     port = before.port if before else None
     note(f"Seeding {instance.name} from {writer.name} …")
@@ -55,7 +57,7 @@ def _seed(instance: Instance, writer: Instance, note: Callable[[str], None], can
             return
 
 
-def _try(instance: Instance, writer: Instance, preferred_port: int | None) -> None:
+def _try(instance: MariaDbInstance, writer: MariaDbInstance, preferred_port: int | None) -> None:
     mariadb.remove(instance)
     mariadb.start(instance, preferred_port, read_only=True)
     replication.copy(writer, instance)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cqrsctl.local.state import Service, State
+    from cqrsctl.local.state import Service, StackState
 
 _OWN_FILES = (
     "data",
@@ -35,7 +35,7 @@ _OWN_FILES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StackPart:
     """A part of the stack as it is now: `running`, `stopped`, or `crashed` (it ended on its own)."""
 
     name: str
@@ -61,7 +61,7 @@ class Running:
     database_password: str = field(repr=False)
 
 
-def up(state: State, note: Callable[[str], None], readers: int = 0) -> list[Part]:
+def up(state: StackState, note: Callable[[str], None], readers: int = 0) -> list[StackPart]:
     """Start what does not run, and add readers until there are so many; more stay.
 
     Two at once make one stack; a part that crashed is named and started anew.
@@ -91,7 +91,7 @@ def up(state: State, note: Callable[[str], None], readers: int = 0) -> list[Part
         return parts(state)
 
 
-def down(state: State, *, wipe: bool) -> list[Service]:
+def down(state: StackState, *, wipe: bool) -> list[Service]:
     """End the processes that the stack started, and only those. `wipe` removes the data too."""
     if not state.directory.exists():
         return []
@@ -103,16 +103,16 @@ def down(state: State, *, wipe: bool) -> list[Service]:
         return ended
 
 
-def parts(state: State) -> list[Part]:
+def parts(state: StackState) -> list[StackPart]:
     """Every part of the stack with its state: the emulator, the writer, the readers by name."""
     service = state.services().get(emulator.NAME)
     servers = [
-        Part(server.name, server.role, server.state, server.service) for server in mariadb_cluster.servers(state)
+        StackPart(server.name, server.role, server.state, server.service) for server in mariadb_cluster.servers(state)
     ]
-    return [Part(emulator.NAME, "", mariadb_cluster.state_of(service), service), *servers]
+    return [StackPart(emulator.NAME, "", mariadb_cluster.state_of(service), service), *servers]
 
 
-def running(state: State) -> Running:
+def running(state: StackState) -> Running:
     """How to reach the stack. Raises CqrsctlError where it does not run, or where not the emulator or the writer."""
     endpoint, writer, *readers = parts(state)
     dead = [part.name for part in (endpoint, writer) if part.state != "running"]
@@ -133,7 +133,7 @@ def running(state: State) -> Running:
     )
 
 
-def endpoint_url(state: State) -> str:
+def endpoint_url(state: StackState) -> str:
     """The emulator's address, also where the writer has ended. Raises as `running` where the emulator does not run."""
     endpoint = parts(state)[0]
     if endpoint.state != "running" or endpoint.service is None:
@@ -141,7 +141,7 @@ def endpoint_url(state: State) -> str:
     return emulator.endpoint_url(endpoint.service)
 
 
-def _stop(state: State, names: list[str]) -> None:
+def _stop(state: StackState, names: list[str]) -> None:
     """End processes, all at once: each may take its time."""
     services = [service for name, service in state.services().items() if name in names]
     for service in services:

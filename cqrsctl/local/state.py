@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _REMEMBERING = threading.Lock()
-"""Services may be started in several threads at once; other processes are kept away by State.locked."""
+"""Services may be started in several threads at once; other processes are kept away by StackState.locked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StackState:
     """The folder of one embedded stack."""
 
     directory: Path

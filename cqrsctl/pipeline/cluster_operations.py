@@ -53,9 +53,9 @@ class Aurora:
         environment = self.wiring.environment
         if not environment.embedded or environment.database.host is not None:
             return None
-        from cqrsctl.local.state import State  # noqa: PLC0415 -- needs the packages of an extra
+        from cqrsctl.local.state import StackState  # noqa: PLC0415 -- needs the packages of an extra
 
-        return EmbeddedServers(State(environment.state_dir), self.name, environment.database.name, self.note)
+        return EmbeddedServers(StackState(environment.state_dir), self.name, environment.database.name, self.note)
 
     def find(self) -> Cluster | None:
         """The cluster as it is now; None where there is none."""

@@ -16,7 +16,7 @@ from cqrsctl.aws import ApiCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cqrsctl.local.state import State
+    from cqrsctl.local.state import StackState
 
 _CLASS = "db.r6g.large"
 
@@ -25,7 +25,7 @@ _CLASS = "db.r6g.large"
 class EmbeddedServers:
     """The MariaDB servers that stand behind the API of an embedded environment."""
 
-    state: State
+    state: StackState
     cluster: str
     database: str
     note: Callable[[str], None]

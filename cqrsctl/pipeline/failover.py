@@ -32,7 +32,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FailoverOutcome:
     """Who was the writer and who is, and for how long writes were refused; None where that could not be seen."""
 
     before: str
@@ -62,7 +62,7 @@ def plan(aurora: Aurora, to: str | None) -> Plan:
     return Plan(found.name, writer.name, first.name if aurora.embedded else None)
 
 
-def run(aurora: Aurora, planned: Plan) -> Outcome:
+def run(aurora: Aurora, planned: Plan) -> FailoverOutcome:
     """Promote a reader, and wait until the new writer takes writes. Raises AwsError, DatabaseError."""
     with WriteProbe(aurora.wiring.servers) as probe:
         if aurora.embedded and planned.to:
@@ -76,7 +76,7 @@ def run(aurora: Aurora, planned: Plan) -> Outcome:
 
         found = availability.until(aurora.rds, planned.cluster, done, aurora.clock, "failed over")
         refused_seconds = probe.settled()
-    return Outcome(planned.before, found.writer.name if found.writer else "", refused_seconds)
+    return FailoverOutcome(planned.before, found.writer.name if found.writer else "", refused_seconds)
 
 
 @dataclass

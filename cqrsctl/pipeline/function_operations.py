@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cqrsctl.clock import Clock
     from cqrsctl.errors import StreamGap
     from cqrsctl.functions.deploy import Options
-    from cqrsctl.functions.logs import Line
+    from cqrsctl.functions.logs import LogLine
     from cqrsctl.functions.mapping import Mapping
     from cqrsctl.wiring import Wiring
     from cqrsctl.write_model.product import Product
@@ -119,7 +119,7 @@ class Functions:
         planned = self.plan(which, options, code)
         if which is not Which.COMMAND:
             self._record_losses(planned)
-        if planned[0].calls and planned[0].name.startswith("secret "):
+        if any(call.service == secret.SERVICE for call in planned[0].calls):
             # Only now the secret's ARN is known, which the role and the function are given.
             self._maker().make(planned[:1])
             planned = [planned[0], *self.plan(which, options, code)[1:]]
@@ -172,7 +172,7 @@ class Functions:
         """
         return _invoke_command(self.wiring, self.client("lambda"), invoke_call(payload))
 
-    def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[Line]:
+    def logs(self, which: Which, since: datetime, *, follow: bool) -> Iterator[LogLine]:
         """The lines of a function's log, each once; endless with `follow`."""
         name = COMMAND if which is Which.COMMAND else PROJECTOR
         return logs.lines(self.client("logs"), name, since, self.clock, follow=follow)
@@ -208,7 +208,7 @@ class Functions:
                 self.note(removal.remark)
 
     def _projector_parts(self, found: table.Table, options: Options, code: bytes) -> list[Part]:
-        source = deployment.Source(found.name, found.arn, table.require_stream(found))
+        source = deployment.EventSource(found.name, found.arn, table.require_stream(found))
         own_secret = function_database.secret_part(self.wiring, self.client)
         access = function_database.access(self.wiring, self.client, source.place)
         parts = deployment.plan_projector(self.client, source, access, code, options, self.clock.now())

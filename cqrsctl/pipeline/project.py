@@ -18,7 +18,7 @@ from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.projection.batch import Applied
 from cqrsctl.projection.projector import Projector, Summary, rerunning
 from cqrsctl.projection.recovery import Applier, OnError
-from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.projection.tables import PhysicalTable, Tables
 from cqrsctl.read_model import checkpoints, function_position
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.sink import MySqlSink, prepare
@@ -202,7 +202,7 @@ class DrySink:
 
     def tables(self) -> Tables:
         """The tables as they would be made."""
-        return Tables(tuple(Table(projection, 1) for projection in self._projections))
+        return Tables(tuple(PhysicalTable(projection, 1) for projection in self._projections))
 
     def apply(self, batch: Batch) -> Applied:
         return Applied(sum(len(rows) for rows in batch.rows.values()), 0)

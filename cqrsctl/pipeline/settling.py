@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
 
 
-class Outcome(StrEnum):
+class LetterOutcome(StrEnum):
     """What became of a dead letter that was tried again."""
 
     APPLIED = "applied"
@@ -46,7 +46,7 @@ class Retried:
     """
 
     number: int
-    outcome: Outcome
+    outcome: LetterOutcome
     error: str | None = None
 
 
@@ -115,13 +115,13 @@ class _LetterSink:
         return applied
 
     def _settle(self, batch: Batch, applied: Applied) -> Retried:
-        outcome = Outcome.APPLIED if applied.rows else Outcome.STALE
+        outcome = LetterOutcome.APPLIED if applied.rows else LetterOutcome.STALE
         if not batch.letters:
             dead_letters.settle(self.writer.connection, self.number, Settled.RETRIED)
             return Retried(self.number, outcome)
         (letter,) = batch.letters
         dead_letters.failed_again(self.writer.connection, self.number, letter.error)
-        return Retried(self.number, outcome if letter.building else Outcome.REFUSED, letter.error)
+        return Retried(self.number, outcome if letter.building else LetterOutcome.REFUSED, letter.error)
 
 
 def _retried(connection: Connection, number: int, projections: Mapping[str, Projection]) -> Retried | None:
@@ -135,7 +135,7 @@ def _retried(connection: Connection, number: int, projections: Mapping[str, Proj
         error = f"projection {letter.projection} is not declared"
         dead_letters.failed_again(connection, number, error)
         connection.commit()
-        return Retried(number, Outcome.REFUSED, error)
+        return Retried(number, LetterOutcome.REFUSED, error)
     sink = _LetterSink(number, TableWriter(connection, [projection]))
     again = rerunning(time.sleep, lambda: False)
     Applier(sink, OnError.DEAD_LETTER, lambda *_: None, again).apply([Page((letter.change,))])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PhysicalTable:
     """A projection's table of one version. `projection` is as it was declared when the table was made.
 
     `since`: changes from before that time are in the snapshot that it was filled with; None where there was none.
@@ -31,5 +31,5 @@ class Table:
 class Tables:
     """The tables of some projections as they are now: each has one behind its view, some have one being built."""
 
-    active: tuple[Table, ...]
-    building: tuple[Table, ...] = ()
+    active: tuple[PhysicalTable, ...]
+    building: tuple[PhysicalTable, ...] = ()

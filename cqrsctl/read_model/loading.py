@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cqrsctl.projection.rows import Row
-    from cqrsctl.projection.tables import Table
+    from cqrsctl.projection.tables import PhysicalTable
     from cqrsctl.read_model.connection import Connection
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\0": "\\0"})
@@ -52,7 +52,7 @@ class Chunk:
 class Loader:
     """Loads rows into one table: by file where the server takes files, else by multi-row inserts."""
 
-    def __init__(self, connection: Connection, table: Table, *, by_file: bool | None = None) -> None:
+    def __init__(self, connection: Connection, table: PhysicalTable, *, by_file: bool | None = None) -> None:
         """`by_file` None: as the server allows. The connection is a bulk one."""
         self._connection = connection
         self._table = table

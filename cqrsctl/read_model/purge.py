@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cqrsctl.projection.definition import Projection
-    from cqrsctl.projection.tables import Table
+    from cqrsctl.projection.tables import PhysicalTable
     from cqrsctl.read_model.connection import Connection
 
 _MARGIN = timedelta(hours=1)
@@ -38,7 +38,7 @@ class Purge:
     `kept` counts those that are old enough, but that a dead letter may be older than.
     """
 
-    table: Table
+    table: PhysicalTable
     before: datetime
     removable: int
     kept: int
@@ -124,7 +124,7 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
     return removed
 
 
-def _active(connection: Connection, projection: Projection, *, locked: bool = False) -> Table:
+def _active(connection: Connection, projection: Projection, *, locked: bool = False) -> PhysicalTable:
     """The table behind the view. Raises Busy where another one is being built, ReadModelMissing."""
     found = registry.read(connection, [projection], locked=locked)
     if found.building:
@@ -181,16 +181,16 @@ def _key_after(connection: Connection, purge: Purge, after: Key | None) -> Key |
     return tuple(rows[0].values()) if rows else None
 
 
-def _after(table: Table, after: Key | None) -> tuple[str, list[Any]]:
+def _after(table: PhysicalTable, after: Key | None) -> tuple[str, list[Any]]:
     if after is None:
         return "", []
     condition, parameters = beyond(table.projection.keys, after)
     return f" WHERE {condition}", parameters
 
 
-def _key_list(table: Table) -> str:
+def _key_list(table: PhysicalTable) -> str:
     return ", ".join(schema.quoted(column.name) for column in table.projection.keys)
 
 
-def _marks(table: Table) -> str:
+def _marks(table: PhysicalTable) -> str:
     return f"({', '.join(['%s'] * len(table.projection.keys))})"

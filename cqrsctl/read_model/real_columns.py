@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cqrsctl.projection.definition import Column, ColumnType
-    from cqrsctl.projection.tables import Table
+    from cqrsctl.projection.tables import PhysicalTable
     from cqrsctl.read_model.connection import Connection
 
 _TEXT_BYTES = 65_535
@@ -45,7 +45,7 @@ class Narrowed:
         return f"{self.table}.{self.difference}"
 
 
-def narrowed(connection: Connection, table: Table) -> list[Narrowed]:
+def narrowed(connection: Connection, table: PhysicalTable) -> list[Narrowed]:
     """The columns of a table that cannot hold all that it was declared for; also those that are gone.
 
     None of a table that is gone itself.
@@ -71,7 +71,7 @@ def narrowed(connection: Connection, table: Table) -> list[Narrowed]:
     return differing
 
 
-def narrowed_of(connection: Connection, tables: Sequence[Table]) -> list[Narrowed]:
+def narrowed_of(connection: Connection, tables: Sequence[PhysicalTable]) -> list[Narrowed]:
     """The narrowed columns of some tables: of all that are written, those that a rebuild fills among them."""
     return [column for table in tables for column in narrowed(connection, table)]
 
@@ -91,7 +91,7 @@ def how_to_restore(statements: Sequence[str]) -> str:
     )
 
 
-def require_wide_enough(connection: Connection, tables: Sequence[Table]) -> None:
+def require_wide_enough(connection: Connection, tables: Sequence[PhysicalTable]) -> None:
     """Raises DatabaseError (`column_narrowed`) if a table that is written cannot hold all that it is declared for."""
     for table in tables:
         if columns := narrowed(connection, table):

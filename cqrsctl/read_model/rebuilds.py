@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.codec import decode_item, encode_item
 from cqrsctl.errors import Busy, CqrsctlError
 from cqrsctl.projection.declaration import declaration_of
-from cqrsctl.projection.tables import Table
+from cqrsctl.projection.tables import PhysicalTable
 from cqrsctl.read_model import checkpoints, dead_letters, locks, registry, schema
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ VIEW_LOCK_SECONDS = 3
 _INDEX_LOCK_SECONDS = 600
 
 
-class State(StrEnum):
+class RebuildState(StrEnum):
     """How far a rebuild is."""
 
     LOADING = "loading"
@@ -50,10 +50,10 @@ class Rebuild:
     `undoing`: the table is there already, from before, and is only brought up to date.
     """
 
-    table: Table
-    former: Table
+    table: PhysicalTable
+    former: PhysicalTable
     stream_arn: str
-    state: State
+    state: RebuildState
     undoing: bool
     begun_at: datetime
     ended_at: datetime | None
@@ -129,7 +129,7 @@ def begin(
     for name in there:
         if name != active.name:
             connection.execute(f"DROP TABLE {schema.quoted(name)}")
-    table = Table(projection, version)
+    table = PhysicalTable(projection, version)
     connection.execute(schema.table_ddl(table, indexed=False))
     _lock_tables(connection, projection.name)
     since = floor()
@@ -177,7 +177,7 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
     The caller has the lock of the rebuild and that of the projector. Raises CqrsctlError where there is no way back.
     """
     done = find(connection, name)
-    if done is None or done.state is not State.DONE:
+    if done is None or done.state is not RebuildState.DONE:
         raise CqrsctlError(f"There is no rebuild of projection {name} to undo.", code="nothing_to_undo")
     if done.former.name not in schema.physical_tables(connection, name):
         raise CqrsctlError(f"Table {done.former.name} is gone: the rebuild cannot be undone.", code="nothing_to_undo")
@@ -214,7 +214,7 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
     Raises CqrsctlError where the cutover has begun: then the view may be over the new table.
     """
     name = rebuild.table.projection.name
-    if rebuild.state is State.CUTOVER:
+    if rebuild.state is RebuildState.CUTOVER:
         raise CqrsctlError(
             f"The rebuild of projection {name} is at its cutover and can only be finished.",
             hint="Finish it with `cqrsctl rebuild`; then `cqrsctl rebuild --undo` leads back.",
@@ -238,10 +238,10 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {schema.quoted(rebuild.table.name)}")
 
 
-def way_back(connection: Connection, name: str) -> Table | None:
+def way_back(connection: Connection, name: str) -> PhysicalTable | None:
     """The table that an undo would bring back, as long as one is possible; None where there is none."""
     done = find(connection, name)
-    if done is None or done.state is not State.DONE or _age(connection, name) > _UNDO_WITHIN:
+    if done is None or done.state is not RebuildState.DONE or _age(connection, name) > _UNDO_WITHIN:
         return None
     return done.former if done.former.name in schema.physical_tables(connection, name) else None
 
@@ -249,7 +249,7 @@ def way_back(connection: Connection, name: str) -> Table | None:
 def under_way(connection: Connection, name: str) -> Rebuild | None:
     """The rebuild that has not come to its end, or None."""
     found = find(connection, name)
-    return found if found and found.state is not State.DONE else None
+    return found if found and found.state is not RebuildState.DONE else None
 
 
 def segments(connection: Connection, name: str) -> list[Segment]:
@@ -295,7 +295,7 @@ def mark_loaded(connection: Connection, rebuild: Rebuild) -> None:
         be_patient(connection, _INDEX_LOCK_SECONDS)
         connection.execute(statement)
         be_patient(connection, VIEW_LOCK_SECONDS)
-    _set_state(connection, rebuild, State.LOADED)
+    _set_state(connection, rebuild, RebuildState.LOADED)
 
 
 def cut_over(connection: Connection, rebuild: Rebuild) -> None:
@@ -305,7 +305,7 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
     """
     name = rebuild.table.projection.name
     connection.rollback()
-    _set_state(connection, rebuild, State.CUTOVER)
+    _set_state(connection, rebuild, RebuildState.CUTOVER)
     connection.execute(schema.view_ddl(rebuild.table))
     if rebuild.former.projection.view != rebuild.table.projection.view:
         connection.execute(f"DROP VIEW IF EXISTS {schema.quoted(rebuild.former.projection.view)}")
@@ -329,12 +329,12 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
 
 def _rebuild(row: dict[str, Any]) -> Rebuild:
     return Rebuild(
-        table=Table(
+        table=PhysicalTable(
             registry.declared(row["projection"], row["declaration"]), row["version"], checkpoints.aware(row["since"])
         ),
-        former=Table(registry.declared(row["projection"], row["former_declaration"]), row["former_version"]),
+        former=PhysicalTable(registry.declared(row["projection"], row["former_declaration"]), row["former_version"]),
         stream_arn=row["stream"],
-        state=State(row["state"]),
+        state=RebuildState(row["state"]),
         undoing=bool(row["undoing"]),
         begun_at=row["begun_at"],
         ended_at=row["ended_at"],
@@ -366,7 +366,7 @@ def _set_building(connection: Connection, name: str, version: int | None) -> Non
     connection.execute("UPDATE cqrs_projection SET building_version = %s WHERE name = %s", (version, name))
 
 
-def _set_state(connection: Connection, rebuild: Rebuild, state: State) -> None:
+def _set_state(connection: Connection, rebuild: Rebuild, state: RebuildState) -> None:
     connection.execute(
         "UPDATE cqrs_rebuild SET state = %s WHERE projection = %s", (state.value, rebuild.table.projection.name)
     )

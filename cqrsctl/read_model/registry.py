@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cqrsctl.projection.declaration import projection_of
-from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.projection.tables import PhysicalTable, Tables
 from cqrsctl.read_model.checkpoints import aware
 from cqrsctl.read_model.connection import ReadModelMissing
 
@@ -50,11 +50,11 @@ def read(
         )
     return Tables(
         active=tuple(
-            Table(declared(row["name"], row["declaration"]), row["active_version"], aware(row["active_since"]))
+            PhysicalTable(declared(row["name"], row["declaration"]), row["active_version"], aware(row["active_since"]))
             for row in rows
         ),
         building=tuple(
-            Table(
+            PhysicalTable(
                 declared(row["name"], row["building_declaration"]),
                 row["building_version"],
                 aware(row["building_since"]),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cqrsctl.projection.definition import Projection, SqlValue
-    from cqrsctl.projection.tables import Table
+    from cqrsctl.projection.tables import PhysicalTable
     from cqrsctl.read_model.connection import Connection
 
 
@@ -29,7 +29,9 @@ class Stored(NamedTuple):
     deleted: bool
 
 
-def stored(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Stored]:
+def stored(
+    connection: Connection, table: PhysicalTable, keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], Stored]:
     """The versions of those keys that the physical table has."""
     if not keys:
         return {}
@@ -48,7 +50,7 @@ def stored(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]
 
 def overwrite(
     connection: Connection,
-    table: Table,
+    table: PhysicalTable,
     key: tuple[Any, ...],
     values: Sequence[SqlValue] | None,
     known: Stored | None,
@@ -76,7 +78,11 @@ def overwrite(
 
 
 def put_into_former(
-    connection: Connection, table: Table, key: tuple[Any, ...], values: Sequence[SqlValue] | None, moment: datetime
+    connection: Connection,
+    table: PhysicalTable,
+    key: tuple[Any, ...],
+    values: Sequence[SqlValue] | None,
+    moment: datetime,
 ) -> None:
     """Write a repaired row, or with None a tombstone, into the table that an undo would bring back.
 
@@ -93,7 +99,7 @@ _IS_LATER = "VALUES(_changed_at) >= _changed_at"
 
 def _insert(
     connection: Connection,
-    table: Table,
+    table: PhysicalTable,
     key: tuple[Any, ...],
     values: Sequence[SqlValue] | None,
     moment: datetime,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.declaration import declaration_of
-from cqrsctl.projection.tables import Table
+from cqrsctl.projection.tables import PhysicalTable
 from cqrsctl.read_model import bookkeeping, real_columns, registry
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def statements(projections: Sequence[Projection]) -> list[str]:
     """Everything that `create` would run on an empty database, for --dry-run."""
     made = bookkeeping.statements()
     for projection in projections:
-        made += [table_ddl(Table(projection, 1)), view_ddl(Table(projection, 1))]
+        made += [table_ddl(PhysicalTable(projection, 1)), view_ddl(PhysicalTable(projection, 1))]
     return made
 
 
@@ -59,7 +59,7 @@ def create(connection: Connection, projections: Sequence[Projection], *, as_regi
             _check_whole(connection, projection)
             _check_indexes(connection, projection)
             continue
-        _make(connection, Table(projection, 1))
+        _make(connection, PhysicalTable(projection, 1))
         made.append(projection.view)
     if projections:
         written = registry.read(connection, projections)
@@ -71,10 +71,10 @@ def create(connection: Connection, projections: Sequence[Projection], *, as_regi
 def create_missing(connection: Connection, projection: Projection) -> None:
     """Make a projection's table and view where it has none, of whatever declaration."""
     if not connection.query("SELECT name FROM cqrs_projection WHERE name = %s", (projection.name,)):
-        _make(connection, Table(projection, 1))
+        _make(connection, PhysicalTable(projection, 1))
 
 
-def _make(connection: Connection, table: Table) -> None:
+def _make(connection: Connection, table: PhysicalTable) -> None:
     connection.execute(table_ddl(table))
     connection.execute(view_ddl(table))
     # Another projector may register it at the same moment; the first one counts.
@@ -86,7 +86,7 @@ def _make(connection: Connection, table: Table) -> None:
     connection.commit()
 
 
-def table_ddl(table: Table, *, indexed: bool = True) -> str:
+def table_ddl(table: PhysicalTable, *, indexed: bool = True) -> str:
     """The statement that makes a physical table. Only keys are NOT NULL: a tombstone keeps nothing else.
 
     A table that is to be filled is made without its indexes (`indexes_ddl` adds them): that is quicker.
@@ -112,7 +112,7 @@ def table_ddl(table: Table, *, indexed: bool = True) -> str:
     )
 
 
-def indexes_ddl(connection: Connection, table: Table) -> str | None:
+def indexes_ddl(connection: Connection, table: PhysicalTable) -> str | None:
     """The statement that adds the declared indexes that a physical table lacks; None where it has them all."""
     found = connection.query(
         "SELECT column_name AS name FROM information_schema.statistics"
@@ -126,7 +126,7 @@ def indexes_ddl(connection: Connection, table: Table) -> str | None:
     return f"ALTER TABLE {quoted(table.name)} " + ", ".join(f"ADD KEY ({quoted(column.name)})" for column in lacking)
 
 
-def view_ddl(table: Table) -> str:
+def view_ddl(table: PhysicalTable) -> str:
     """The statement that puts the view over a physical table: live rows and business columns only."""
     columns = ", ".join(quoted(column.name) for column in table.projection.columns)
     return (

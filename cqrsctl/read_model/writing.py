@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cqrsctl.projection.batch import Batch
     from cqrsctl.projection.definition import Projection
     from cqrsctl.projection.rows import Row
-    from cqrsctl.projection.tables import Table, Tables
+    from cqrsctl.projection.tables import PhysicalTable, Tables
     from cqrsctl.read_model.connection import Connection
 
 ROWS_A_STATEMENT = 1_000
@@ -82,7 +82,7 @@ class TableWriter:
     def _read(self, *, locked: bool = False) -> Tables:
         return tables.read(self.connection, self.projections, others_too=self.others_too, locked=locked)
 
-    def _upsert(self, table: Table, rows: Sequence[Row], *, again: bool) -> tuple[int, int]:
+    def _upsert(self, table: PhysicalTable, rows: Sequence[Row], *, again: bool) -> tuple[int, int]:
         new = rows if table.since is None else [row for row in rows if row.changed_at >= table.since]
         written, stale = 0, len(rows) - len(new)
         for row in [row for row in new if again and not row.deleted]:
@@ -97,7 +97,7 @@ class TableWriter:
             stale += refused
         return written, stale
 
-    def _forget_left_out(self, table: Table, row: Row) -> None:
+    def _forget_left_out(self, table: PhysicalTable, row: Row) -> None:
         """Remove the tombstone that stands for a change that the table could not take."""
         keys = " AND ".join(f"{schema.quoted(column.name)} = %s" for column in table.projection.keys)
         self.connection.execute(
@@ -109,7 +109,7 @@ class TableWriter:
 _NEWER = "VALUES(_version) > _version AND (_version > 0 OR VALUES(_changed_at) >= _changed_at)"
 
 
-def upserts(table: Table, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+def upserts(table: PhysicalTable, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
     """The guarded upserts of rows, each with its number of rows: an older or equal version changes nothing.
 
     A row of version 0 was made from the item itself, as it was at `_changed_at`: changes from before that are in it.

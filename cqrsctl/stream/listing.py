@@ -25,7 +25,7 @@ _REFUSED_FILTERS = {"validation", "parameter_validation", "unknown_parameter", "
 
 
 @dataclass(slots=True)
-class Pace:
+class ListingPace:
     """Spreads calls over time. The first ones of a burst are made at once."""
 
     clock: Clock
@@ -57,7 +57,7 @@ class Listing:
     known: Mapping[str, Shard] | None = None
     is_enabled: bool = True
     _under_way: Future[Mapping[str, Shard]] | None = None
-    _pace: Pace = field(init=False)
+    _pace: ListingPace = field(init=False)
     _all_due: float = field(init=False)
     _pause_until: float = field(init=False)
     _ended: set[str] = field(default_factory=set)
@@ -68,7 +68,7 @@ class Listing:
     _failures: int = 0
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.clock)
+        self._pace = ListingPace(self.clock)
         self._all_due = self._pause_until = self.clock.monotonic()
 
     @property

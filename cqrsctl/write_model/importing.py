@@ -30,7 +30,7 @@ _LONGEST_WAIT_SECONDS = 20
 
 
 @dataclass(slots=True)
-class Progress:
+class ImportProgress:
     """How far an import is. `line` is the last line read."""
 
     imported: int = 0
@@ -46,7 +46,7 @@ class Progress:
 class Importer:
     """Writes products to the table with a number of workers."""
 
-    def __init__(self, client: Any, table: str, workers: int, progress: Progress) -> None:
+    def __init__(self, client: Any, table: str, workers: int, progress: ImportProgress) -> None:
         self._client = client
         self._table = table
         self._progress = progress
@@ -60,7 +60,7 @@ class Importer:
         ]
 
     def run(
-        self, rows: Iterable[SourceRow], reject: Callable[[Reject], None], step: Callable[[Progress], None]
+        self, rows: Iterable[SourceRow], reject: Callable[[Reject], None], step: Callable[[ImportProgress], None]
     ) -> None:
         """Import all rows; bad ones go to `reject`. `step` is called now and then with the progress.
 
@@ -80,7 +80,7 @@ class Importer:
             raise self._failures[0]
 
     def _feed(
-        self, rows: Iterable[SourceRow], reject: Callable[[Reject], None], step: Callable[[Progress], None]
+        self, rows: Iterable[SourceRow], reject: Callable[[Reject], None], step: Callable[[ImportProgress], None]
     ) -> None:
         for row in rows:
             self._progress.line = row.line

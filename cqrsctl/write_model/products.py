@@ -25,7 +25,7 @@ class Existence(StrEnum):
     EXISTS = "exists"
 
 
-class Outcome(StrEnum):
+class PutOutcome(StrEnum):
     """What a put did."""
 
     CREATED = "created"
@@ -60,20 +60,20 @@ class Put:
             parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # needs no right to GetItem
         return ApiCall("dynamodb", "PutItem", parameters)
 
-    def make(self, client: Any) -> Outcome:
+    def make(self, client: Any) -> PutOutcome:
         """Put the product. Raises ConditionFailed, or AwsError."""
         try:
             old = self.call().make(client).get("Attributes")
         except AwsError as error:
             if error_code(error) == "ConditionalCheckFailedException":
                 if self._was_done_before(error):
-                    return Outcome.CREATED
+                    return PutOutcome.CREATED
                 state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
                 raise ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.") from error
             raise _without_table(error, self.table) from error
         if old is None:
-            return Outcome.CREATED
-        return Outcome.UNCHANGED if self._is_in(old) else Outcome.REPLACED
+            return PutOutcome.CREATED
+        return PutOutcome.UNCHANGED if self._is_in(old) else PutOutcome.REPLACED
 
     def _was_done_before(self, error: AwsError) -> bool:
         """Whether the refused put was sent again, and an earlier attempt, whose response was lost, wrote the product.

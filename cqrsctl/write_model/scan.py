@@ -32,7 +32,7 @@ def scan(client: Any, table: str) -> Iterator[list[Item]]:
 
 
 @dataclass(slots=True)
-class Pace:
+class ScanPace:
     """How much of the table's read capacity a scan may use, over all its segments; None: all there is."""
 
     units_a_second: float | None
@@ -65,7 +65,7 @@ class Pace:
 
 
 def scan_segment(
-    client: Any, table: str, segment: int, segments: int, after: dict[str, Any] | None, pace: Pace
+    client: Any, table: str, segment: int, segments: int, after: dict[str, Any] | None, pace: ScanPace
 ) -> Iterator[ScanPage]:
     """The items of one of so many segments, from after a key on, by consistent reads. Raises AwsError."""
     parameters = {
@@ -80,7 +80,7 @@ def scan_segment(
     return _pages(client, parameters, pace)
 
 
-def _pages(client: Any, parameters: dict[str, Any], pace: Pace | None = None) -> Iterator[ScanPage]:
+def _pages(client: Any, parameters: dict[str, Any], pace: ScanPace | None = None) -> Iterator[ScanPage]:
     retrying = Retrying(
         retry=retry_if_exception_type(TransientAwsError),
         wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_SECONDS),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import stack
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def own_stack() -> Iterator[Path]:
     """The state folder of a running stack, which is ended and removed afterwards, after a signal too."""
     signals = Signals()
     with signals.caught(), tempfile.TemporaryDirectory(prefix="cqrsctl-bench-") as folder:
-        state = State(Path(folder) / "local")
+        state = StackState(Path(folder) / "local")
         try:
             with signals.waiting():
                 stack.up(state, lambda _: None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.local import client, roster
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 from tests.conftest import Cqrsctl
 from tests.faults.projector import projecting
 from tests.waiting import wait_for
@@ -40,7 +40,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cqrsctl]:
 
 def administer(cqrsctl: Cqrsctl, server: str, statement: str) -> None:
     """Run a statement on a server of the stack as its administrator."""
-    state = State(cqrsctl.directory / "state" / "local")
+    state = StackState(cqrsctl.directory / "state" / "local")
     client.run(roster.load(state).instance(state, server), statement)
 
 
@@ -138,7 +138,7 @@ def assert_that_writes_are_waited_for(cqrsctl: Cqrsctl) -> None:
 
 def rows_on(cqrsctl: Cqrsctl, server: str, condition: str) -> int:
     """How many rows a server's view has."""
-    state = State(cqrsctl.directory / "state" / "local")
+    state = StackState(cqrsctl.directory / "state" / "local")
     found = client.run(roster.load(state).instance(state, server), f"SELECT * FROM cqrs.Product WHERE {condition}")
     return len(found)
 

@@ -9,7 +9,7 @@ import pytest
 
 from cqrsctl.config import Flags, load
 from cqrsctl.local import stack
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 from cqrsctl.read_model.connection import connect
 from cqrsctl.wiring import Wiring
 from tests.conftest import Cqrsctl
@@ -66,8 +66,8 @@ def test_a_following_projector_outlives_its_database_killed_or_stopped(own: Cqrs
     assert_nothing_lost(own, wiring, writer)
 
 
-def _state(own: Cqrsctl) -> State:
-    return State(own.directory / "state" / "local")
+def _state(own: Cqrsctl) -> StackState:
+    return StackState(own.directory / "state" / "local")
 
 
 def _database(own: Cqrsctl) -> Service:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.clock import SystemClock
 from cqrsctl.pipeline import project
-from cqrsctl.pipeline.rebuild.progress import Phase, Progress
+from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress
 from cqrsctl.pipeline.rebuild.rebuilding import Rebuilding
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream.reader import Beginning
@@ -90,7 +90,7 @@ def test_the_cutover_waits_for_changes_that_the_stream_does_not_show_yet(
     run = project.Run(wiring, environment.projections, SystemClock(), lambda _: None, lambda _: None)
     project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
 
-    def write_late(progress: Progress) -> None:
+    def write_late(progress: RebuildProgress) -> None:
         """Right before the scan, which sees the second change, write two that the stream shows one after the other."""
         if progress.phase is not Phase.LOADING or wiring.streams.shown_at:
             return

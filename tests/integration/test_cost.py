@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cqrsctl.config import Environment
-    from cqrsctl.costs.monthly import Line
+    from cqrsctl.costs.monthly import CostLine
 
 HANDLER = "ProductHandlerFunction"
 NOTHING_GIVEN = Given(polls_per_second=Decimal(1))
@@ -101,7 +101,7 @@ class Pipeline:
     def estimate(self, given: Given = NOTHING_GIVEN) -> Costs:
         return quantities.estimate(self.wiring, self.capacity, given, self.now)
 
-    def lines(self, given: Given = NOTHING_GIVEN) -> dict[str, Line]:
+    def lines(self, given: Given = NOTHING_GIVEN) -> dict[str, CostLine]:
         return {line.what: line for line in self.estimate(given).now.lines}
 
 

@@ -11,7 +11,7 @@ import pytest
 from cqrsctl.change import Page, Position
 from cqrsctl.errors import CqrsctlError, DatabaseError
 from cqrsctl.pipeline import settling as operations
-from cqrsctl.pipeline.settling import Outcome, Retried
+from cqrsctl.pipeline.settling import LetterOutcome, Retried
 from cqrsctl.projection.batch import DeadLetter
 from cqrsctl.projection.definition import ColumnType
 from cqrsctl.projection.projector import Summary
@@ -114,7 +114,7 @@ def test_a_retried_letter_never_overwrites_newer_state(wiring: Wiring) -> None:
     run(wiring, "ALTER TABLE product_v1 DROP CONSTRAINT no_swearing")
     (letter,) = letters(wiring)
 
-    assert list(operations.retry(wiring, None)) == [Retried(letter.number, Outcome.STALE)]
+    assert list(operations.retry(wiring, None)) == [Retried(letter.number, LetterOutcome.STALE)]
     assert names(wiring) == {1: "newer"}
     assert letters(wiring) == []
 
@@ -126,10 +126,12 @@ def test_a_letter_that_fits_by_now_is_applied_and_gone(wiring: Wiring) -> None:
     (letter,) = letters(wiring)
 
     (refused,) = operations.retry(wiring, [letter.number])
-    assert refused.outcome is Outcome.REFUSED
+    assert refused.outcome is LetterOutcome.REFUSED
     assert letters(wiring)[0].attempts == 2
     run(wiring, "ALTER TABLE product_v1 DROP CONSTRAINT no_swearing")
-    assert list(operations.retry(wiring, [letter.number, letter.number])) == [Retried(letter.number, Outcome.APPLIED)]
+    assert list(operations.retry(wiring, [letter.number, letter.number])) == [
+        Retried(letter.number, LetterOutcome.APPLIED)
+    ]
     assert names(wiring) == {1: "damned"}
     assert letters(wiring) == []
 
@@ -141,7 +143,7 @@ def test_a_removal_in_a_letter_leaves_a_tombstone(wiring: Wiring) -> None:
         dead_letters.write(connection, [letter_of(removal)])
         connection.commit()
 
-    assert [one.outcome for one in operations.retry(wiring, None)] == [Outcome.APPLIED]
+    assert [one.outcome for one in operations.retry(wiring, None)] == [LetterOutcome.APPLIED]
     assert names(wiring) == {}
     apply(wiring, change(1, 1))
     assert names(wiring) == {}
@@ -156,7 +158,7 @@ def test_a_letter_that_still_does_not_fit_stays_with_its_new_reason(wiring: Wiri
 
     found = list(operations.retry(wiring, None))
 
-    assert [one.outcome for one in found] == [Outcome.REFUSED] * 2
+    assert [one.outcome for one in found] == [LetterOutcome.REFUSED] * 2
     assert found[0].error == "Name: 300 characters, where 255 fit"
     assert [letter.attempts for letter in letters(wiring)] == [2, 2]
 
@@ -166,7 +168,7 @@ def test_a_letter_of_a_projection_that_is_not_declared_any_more_stays(wiring: Wi
     others = replace(wiring.environment, projections=(replace(PRODUCT, name="other", view="Other"),))
 
     (refused,) = operations.retry(Wiring(others), None)
-    assert (refused.outcome, refused.error) == (Outcome.REFUSED, "projection product is not declared")
+    assert (refused.outcome, refused.error) == (LetterOutcome.REFUSED, "projection product is not declared")
     assert len(letters(wiring)) == 1
 
 
@@ -188,7 +190,7 @@ def test_letters_outlive_a_read_model_that_is_made_anew(wiring: Wiring) -> None:
 
     assert len(letters(wiring)) == 1
     prepare(wiring.database, [PRODUCT])
-    assert [one.outcome for one in operations.retry(wiring, None)] == [Outcome.REFUSED]
+    assert [one.outcome for one in operations.retry(wiring, None)] == [LetterOutcome.REFUSED]
 
 
 def test_letters_of_the_largest_items_are_written_in_statements_that_the_server_takes(wiring: Wiring) -> None:

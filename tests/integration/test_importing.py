@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from cqrsctl.errors import AwsError, TransientAwsError
 from cqrsctl.write_model.import_rows import SourceRow
-from cqrsctl.write_model.importing import BATCH, Importer, Progress
+from cqrsctl.write_model.importing import BATCH, Importer, ImportProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ def source(count: int, ids: int) -> Iterator[SourceRow]:
         yield SourceRow(line + 2, {"ProductId": str(line % ids + 1), "Name": str(line), "Price": "1"})
 
 
-def run(table: Table, rows: Iterator[SourceRow], workers: int = 4) -> tuple[Progress, list[Reject]]:
-    progress = Progress()
+def run(table: Table, rows: Iterator[SourceRow], workers: int = 4) -> tuple[ImportProgress, list[Reject]]:
+    progress = ImportProgress()
     rejects: list[Reject] = []
     Importer(table, "Products", workers, progress).run(rows, rejects.append, lambda _: None)
     return progress, rejects
@@ -103,7 +103,7 @@ def test_an_interruption_finishes_the_batches_under_way() -> None:
         yield from source(300, 300)
         raise KeyboardInterrupt
 
-    table, progress = Table(), Progress()
+    table, progress = Table(), ImportProgress()
 
     with pytest.raises(KeyboardInterrupt):
         Importer(table, "Products", 2, progress).run(interrupted(), lambda _: None, lambda _: None)

@@ -12,8 +12,8 @@ from cqrsctl.change import SequenceNumber
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy
 from cqrsctl.pipeline import project, settling
-from cqrsctl.pipeline.rebuild.progress import Phase, Progress, Unfit
-from cqrsctl.pipeline.settling import Outcome
+from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Unfit
+from cqrsctl.pipeline.settling import LetterOutcome
 from cqrsctl.pipeline.verify.verifying import Verification
 from cqrsctl.projection.batch import Batch, DeadLetter
 from cqrsctl.projection.definition import ColumnType, Projection
@@ -76,7 +76,7 @@ def declared(wiring: Wiring, projection: Projection) -> Wiring:
     return Wiring(replace(wiring.environment, projections=(projection,)))
 
 
-def retried(wiring: Wiring, projection: Projection = WIDER) -> list[Outcome]:
+def retried(wiring: Wiring, projection: Projection = WIDER) -> list[LetterOutcome]:
     return [each.outcome for each in settling.retry(declared(wiring, projection), None)]
 
 
@@ -97,7 +97,7 @@ def test_a_letter_from_just_before_a_rebuild_is_stale_after_it(wiring: Wiring) -
     projected(wiring)
     assert letters(wiring) == ["7", "8"]
     run(wiring, WIDER)
-    assert retried(wiring) == [Outcome.STALE, Outcome.STALE]
+    assert retried(wiring) == [LetterOutcome.STALE, LetterOutcome.STALE]
     assert names(wiring) == {7: "newest"}
 
 
@@ -110,7 +110,7 @@ def test_a_letter_from_before_a_repair_is_stale_for_the_row_that_it_inserted(wir
     assert repaired(wiring) == 1
     execute(wiring, "ALTER TABLE product_v1 MODIFY Name VARCHAR(500)")
     execute(wiring, "UPDATE cqrs_projection SET declaration = REPLACE(declaration, 'varchar(255)', 'varchar(500)')")
-    assert retried(wiring) == [Outcome.STALE]
+    assert retried(wiring) == [LetterOutcome.STALE]
     assert names(wiring) == {7: "newest"}
 
 
@@ -259,7 +259,7 @@ def test_a_letter_that_only_the_table_being_built_cannot_take_is_applied_and_sta
         execute(wiring, "ALTER TABLE product_v1 MODIFY Name VARCHAR(500)")
         execute(wiring, "UPDATE cqrs_projection SET declaration = REPLACE(declaration, 'varchar(255)', 'varchar(500)')")
     (each,) = settling.retry(declared(wiring, WIDER), None)
-    assert (each.outcome, each.error) == (Outcome.APPLIED, "Name: 300 characters, where 10 fit")
+    assert (each.outcome, each.error) == (LetterOutcome.APPLIED, "Name: 300 characters, where 10 fit")
     assert names(wiring) == {7: LONG}
     assert letters(wiring) == ["7"]
 
@@ -271,7 +271,7 @@ def test_a_change_that_only_the_new_table_cannot_take_never_leads_back(wiring: W
     projected(wiring)
     (narrower, later) = (sized(10), "longer than ten") if refused_by == "its columns" else (PRODUCT, "refused")
 
-    def meanwhile(done: Progress) -> None:
+    def meanwhile(done: RebuildProgress) -> None:
         if done.phase is Phase.CATCHING_UP and names(wiring) == {7: "before"}:
             if refused_by == "the database":
                 execute(wiring, "ALTER TABLE product_v2 ADD CONSTRAINT own CHECK (Name <> 'refused')")
@@ -284,7 +284,7 @@ def test_a_change_that_only_the_new_table_cannot_take_never_leads_back(wiring: W
     assert letters(wiring) == ["7"]
     if refused_by == "the database":
         execute(wiring, "ALTER TABLE product_v2 DROP CONSTRAINT own")
-        assert [each.outcome for each in settling.retry(wiring, None)] == [Outcome.APPLIED]
+        assert [each.outcome for each in settling.retry(wiring, None)] == [LetterOutcome.APPLIED]
         assert names(wiring) == {7: later}
 
 

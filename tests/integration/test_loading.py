@@ -11,7 +11,7 @@ import pytest
 from cqrsctl.errors import DatabaseError, ValueRejected
 from cqrsctl.projection.definition import Column, ColumnType, Projection
 from cqrsctl.projection.rows import Row, snapshot_rows
-from cqrsctl.projection.tables import Table
+from cqrsctl.projection.tables import PhysicalTable
 from cqrsctl.read_model import schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.loading import Loader
@@ -46,7 +46,7 @@ WIDE = Projection(
         ),
     ),
 )
-TABLE = Table(WIDE, 2)
+TABLE = PhysicalTable(WIDE, 2)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import emulator, mariadb, ports, stack
-from cqrsctl.local.state import Service, State
+from cqrsctl.local.state import Service, StackState
 from tests.conftest import Cqrsctl
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def own(tmp_path: Path) -> Iterator[Cqrsctl]:
     """The command with no stack yet; what it starts is ended afterwards."""
     yield Cqrsctl(tmp_path, {"CQRSCTL_STATE_DIR": str(tmp_path / "state")})
-    stack.down(State(tmp_path / "state" / "local"), wipe=True)
+    stack.down(StackState(tmp_path / "state" / "local"), wipe=True)
 
 
 def pids(own: Cqrsctl) -> list[int]:
@@ -61,7 +61,7 @@ def test_the_stack_survives_the_command_and_is_found_by_the_next(own: Cqrsctl) -
     own.ok("table", "create")
     exported = own.ok("local", "env").out
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in exported
-    assert State(own.directory / "state" / "local").password() not in exported
+    assert StackState(own.directory / "state" / "local").password() not in exported
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -86,7 +86,7 @@ def test_a_crashed_half_is_named_and_repaired(own: Cqrsctl, index: int) -> None:
 def test_down_ends_its_processes_and_no_other_and_keeps_the_data(own: Cqrsctl) -> None:
     own.ok("local", "up")
     own.ok("read-model", "init")
-    state = State(own.directory / "state" / "local")
+    state = StackState(own.directory / "state" / "local")
     ended = pids(own)
     own.ok("local", "down")
 
@@ -125,7 +125,7 @@ def test_secrets_are_private_files_and_the_server_is_on_loopback_only(own: Cqrsc
         assert stat.S_IMODE((directory / name).stat().st_mode) == 0o600
     assert not (directory / "accounts.sql").exists()
     server = psutil.Process(pids(own)[1])
-    assert State(directory).password() not in " ".join(server.cmdline())
+    assert StackState(directory).password() not in " ".join(server.cmdline())
     assert {connection.laddr.ip for connection in server.net_connections() if connection.status == "LISTEN"} == {
         "127.0.0.1"
     }
@@ -185,7 +185,7 @@ def test_without_mariadb_the_error_gives_the_install_command(tmp_path: Path, mon
     monkeypatch.setattr(mariadb, "_SERVER_FOLDERS", ())
 
     with pytest.raises(CqrsctlError) as caught:
-        stack.up(State(tmp_path / "state"), lambda _: None)
+        stack.up(StackState(tmp_path / "state"), lambda _: None)
 
     assert caught.value.hint == "Install it with: sudo dnf install mariadb-server"
     assert not (tmp_path / "state").exists()
@@ -212,7 +212,7 @@ def test_a_taken_port_is_avoided(tmp_path: Path) -> None:
 
 
 def test_a_server_that_cannot_start_is_told_with_its_own_words(tmp_path: Path) -> None:
-    state = State(tmp_path)
+    state = StackState(tmp_path)
     (tmp_path / "data").mkdir()
 
     with pytest.raises(CqrsctlError, match="mariadb ended while it started") as caught:
@@ -226,7 +226,7 @@ def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text("{")
 
     with pytest.raises(CqrsctlError, match=r"stack\.json is damaged"):
-        State(tmp_path).services()
+        StackState(tmp_path).services()
 
 
 def test_a_process_that_ignores_the_request_to_end_is_ended_by_force() -> None:

@@ -17,7 +17,7 @@ import pytest
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import client, mariadb, mariadb_cluster, replication, roster, stack
 from cqrsctl.local.ports import LOOPBACK
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -30,21 +30,21 @@ READ_ONLY = 1290
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
-    state = State(tmp_path_factory.mktemp("cluster") / "local")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackState]:
+    state = StackState(tmp_path_factory.mktemp("cluster") / "local")
     yield state
     stack.down(state, wipe=True)
 
 
 @pytest.fixture
-def state(shared: State) -> State:
+def state(shared: StackState) -> StackState:
     """A writer, whichever it is, and two readers at least; what another test broke is mended."""
     stack.up(shared, lambda _: None, readers=2)
     return shared
 
 
 @pytest.fixture
-def table(state: State, request: pytest.FixtureRequest) -> str:
+def table(state: StackState, request: pytest.FixtureRequest) -> str:
     """An empty table that all have."""
     name = f"cqrs.{request.node.originalname[:60]}"
     execute(state, writer(state), f"DROP TABLE IF EXISTS {name}", f"CREATE TABLE {name} (id BIGINT PRIMARY KEY)")
@@ -52,25 +52,25 @@ def table(state: State, request: pytest.FixtureRequest) -> str:
     return name
 
 
-def writer(state: State) -> str:
+def writer(state: StackState) -> str:
     return mariadb_cluster.servers(state)[0].name
 
 
-def readers(state: State) -> list[str]:
+def readers(state: StackState) -> list[str]:
     return [server.name for server in mariadb_cluster.servers(state)[1:]]
 
 
-def process(state: State, name: str) -> psutil.Process:
+def process(state: StackState, name: str) -> psutil.Process:
     return psutil.Process(state.services()[name].pid)
 
 
-def kill(state: State, name: str) -> None:
+def kill(state: StackState, name: str) -> None:
     victim = process(state, name)
     victim.send_signal(signal.SIGKILL)
     psutil.wait_procs([victim], timeout=10)
 
 
-def connect(state: State, name: str) -> pymysql.Connection[Cursor]:
+def connect(state: StackState, name: str) -> pymysql.Connection[Cursor]:
     """A connection as cqrsctl itself makes them."""
     return pymysql.connect(
         host=LOOPBACK,
@@ -83,22 +83,22 @@ def connect(state: State, name: str) -> pymysql.Connection[Cursor]:
     )
 
 
-def execute(state: State, name: str, *statements: str) -> tuple[tuple[Any, ...], ...]:
+def execute(state: StackState, name: str, *statements: str) -> tuple[tuple[Any, ...], ...]:
     with connect(state, name) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
         return cursor.fetchall()
 
 
-def ids(state: State, name: str, table: str) -> set[int]:
+def ids(state: StackState, name: str, table: str) -> set[int]:
     return {row[0] for row in execute(state, name, f"SELECT id FROM {table}")}
 
 
-def as_root(state: State, name: str, statements: str) -> list[dict[str, str]]:
+def as_root(state: StackState, name: str, statements: str) -> list[dict[str, str]]:
     return client.run(roster.load(state).instance(state, name), statements)
 
 
-def wait_until_level(state: State) -> None:
+def wait_until_level(state: StackState) -> None:
     """Wait until all readers that run have what the writer has."""
     known = roster.load(state)
     target = replication.position(known.instance(state, known.writer))
@@ -107,13 +107,13 @@ def wait_until_level(state: State) -> None:
         assert reached, (name, status)
 
 
-def assert_refuses_writes(state: State, name: str, table: str) -> None:
+def assert_refuses_writes(state: StackState, name: str, table: str) -> None:
     with pytest.raises(pymysql.err.OperationalError) as caught:
         execute(state, name, f"INSERT INTO {table} VALUES (-1)")
     assert caught.value.args[0] == READ_ONLY
 
 
-def purge(state: State, name: str) -> None:
+def purge(state: StackState, name: str) -> None:
     """Remove all of a writer's binlog but the newest, empty file."""
     as_root(state, name, "FLUSH BINARY LOGS;")
     last = as_root(state, name, "SHOW MASTER STATUS;")[0]["File"]
@@ -128,7 +128,7 @@ def purge(state: State, name: str) -> None:
 class Inserting(threading.Thread):
     """A client that inserts row after row at the current writer and remembers which were acknowledged."""
 
-    def __init__(self, state: State, table: str) -> None:
+    def __init__(self, state: StackState, table: str) -> None:
         super().__init__()
         self.acknowledged: list[int] = []
         self.stopped = threading.Event()
@@ -153,7 +153,7 @@ class Inserting(threading.Thread):
 
 
 @contextmanager
-def inserting(state: State, table: str) -> Iterator[Inserting]:
+def inserting(state: StackState, table: str) -> Iterator[Inserting]:
     thread = Inserting(state, table)
     thread.start()
     try:
@@ -165,7 +165,7 @@ def inserting(state: State, table: str) -> Iterator[Inserting]:
         thread.join()
 
 
-def test_a_reader_has_what_was_there_and_follows(state: State) -> None:
+def test_a_reader_has_what_was_there_and_follows(state: StackState) -> None:
     execute(
         state,
         writer(state),
@@ -208,7 +208,7 @@ def test_a_reader_has_what_was_there_and_follows(state: State) -> None:
     assert "extra" not in state.services()
 
 
-def test_seeding_does_not_hold_up_the_writer_and_misses_nothing(state: State, table: str) -> None:
+def test_seeding_does_not_hold_up_the_writer_and_misses_nothing(state: StackState, table: str) -> None:
     with inserting(state, table) as client:
         mariadb_cluster.add_reader(state, "while-writing", lambda _: client.wait_for_more())
         client.wait_for_more()
@@ -218,7 +218,7 @@ def test_seeding_does_not_hold_up_the_writer_and_misses_nothing(state: State, ta
     mariadb_cluster.remove_reader(state, "while-writing")
 
 
-def test_a_reader_refuses_writes(state: State, table: str) -> None:
+def test_a_reader_refuses_writes(state: StackState, table: str) -> None:
     for name in readers(state):
         assert_refuses_writes(state, name, table)
 
@@ -226,16 +226,16 @@ def test_a_reader_refuses_writes(state: State, table: str) -> None:
 @pytest.mark.parametrize("name", ["", "1st", "a_b", "a.b", "../a", "é", "x" * 64, "-a"])
 def test_an_illegal_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(CqrsctlError, match="is no name for a reader"):
-        mariadb_cluster.add_reader(State(tmp_path), name, lambda _: None)
+        mariadb_cluster.add_reader(StackState(tmp_path), name, lambda _: None)
 
 
-def test_a_taken_name_is_refused_in_any_case(state: State) -> None:
+def test_a_taken_name_is_refused_in_any_case(state: StackState) -> None:
     for name in ("mariadb", "Emulator", *readers(state), readers(state)[0].upper()):
         with pytest.raises(CqrsctlError, match="is taken"):
             mariadb_cluster.add_reader(state, name, lambda _: None)
 
 
-def test_neither_the_writer_nor_an_unknown_reader_is_removed(state: State) -> None:
+def test_neither_the_writer_nor_an_unknown_reader_is_removed(state: StackState) -> None:
     before = mariadb_cluster.servers(state)
     with pytest.raises(CqrsctlError, match="is the writer"):
         mariadb_cluster.remove_reader(state, writer(state))
@@ -247,7 +247,7 @@ def test_neither_the_writer_nor_an_unknown_reader_is_removed(state: State) -> No
     assert mariadb_cluster.servers(state) == before
 
 
-def test_lag_is_none_where_a_reader_does_not_follow(state: State) -> None:
+def test_lag_is_none_where_a_reader_does_not_follow(state: StackState) -> None:
     name = readers(state)[0]
     assert mariadb_cluster.lag_seconds(state, name) == 0.0
     assert mariadb_cluster.lag_seconds(state, writer(state)) is None
@@ -262,7 +262,7 @@ def test_lag_is_none_where_a_reader_does_not_follow(state: State) -> None:
     assert mariadb_cluster.lag_seconds(state, name) is None
 
 
-def test_a_failover_loses_no_acknowledged_write(state: State, table: str) -> None:
+def test_a_failover_loses_no_acknowledged_write(state: StackState, table: str) -> None:
     with inserting(state, table) as client:
         for to in (*readers(state), writer(state)):
             old = writer(state)
@@ -279,7 +279,7 @@ def test_a_failover_loses_no_acknowledged_write(state: State, table: str) -> Non
         assert ids(state, server.name, table) == ids(state, writer(state), table)
 
 
-def test_what_is_not_committed_when_a_failover_begins_is_refused(state: State, table: str) -> None:
+def test_what_is_not_committed_when_a_failover_begins_is_refused(state: StackState, table: str) -> None:
     old = writer(state)
     connection = connect(state, old)
     connection.begin()
@@ -292,14 +292,14 @@ def test_what_is_not_committed_when_a_failover_begins_is_refused(state: State, t
     assert not any(ids(state, server.name, table) for server in mariadb_cluster.servers(state))
 
 
-def test_a_failover_to_the_writer_changes_nothing(state: State) -> None:
+def test_a_failover_to_the_writer_changes_nothing(state: StackState) -> None:
     before = mariadb_cluster.servers(state)
     mariadb_cluster.failover(state, writer(state), lambda _: None)
 
     assert mariadb_cluster.servers(state) == before
 
 
-def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: State, table: str) -> None:
+def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: StackState, table: str) -> None:
     old, to = writer(state), readers(state)[0]
     with connect(state, to) as holding:
         holding.cursor().execute(f"LOCK TABLES {table} READ")
@@ -313,7 +313,7 @@ def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: S
     assert ids(state, to, table) == {1, 2}
 
 
-def test_a_statement_that_does_not_end_stops_a_failover_and_not_the_writer(state: State, table: str) -> None:
+def test_a_statement_that_does_not_end_stops_a_failover_and_not_the_writer(state: StackState, table: str) -> None:
     old = writer(state)
     with connect(state, old) as holding:
         holding.cursor().execute(f"LOCK TABLES {table} WRITE")
@@ -325,7 +325,7 @@ def test_a_statement_that_does_not_end_stops_a_failover_and_not_the_writer(state
 
 
 def test_a_failover_that_dies_before_it_is_recorded_did_not_happen(
-    state: State, table: str, monkeypatch: pytest.MonkeyPatch
+    state: StackState, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, to = writer(state), readers(state)[0]
     with monkeypatch.context() as patch:
@@ -344,7 +344,7 @@ def test_a_failover_that_dies_before_it_is_recorded_did_not_happen(
 
 @pytest.mark.parametrize("finish", ["up", "up after all were killed", "failover"])
 def test_a_failover_that_dies_half_way_is_finished(
-    state: State, table: str, monkeypatch: pytest.MonkeyPatch, finish: str
+    state: StackState, table: str, monkeypatch: pytest.MonkeyPatch, finish: str
 ) -> None:
     old, to = writer(state), readers(state)[0]
     execute(state, old, f"INSERT INTO {table} VALUES (1)")
@@ -369,7 +369,7 @@ def test_a_failover_that_dies_half_way_is_finished(
     assert ids(state, old, table) == {1, 2}
 
 
-def test_a_killed_reader_is_left_out_and_started_again_by_up(state: State, table: str) -> None:
+def test_a_killed_reader_is_left_out_and_started_again_by_up(state: StackState, table: str) -> None:
     name = readers(state)[0]
     before = state.services()[name]
     kill(state, name)
@@ -387,7 +387,7 @@ def test_a_killed_reader_is_left_out_and_started_again_by_up(state: State, table
     assert_refuses_writes(state, name, table)
 
 
-def test_a_killed_writer_is_started_again_by_up_and_followed(state: State, table: str) -> None:
+def test_a_killed_writer_is_started_again_by_up_and_followed(state: StackState, table: str) -> None:
     name = writer(state)
     execute(state, name, f"INSERT INTO {table} VALUES (1)")
     kill(state, name)
@@ -405,7 +405,7 @@ def test_a_killed_writer_is_started_again_by_up_and_followed(state: State, table
 
 
 @pytest.mark.parametrize("trouble", ["purged", "diverged", "broken", "damaged"])
-def test_a_reader_that_can_no_longer_follow_is_seeded_anew_by_up(state: State, table: str, trouble: str) -> None:
+def test_a_reader_that_can_no_longer_follow_is_seeded_anew_by_up(state: StackState, table: str, trouble: str) -> None:
     name = readers(state)[0]
     if trouble == "diverged":
         as_root(state, name, f"SET GLOBAL read_only = 0; INSERT INTO {table} VALUES (7);")
@@ -428,7 +428,7 @@ def test_a_reader_that_can_no_longer_follow_is_seeded_anew_by_up(state: State, t
     assert mariadb_cluster.lag_seconds(state, name) == 0.0
 
 
-def test_down_and_up_keep_the_roles_and_the_data(state: State, table: str) -> None:
+def test_down_and_up_keep_the_roles_and_the_data(state: StackState, table: str) -> None:
     to = readers(state)[0]
     mariadb_cluster.failover(state, to, lambda _: None)
     execute(state, to, f"INSERT INTO {table} VALUES (1)")
@@ -446,12 +446,12 @@ def test_down_and_up_keep_the_roles_and_the_data(state: State, table: str) -> No
     execute(state, to, f"INSERT INTO {table} VALUES (2)")
 
 
-def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: State, table: str) -> None:
+def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: StackState, table: str) -> None:
     program = (
         "import pathlib, sys, time\n"
         "from cqrsctl.local import mariadb_cluster, replication, state\n"
         "replication.copy = lambda *_: (print('copying', flush=True), time.sleep(60))\n"
-        "mariadb_cluster.add_reader(state.State(pathlib.Path(sys.argv[1])), 'half', lambda _: None)\n"
+        "mariadb_cluster.add_reader(state.StackState(pathlib.Path(sys.argv[1])), 'half', lambda _: None)\n"
     )
     command = [sys.executable, "-c", program, str(state.directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as making:
@@ -471,15 +471,15 @@ def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: State, t
 
 
 def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
-    state: State, monkeypatch: pytest.MonkeyPatch
+    state: StackState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[str] = []
 
-    def start(target: mariadb.Instance, _: int | None, *, read_only: bool) -> None:
+    def start(target: mariadb.MariaDbInstance, _: int | None, *, read_only: bool) -> None:
         target.data.mkdir(parents=True)
         tries.append(target.name)
 
-    def fail(*_: mariadb.Instance) -> None:
+    def fail(*_: mariadb.MariaDbInstance) -> None:
         raise replication.CopyFailed("The table was changed.")
 
     monkeypatch.setattr(mariadb, "start", start)
@@ -494,7 +494,7 @@ def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
         mariadb_cluster.remove_reader(state, "unlucky")
 
 
-def test_a_dump_that_fails_is_told_in_its_own_words(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dump_that_fails_is_told_in_its_own_words(state: StackState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "_DUMP", ("--no-such-option",))
     known = roster.load(state)
     source, target = known.instance(state, known.writer), known.instance(state, known.readers[0])
@@ -503,7 +503,7 @@ def test_a_dump_that_fails_is_told_in_its_own_words(state: State, monkeypatch: p
         replication.copy(source, target)
 
 
-def test_up_takes_the_lowest_free_name_and_ends_no_reader(state: State) -> None:
+def test_up_takes_the_lowest_free_name_and_ends_no_reader(state: StackState) -> None:
     mariadb_cluster.remove_reader(state, next(name for name in readers(state) if name != "mariadb"))
     before = {server.name for server in mariadb_cluster.servers(state)}
     lowest = next(name for n in range(1, 9) if (name := f"local-reader-{n}") not in before)
@@ -513,7 +513,7 @@ def test_up_takes_the_lowest_free_name_and_ends_no_reader(state: State) -> None:
     assert {server.name for server in mariadb_cluster.servers(state)} == {*before, lowest}
 
 
-def test_secrets_are_in_private_files_and_not_in_the_process_table(state: State) -> None:
+def test_secrets_are_in_private_files_and_not_in_the_process_table(state: StackState) -> None:
     secrets = (state.password(), state.replication_password())
     assert len(set(secrets)) == 2
     assert stat.S_IMODE((state.directory / "replication.password").stat().st_mode) == 0o600
@@ -528,7 +528,7 @@ def test_secrets_are_in_private_files_and_not_in_the_process_table(state: State)
 
 
 def test_removing_all_leaves_an_empty_writer_and_wiping_nothing(tmp_path: Path) -> None:
-    state = State(tmp_path / "9_odd")
+    state = StackState(tmp_path / "9_odd")
     try:
         stack.up(state, lambda _: None, readers=1)
         assert readers(state) == ["stack-9-odd-reader-1"]
@@ -557,7 +557,7 @@ def test_without_the_dump_program_only_readers_are_refused(tmp_path: Path, monke
     monkeypatch.setattr(mariadb, "_SERVER_FOLDERS", ())
 
     with pytest.raises(CqrsctlError, match="mariadb-dump was not found") as caught:
-        stack.up(State(tmp_path / "state"), lambda _: None, readers=1)
+        stack.up(StackState(tmp_path / "state"), lambda _: None, readers=1)
 
     assert caught.value.hint == "Install it with: sudo dnf install mariadb"
     assert not (tmp_path / "state").exists()
@@ -567,7 +567,7 @@ def test_a_damaged_roster_is_named(tmp_path: Path) -> None:
     for content in ("{", '{"who": 1}'):
         (tmp_path / "cluster.json").write_text(content)
         with pytest.raises(CqrsctlError, match=r"cluster\.json is damaged"):
-            mariadb_cluster.servers(State(tmp_path))
+            mariadb_cluster.servers(StackState(tmp_path))
 
 
 class Killed(BaseException):

@@ -41,7 +41,7 @@ from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.inventory import Counted
 from cqrsctl.read_model.loading import Loader
-from cqrsctl.read_model.rebuilds import Segment, State
+from cqrsctl.read_model.rebuilds import RebuildState, Segment
 from cqrsctl.read_model.sink import MySqlSink, prepare, release_lock, take_lock
 from cqrsctl.read_model.writing import TableWriter
 from tests.integration.test_sink import ARN, NEWER_ARN, batch, change
@@ -621,7 +621,7 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     with pytest.raises(Busy):
         rebuilds.take_lock(other, made.database, "product")
     begun = rebuilds.begin(connection, PRODUCT, ARN, 2, lambda: NOW)
-    assert (begun.table.name, begun.former.name, begun.state) == ("product_v2", "product_v1", State.LOADING)
+    assert (begun.table.name, begun.former.name, begun.state) == ("product_v2", "product_v1", RebuildState.LOADING)
     rebuilds.require_lock(connection, made.database, "product")
 
     loader = Loader(connection, begun.table, by_file=False)
@@ -642,7 +642,7 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     assert names(other) == {1: "Snapshot", 2: "New", 3: "Snapshot"}
     done = rebuilds.find(connection, "product")
     assert done is not None
-    assert (done.state, done.undoing, done.table.version) == (State.DONE, False, 2)
+    assert (done.state, done.undoing, done.table.version) == (RebuildState.DONE, False, 2)
     assert sorted(schema.physical_tables(connection, "product")) == ["product_v1", "product_v2"]
 
     checkpoints.write(connection, ARN, {"product": [Position("s", None, 9)]})

@@ -15,7 +15,7 @@ from cqrsctl.clock import SystemClock
 from cqrsctl.codec import encode_item, to_json
 from cqrsctl.functions.projector_function import ProjectorFunction
 from cqrsctl.pipeline import project, settling
-from cqrsctl.pipeline.settling import Outcome
+from cqrsctl.pipeline.settling import LetterOutcome
 from cqrsctl.projection.batch import DeadLetter
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import ColumnType, default_product
@@ -182,8 +182,8 @@ def by_retry(wiring: Wiring) -> Counted:
             new = [number for number in dead_letters.numbers(connection) if number not in before]
         outcomes += list(settling.retry(wiring, new))
     return Counted(
-        rows=sum(each.outcome is Outcome.APPLIED for each in outcomes),
-        stale=sum(each.outcome is Outcome.STALE for each in outcomes),
+        rows=sum(each.outcome is LetterOutcome.APPLIED for each in outcomes),
+        stale=sum(each.outcome is LetterOutcome.STALE for each in outcomes),
         letters=sum(each.error is not None for each in outcomes),
     )
 

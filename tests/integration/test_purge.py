@@ -166,7 +166,7 @@ def test_tombstones_stay_that_a_dead_letter_may_be_older_than(filled: Wiring) ->
     assert (planned.removable, planned.kept) == (1, 1)
     assert purged(filled) == 1
     assert keys(filled) == [1, 3]
-    assert [each.outcome for each in settling.retry(filled, None)] == [settling.Outcome.STALE]
+    assert [each.outcome for each in settling.retry(filled, None)] == [settling.LetterOutcome.STALE]
     assert purged(filled) == 1
 
 

@@ -15,7 +15,7 @@ from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Busy, ConfigurationError, CqrsctlError, DatabaseError, StreamGap
 from cqrsctl.pipeline import project
 from cqrsctl.pipeline.rebuild import rebuilding
-from cqrsctl.pipeline.rebuild.progress import Phase, Progress, Rebuilt, Unfit
+from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Rebuilt, Unfit
 from cqrsctl.pipeline.rebuild.rebuilding import Rebuilding
 from cqrsctl.pipeline.rebuild.snapshot import BadItems
 from cqrsctl.projection.batch import Batch
@@ -26,7 +26,7 @@ from cqrsctl.read_model import checkpoints, function_position, rebuilds, registr
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.loading import Loader
-from cqrsctl.read_model.rebuilds import State
+from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
@@ -86,7 +86,7 @@ def run(
     *,
     undo: bool = False,
     unfit: Unfit = Unfit.STOP,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[RebuildProgress], None] = lambda _: None,
 ) -> tuple[Rebuilt, list[str]]:
     notices: list[str] = []
     rebuilder = Rebuilding(wiring, projection, SystemClock(), progress, notices.append, unfit=unfit)
@@ -117,8 +117,8 @@ class Died(BaseException):
     """As if the process was killed."""
 
 
-def die_at(phase: Phase, items: int = 0) -> Callable[[Progress], None]:
-    def progress(done: Progress) -> None:
+def die_at(phase: Phase, items: int = 0) -> Callable[[RebuildProgress], None]:
+    def progress(done: RebuildProgress) -> None:
         if done.phase is phase and done.items >= items:
             raise Died
 
@@ -494,7 +494,7 @@ def test_the_account_tells_how_far_a_rebuild_is(wiring: Wiring) -> None:
         assert (under_way.table.name, under_way.former.name, under_way.state) == (
             "product_v2",
             "product_v1",
-            State.LOADED,
+            RebuildState.LOADED,
         )
         segments = rebuilds.segments(connection, "product")
     assert all(segment.finished for segment in segments)

@@ -19,7 +19,7 @@ import trustme
 from cqrsctl.errors import ConfigurationError, TransientDatabaseError
 from cqrsctl.local import mariadb, roster
 from cqrsctl.local.ports import LOOPBACK, listener
-from cqrsctl.local.state import State
+from cqrsctl.local.state import StackState
 from cqrsctl.read_model import connection as connections
 from cqrsctl.read_model.connection import Endpoint, Login, connect, is_loopback
 from tests.fake_database import SSL_REQUEST_BYTES, Fake, greeting, rest_of, serving, without_tls
@@ -66,7 +66,7 @@ def server(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> I
     leaf.private_key_pem.write_to_path(home / "key.pem")
     leaf.cert_chain_pems[0].write_to_path(home / "certificate.pem")
 
-    state = State(home)
+    state = StackState(home)
     with pytest.MonkeyPatch.context() as patch:
         certificate = (f"--ssl-cert={home / 'certificate.pem'}", f"--ssl-key={home / 'key.pem'}", f"--ssl-ca={right}")
         patch.setattr(mariadb, "_SETTINGS", (*mariadb._SETTINGS, *certificate))

@@ -18,12 +18,12 @@ from cqrsctl.errors import Busy, DatabaseError
 from cqrsctl.pipeline import project
 from cqrsctl.pipeline.verify import sampling, suspects, verifying
 from cqrsctl.pipeline.verify.comparison import DriftKind, item_key, key_of
-from cqrsctl.pipeline.verify.mending import Mender, Outcome
+from cqrsctl.pipeline.verify.mending import Mender, MendingOutcome
 from cqrsctl.pipeline.verify.sides import Sides, chunks
 from cqrsctl.pipeline.verify.verifying import Sample, Verification
 from cqrsctl.projection.definition import Column, ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
-from cqrsctl.projection.tables import Table
+from cqrsctl.projection.tables import PhysicalTable
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
@@ -102,7 +102,9 @@ def filled(wiring: Wiring) -> Wiring:
         wiring.dynamodb.batch_write_item(RequestItems={wiring.environment.table: requests})
     prepare(wiring.database, [PRODUCT])
     rows, _ = snapshot_rows(PRODUCT, [decode_item(entry.item()) for entry in entries], datetime.now(UTC))
-    execute(wiring, *(sql for sql, _ in upserts(Table(PRODUCT, 1), [row._replace(version=VERSION) for row in rows])))
+    execute(
+        wiring, *(sql for sql, _ in upserts(PhysicalTable(PRODUCT, 1), [row._replace(version=VERSION) for row in rows]))
+    )
     return wiring
 
 
@@ -310,7 +312,7 @@ def test_repair_loses_against_a_change_that_is_applied_while_it_reads_the_item(f
     with connect(filled.database) as connection:
         outcomes = Mender(Sides(connection, PRODUCT, items), Clock().sleep, moment).mend(keys)
 
-    assert outcomes == dict.fromkeys([stale, absent, buried, orphan], Outcome.EQUAL)
+    assert outcomes == dict.fromkeys([stale, absent, buried, orphan], MendingOutcome.EQUAL)
     assert len(reads) == 3
     assert {number: rows(filled)[number] for (number,) in keys} == {entry.product_id: entry for entry in newer}
 

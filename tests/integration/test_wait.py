@@ -16,7 +16,7 @@ from cqrsctl.local.ports import free_port
 from cqrsctl.pipeline.wait import Waiting, Where
 from cqrsctl.projection.definition import ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
-from cqrsctl.projection.tables import Table
+from cqrsctl.projection.tables import PhysicalTable
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare
@@ -81,7 +81,9 @@ class Pipeline:
         with connect(to or self.writer) as connection:
             for projection in projections or (PRODUCT, SOLD_OUT):
                 rows, _ = snapshot_rows(projection, [decode_item(product.item())], datetime.now(UTC))
-                for sql, _ in upserts(Table(projection, 1), [row._replace(version=self._version) for row in rows]):
+                for sql, _ in upserts(
+                    PhysicalTable(projection, 1), [row._replace(version=self._version) for row in rows]
+                ):
                     connection.execute(sql)
             connection.commit()
 

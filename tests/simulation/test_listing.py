@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cqrsctl.errors import AwsError, ConfigurationError, StreamGap
-from cqrsctl.stream.listing import RELIST_SECONDS, Pace
+from cqrsctl.stream.listing import RELIST_SECONDS, ListingPace
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from cqrsctl.stream.unread import unread_shards
 from tests.simulation.processes import InlineExecutor
@@ -112,7 +112,7 @@ def test_hundreds_of_shards_are_caught_up_within_the_limit_of_listings(monkeypat
         assert len(world.stream.shard_ids) == 600
         world.stream.listings_a_second = listings_a_second
         if listings_a_second is None:
-            monkeypatch.setattr(Pace, "__call__", lambda self: None)
+            monkeypatch.setattr(ListingPace, "__call__", lambda self: None)
         else:
             monkeypatch.undo()
         summary = world.project()

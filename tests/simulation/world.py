@@ -16,7 +16,7 @@ from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector, Sink, Summary
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.projection.rows import Row
-from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.projection.tables import PhysicalTable, Tables
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from tests.simulation.clock import BEGINNING, VirtualClock
 from tests.simulation.processes import InlineExecutor, Killed
@@ -119,7 +119,7 @@ class MemorySink:
         return {PRODUCT.name: dict(self.checkpoints.get(arn, {}))}
 
     def tables(self) -> Tables:
-        return Tables((Table(PRODUCT, 1),))
+        return Tables((PhysicalTable(PRODUCT, 1),))
 
     def apply(self, batch: Batch) -> Applied:
         self._check_open()

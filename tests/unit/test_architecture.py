@@ -150,6 +150,58 @@ def test_no_two_modules_share_a_name() -> None:
     assert not [name for name, count in names.items() if count > 1]
 
 
+def test_no_two_classes_share_a_name() -> None:
+    names = Counter(
+        node.name
+        for path in MODULES
+        if path.relative_to(ROOT).parts[0] != "cli"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+
+    assert not [name for name, count in names.items() if count > 1]
+
+
+TEXTS = {"error", "hint", "message", "mend", "reason", "summary", "told", "what", "why"}
+"""What is said to people; what a program decides, it decides by a code or a type."""
+
+
+def test_nothing_is_decided_by_the_words_of_a_message() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {ast.unparse(text)}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        for text in _searched(node)
+        if _last_name(text) in TEXTS
+    ]
+
+    assert not found
+
+
+def _searched(node: ast.AST) -> list[ast.expr]:
+    """The texts that an expression looks for words in."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        looks = node.func.attr in {"startswith", "endswith", "index"}
+        by_pattern = node.func.attr in {"match", "fullmatch", "search"}
+        return [node.func.value] if looks else list(node.args) if by_pattern else []
+    if isinstance(node, ast.Compare) and any(isinstance(each, ast.In | ast.NotIn) for each in node.ops):
+        return node.comparators if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str) else []
+    return []
+
+
+def _last_name(node: ast.expr) -> str:
+    """`message` of `error.message`, and of `str(error)` what is made a text."""
+    match node:
+        case ast.Attribute():
+            return node.attr
+        case ast.Name():
+            return node.id
+        case ast.Call(func=ast.Name(id="str"), args=[text]):
+            return _last_name(text)
+        case _:
+            return ""
+
+
 def test_files_stay_readable() -> None:
     long = {
         str(path.relative_to(ROOT)): count for path in MODULES if (count := len(path.read_text().splitlines())) > 400

@@ -10,8 +10,18 @@ from typing import Any
 import pytest
 
 from cqrsctl.costs import monthly, usage
-from cqrsctl.costs.monthly import Capacity, Line, Meter, PriceBook, Product, Quantities, Quantity, Range, UnitPrice
-from cqrsctl.costs.usage import Metric
+from cqrsctl.costs.monthly import (
+    Capacity,
+    CostLine,
+    Meter,
+    PriceBook,
+    PricedProduct,
+    Quantities,
+    Quantity,
+    Range,
+    UnitPrice,
+)
+from cqrsctl.costs.usage import UsageMetric
 from cqrsctl.errors import AwsError
 from tests.paginated import Paginated
 
@@ -25,18 +35,18 @@ CLUSTER = Capacity(
     region="us-east-1",
 )
 PRICES = {
-    Product(Meter.INSTANCE_HOUR, "db.r6g.large"): "0.26",
-    Product(Meter.INSTANCE_HOUR, "db.t4g.medium"): "0.073",
-    Product(Meter.INSTANCE_HOUR, "db.r6g.large", io_optimized=True): "0.338",
-    Product(Meter.ACU_HOUR): "0.12",
-    Product(Meter.ACU_HOUR, io_optimized=True): "0.16",
-    Product(Meter.STORAGE_GB): "0.10",
-    Product(Meter.STORAGE_GB, io_optimized=True): "0.225",
-    Product(Meter.IO_MILLION): "0.20",
-    Product(Meter.WRITE_MILLION): "0.625",
-    Product(Meter.STREAM_READ_MILLION): "0.20",
-    Product(Meter.LAMBDA_REQUEST_MILLION): "0.20",
-    Product(Meter.LAMBDA_GB_SECOND): "0.0000133334",
+    PricedProduct(Meter.INSTANCE_HOUR, "db.r6g.large"): "0.26",
+    PricedProduct(Meter.INSTANCE_HOUR, "db.t4g.medium"): "0.073",
+    PricedProduct(Meter.INSTANCE_HOUR, "db.r6g.large", io_optimized=True): "0.338",
+    PricedProduct(Meter.ACU_HOUR): "0.12",
+    PricedProduct(Meter.ACU_HOUR, io_optimized=True): "0.16",
+    PricedProduct(Meter.STORAGE_GB): "0.10",
+    PricedProduct(Meter.STORAGE_GB, io_optimized=True): "0.225",
+    PricedProduct(Meter.IO_MILLION): "0.20",
+    PricedProduct(Meter.WRITE_MILLION): "0.625",
+    PricedProduct(Meter.STREAM_READ_MILLION): "0.20",
+    PricedProduct(Meter.LAMBDA_REQUEST_MILLION): "0.20",
+    PricedProduct(Meter.LAMBDA_GB_SECOND): "0.0000133334",
 }
 BOOK = PriceBook(
     {product: UnitPrice(Decimal(dollars)) for product, dollars in PRICES.items()},
@@ -59,7 +69,7 @@ def exactly(dollars: str) -> Range:
     return Range.exactly(Decimal(dollars))
 
 
-def by_name(lines: tuple[Line, ...]) -> dict[str, Line]:
+def by_name(lines: tuple[CostLine, ...]) -> dict[str, CostLine]:
     return {line.what: line for line in lines}
 
 
@@ -107,8 +117,8 @@ def test_io_optimized_has_dearer_instances_and_storage_but_no_io() -> None:
     assert found["writer db.r6g.large"].monthly == exactly("246.74")
     assert found["storage"].monthly == exactly("27.78")
     assert "storage I/O" not in found
-    assert Product(Meter.IO_MILLION) not in monthly.products(optimized)
-    assert Product(Meter.IO_MILLION) in monthly.products(CLUSTER)
+    assert PricedProduct(Meter.IO_MILLION) not in monthly.products(optimized)
+    assert PricedProduct(Meter.IO_MILLION) in monthly.products(CLUSTER)
 
 
 def test_a_serverless_instance_costs_between_its_least_and_its_most_capacity() -> None:
@@ -142,7 +152,8 @@ def test_a_serverless_cluster_without_a_known_range_has_no_known_cost() -> None:
 def test_what_is_unknown_is_named_with_its_reason_and_left_out_of_the_total() -> None:
     capacity = replace(CLUSTER, writer_class="db.r9z.large", reader_classes=())
     book = replace(
-        BOOK, prices={**BOOK.prices, Product(Meter.INSTANCE_HOUR, "db.r9z.large"): UnitPrice(None, "no such class")}
+        BOOK,
+        prices={**BOOK.prices, PricedProduct(Meter.INSTANCE_HOUR, "db.r9z.large"): UnitPrice(None, "no such class")},
     )
     used = replace(USED, storage_gb=UNKNOWN)
 
@@ -164,7 +175,7 @@ def test_nothing_used_costs_nothing_and_is_known() -> None:
 
 
 def test_a_product_without_a_price_in_the_book_is_unknown() -> None:
-    assert BOOK.of(Product(Meter.INSTANCE_HOUR, "db.x")).reason == "no price of db.x was asked for"
+    assert BOOK.of(PricedProduct(Meter.INSTANCE_HOUR, "db.x")).reason == "no price of db.x was asked for"
 
 
 @pytest.mark.parametrize(
@@ -200,8 +211,8 @@ class CloudWatch(Paginated):
 
 
 NOW = datetime(2026, 11, 23, 12, 34, 56, tzinfo=UTC)
-READS = Metric("AWS/RDS", "VolumeReadIOPs", ("DBClusterIdentifier", "cqrs"))
-WRITES = Metric("AWS/RDS", "VolumeWriteIOPs", ("DBClusterIdentifier", "cqrs"))
+READS = UsageMetric("AWS/RDS", "VolumeReadIOPs", ("DBClusterIdentifier", "cqrs"))
+WRITES = UsageMetric("AWS/RDS", "VolumeWriteIOPs", ("DBClusterIdentifier", "cqrs"))
 
 
 def test_every_page_of_cloudwatchs_answer_is_read_for_the_last_thirty_days() -> None:

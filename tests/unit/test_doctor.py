@@ -22,7 +22,7 @@ from cqrsctl.diagnosis.doctor.checks import CHECKS, NOT_LOOKED, PART_FAILING, ex
 from cqrsctl.diagnosis.doctor.findings import Severity
 from cqrsctl.diagnosis.doctor.needs import ACTIONS
 from cqrsctl.diagnosis.facts import Facts
-from cqrsctl.diagnosis.servers import Server
+from cqrsctl.diagnosis.servers import DatabaseServer
 from cqrsctl.errors import AwsError, StreamGap, TransientDatabaseError
 from cqrsctl.functions.function import Function
 from cqrsctl.functions.mapping import Mapping
@@ -85,7 +85,7 @@ CLUSTER = Cluster(
     ),
 )  # fmt: skip
 OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
-SERVER = Server("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, 1_000)
+SERVER = DatabaseServer("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, 1_000)
 PRODUCT = StoredProjection("product", "Product", "product_v1", 100, 20_000)
 CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": "shard-1", "state": "open"}
 LAST = LastProjected("me@host, process 7", NOW)
@@ -125,7 +125,7 @@ def mapped(**differently: Any) -> list[Mapping]:
     return [Mapping.of({**MAPPED, **differently})]
 
 
-def rights(*lines: str) -> Server:
+def rights(*lines: str) -> DatabaseServer:
     return replace(SERVER, grants=parse(lines))
 
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from cqrsctl.costs import prices
-from cqrsctl.costs.monthly import Meter, Product
+from cqrsctl.costs.monthly import Meter, PricedProduct
 from cqrsctl.errors import AwsError
 from tests.paginated import Paginated
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TODAY = date(2026, 11, 23)
-R6G = Product(Meter.INSTANCE_HOUR, "db.r6g.large")
-R6G_OPTIMIZED = Product(Meter.INSTANCE_HOUR, "db.r6g.large", io_optimized=True)
-STORAGE = Product(Meter.STORAGE_GB)
-STREAM_READS = Product(Meter.STREAM_READ_MILLION)
+R6G = PricedProduct(Meter.INSTANCE_HOUR, "db.r6g.large")
+R6G_OPTIMIZED = PricedProduct(Meter.INSTANCE_HOUR, "db.r6g.large", io_optimized=True)
+STORAGE = PricedProduct(Meter.STORAGE_GB)
+STREAM_READS = PricedProduct(Meter.STREAM_READ_MILLION)
 Offer = dict[str, Any]
 
 
@@ -109,7 +109,7 @@ class PriceList(Paginated):
         (R6G, [OPTIMIZED, STANDARD], "0.29"),
         (R6G_OPTIMIZED, [STANDARD, OPTIMIZED], "0.377"),
         (
-            Product(Meter.ACU_HOUR),
+            PricedProduct(Meter.ACU_HOUR),
             [
                 offer(
                     "ServerlessV2",
@@ -124,7 +124,7 @@ class PriceList(Paginated):
         ),
         (STORAGE, [storage("0.11"), storage("0.00", "EU-Aurora:StorageUsage-LimitlessPreview")], "0.11"),
         (
-            Product(Meter.STORAGE_GB, io_optimized=True),
+            PricedProduct(Meter.STORAGE_GB, io_optimized=True),
             [
                 offer(
                     "Database Storage",
@@ -138,7 +138,7 @@ class PriceList(Paginated):
             "0.248",
         ),
         (
-            Product(Meter.IO_MILLION),
+            PricedProduct(Meter.IO_MILLION),
             [
                 offer(
                     "System Operation",
@@ -152,7 +152,7 @@ class PriceList(Paginated):
             "0.22",
         ),
         (
-            Product(Meter.WRITE_MILLION),
+            PricedProduct(Meter.WRITE_MILLION),
             [
                 offer(
                     "Amazon DynamoDB PayPerRequest Throughput",
@@ -179,12 +179,12 @@ class PriceList(Paginated):
             "0.226",
         ),
         (
-            Product(Meter.LAMBDA_REQUEST_MILLION),
+            PricedProduct(Meter.LAMBDA_REQUEST_MILLION),
             [lambdas("AWS-Lambda-Requests-ARM", "Request", "EU-Request-ARM", ("0", "0.0000002000"))],
             "0.20",
         ),
         (
-            Product(Meter.LAMBDA_GB_SECOND),  # tiers of volume: the first is the list price, in whatever order
+            PricedProduct(Meter.LAMBDA_GB_SECOND),  # tiers of volume: the first is the list price, in whatever order
             [
                 lambdas(
                     "AWS-Lambda-Duration-ARM",
@@ -198,9 +198,9 @@ class PriceList(Paginated):
             "0.0000133334",
         ),
     ],
-    ids=lambda value: str(value) if isinstance(value, (Product, str)) else "",
+    ids=lambda value: str(value) if isinstance(value, (PricedProduct, str)) else "",
 )
-def test_each_kind_of_answer_gives_its_list_price(product: Product, answer: list[Offer], dollars: str) -> None:
+def test_each_kind_of_answer_gives_its_list_price(product: PricedProduct, answer: list[Offer], dollars: str) -> None:
     found = prices.ask(PriceList(answer), product, "eu-west-1")
 
     assert (found.dollars, found.reason) == (Decimal(dollars), "")
@@ -333,30 +333,30 @@ def test_where_aws_cannot_be_asked_the_table_stands_in_and_says_why(
 
 
 def test_the_table_knows_each_meter_of_us_east_1_and_some_of_eu_west_1() -> None:
-    meters = [Product(meter, "db.r7g.xlarge" if meter is Meter.INSTANCE_HOUR else "") for meter in Meter]
-    for product in [*meters, R6G_OPTIMIZED, Product(Meter.ACU_HOUR, io_optimized=True)]:
+    meters = [PricedProduct(meter, "db.r7g.xlarge" if meter is Meter.INSTANCE_HOUR else "") for meter in Meter]
+    for product in [*meters, R6G_OPTIMIZED, PricedProduct(Meter.ACU_HOUR, io_optimized=True)]:
         assert prices.from_table([product], "us-east-1", "").of(product).dollars, product
 
     ireland = prices.from_table(meters, "eu-west-1", "")
     assert ireland.date == date(2026, 9, 11)
-    assert ireland.of(Product(Meter.WRITE_MILLION)).dollars == Decimal("0.705")
+    assert ireland.of(PricedProduct(Meter.WRITE_MILLION)).dollars == Decimal("0.705")
     assert "no price of storage in eu-west-1" in ireland.of(STORAGE).reason
 
 
 @pytest.mark.parametrize(
     ("product", "region", "reason"),
     [
-        (Product(Meter.INSTANCE_HOUR, "db.r99g.huge"), "us-east-1", "no price of db.r99g.huge in us-east-1"),
-        (Product(Meter.INSTANCE_HOUR, "date"), "us-east-1", "no price of date"),
+        (PricedProduct(Meter.INSTANCE_HOUR, "db.r99g.huge"), "us-east-1", "no price of db.r99g.huge in us-east-1"),
+        (PricedProduct(Meter.INSTANCE_HOUR, "date"), "us-east-1", "no price of date"),
         (
-            Product(Meter.INSTANCE_HOUR, "db.r7g.large", io_optimized=True),
+            PricedProduct(Meter.INSTANCE_HOUR, "db.r7g.large", io_optimized=True),
             "us-east-1",
             "no price of db.r7g.large (I/O-Optimized) in us-east-1",
         ),
         (R6G, "xx-west-9", "no prices of region xx-west-9"),
     ],
 )
-def test_what_the_table_does_not_know_is_not_guessed(product: Product, region: str, reason: str) -> None:
+def test_what_the_table_does_not_know_is_not_guessed(product: PricedProduct, region: str, reason: str) -> None:
     found = prices.from_table([product], region, "why").of(product)
 
     assert found.dollars is None

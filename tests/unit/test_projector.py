@@ -25,7 +25,7 @@ from cqrsctl.errors import (
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.projector import Projector
-from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.projection.tables import PhysicalTable, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -80,7 +80,7 @@ class Sink:
         return {"product": {"s": Position("s", None, self.reached)}}
 
     def tables(self) -> Tables:
-        return Tables((Table(default_product(), 1),))
+        return Tables((PhysicalTable(default_product(), 1),))
 
     def apply(self, batch: Batch) -> Applied:
         self.calls.append("apply")

@@ -14,7 +14,7 @@ from cqrsctl.errors import TablesChanged, TransientDatabaseError, ValueRejected
 from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import Column, ColumnType, Projection
 from cqrsctl.projection.recovery import Applier, BadRecord, OnError
-from cqrsctl.projection.tables import Table, Tables
+from cqrsctl.projection.tables import PhysicalTable, Tables
 from tests.unit.test_batch import PRODUCT, bad, good, page
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def apply(
 ) -> int:
     """Apply pages; how many changes were counted."""
     counted: list[int] = []
-    tables = Tables(tuple(Table(projection, 1) for projection in projections))
+    tables = Tables(tuple(PhysicalTable(projection, 1) for projection in projections))
     applier = Applier(Taking(lambda: tables, database.commit), on_error, lambda batch, _: counted.append(batch.changes))
     applier.apply(pages)
     return sum(counted)
@@ -186,7 +186,7 @@ def test_a_record_that_all_projections_refuse_is_a_letter_of_each() -> None:
 
 
 def applied_while_building(database: Database, pages: Sequence[Page], active: Projection, building: Projection) -> None:
-    tables = Tables((Table(active, 1),), (Table(building, 2),))
+    tables = Tables((PhysicalTable(active, 1),), (PhysicalTable(building, 2),))
     Applier(Taking(lambda: tables, database.commit), OnError.STOP, lambda *_: None).apply(pages)
 
 
@@ -210,8 +210,8 @@ def test_what_only_the_columns_being_built_cannot_take_does_not_stop_the_project
 
 def test_a_batch_is_made_anew_for_the_tables_that_there_are_by_then() -> None:
     database = Database()
-    now = Tables((Table(PRODUCT, 1),))
-    then = Tables((Table(PRODUCT, 1),), (Table(PRODUCT, 2),))
+    now = Tables((PhysicalTable(PRODUCT, 1),))
+    then = Tables((PhysicalTable(PRODUCT, 1),), (PhysicalTable(PRODUCT, 2),))
     seen = [now]
 
     def commit(batch: Batch) -> Applied:
@@ -230,7 +230,7 @@ def test_other_failures_are_not_divided() -> None:
     def commit(_: Batch) -> Applied:
         raise TransientDatabaseError("gone")
 
-    tables = Tables((Table(PRODUCT, 1),))
+    tables = Tables((PhysicalTable(PRODUCT, 1),))
     with pytest.raises(TransientDatabaseError):
         applier = Applier(Taking(lambda: tables, commit), OnError.DEAD_LETTER, lambda *_: None)
         applier.apply([page("a", good(1), good(2))])

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cqrsctl.write_model.product import Product
-from cqrsctl.write_model.products import ConditionFailed, Existence, Outcome, Put
+from cqrsctl.write_model.products import ConditionFailed, Existence, Put, PutOutcome
 
 LAMP = Product(1, "Lamp", Decimal("19.9"))
 
@@ -46,7 +46,7 @@ class Client:
 
 
 def test_the_product_that_an_earlier_attempt_wrote_is_created() -> None:
-    assert Put("Products", LAMP, Existence.ABSENT).make(Client(1, LAMP.item())) is Outcome.CREATED
+    assert Put("Products", LAMP, Existence.ABSENT).make(Client(1, LAMP.item())) is PutOutcome.CREATED
 
 
 def test_boto3_counts_its_attempts_in_the_error_and_hands_on_the_item() -> None:
@@ -63,7 +63,7 @@ def test_boto3_counts_its_attempts_in_the_error_and_hands_on_the_item() -> None:
 
     client.meta.events.register("before-send.dynamodb.PutItem", respond)
 
-    assert Put("Products", LAMP, Existence.ABSENT).make(client) is Outcome.CREATED
+    assert Put("Products", LAMP, Existence.ABSENT).make(client) is PutOutcome.CREATED
     assert not list(responses)
 
 
@@ -72,7 +72,7 @@ def test_numbers_are_compared_by_value(price: str) -> None:
     """DynamoDB trims the zeros of 19.90 (Developer Guide, "Data types": numbers), and moto does not."""
     lamp = Product(1, "Lamp", Decimal(price))
     item = {**lamp.item(), "Price": {"N": format(Decimal(price).normalize(), "f")}}
-    assert Put("Products", lamp, Existence.ABSENT).make(Client(1, item)) is Outcome.CREATED
+    assert Put("Products", lamp, Existence.ABSENT).make(Client(1, item)) is PutOutcome.CREATED
 
 
 def test_a_boolean_is_not_the_number_1() -> None:
@@ -87,7 +87,7 @@ def test_a_put_that_changes_no_value_is_unchanged_however_the_number_is_written(
         def put_item(self, **_: Any) -> Any:
             return {"Attributes": {**LAMP.item(), "Price": {"N": "19.9"}}}
 
-    assert Put("Products", Product(1, "Lamp", Decimal("19.90"))).make(Same()) is Outcome.UNCHANGED
+    assert Put("Products", Product(1, "Lamp", Decimal("19.90"))).make(Same()) is PutOutcome.UNCHANGED
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cqrsctl.errors import AwsError
-from cqrsctl.write_model.scan import Pace, scan, scan_segment
+from cqrsctl.write_model.scan import ScanPace, scan, scan_segment
 
 
 class Clock:
@@ -46,9 +46,9 @@ def page(*ids: int, last: bool = False, units: float | None = None) -> dict[str,
     return answer | ({} if units is None else {"ConsumedCapacity": {"CapacityUnits": units}})
 
 
-def paced(units_a_second: float | None) -> tuple[Pace, Clock]:
+def paced(units_a_second: float | None) -> tuple[ScanPace, Clock]:
     clock = Clock()
-    return Pace(units_a_second, clock.monotonic, clock.sleep), clock
+    return ScanPace(units_a_second, clock.monotonic, clock.sleep), clock
 
 
 def test_a_segment_is_read_consistently_from_after_a_key_to_its_end() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.diagnosis.doctor.findings import Finding
     from cqrsctl.diagnosis.facts import Facts
-    from cqrsctl.diagnosis.servers import Server
+    from cqrsctl.diagnosis.servers import DatabaseServer
 
 _SUPERUSER_ROLES = {"rds_superuser_role"}
 
@@ -44,7 +44,7 @@ def too_many_rights(facts: Facts) -> Iterator[Finding]:
     yield from rights_beyond(facts.server(), facts.environment.database.name, embedded=facts.environment.embedded)
 
 
-def rights_beyond(server: Server, database: str, *, embedded: bool) -> Iterator[Finding]:
+def rights_beyond(server: DatabaseServer, database: str, *, embedded: bool) -> Iterator[Finding]:
     """What the user may do beyond the read model's own database."""
     user = _quoted(server.user)
     for grant in server.grants.grants:
@@ -80,7 +80,7 @@ def too_few_rights(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _beyond(server: Server, what: str, database: str, mend: str) -> Finding:
+def _beyond(server: DatabaseServer, what: str, database: str, mend: str) -> Finding:
     return warning(
         f"The user {server.user} {what}.",
         f"It needs rights on the database {database} only; who gets its password can do all the rest too.",

@@ -10,7 +10,7 @@ from cqrsctl.pipeline.rebuild.snapshot import SEGMENTS
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.read_model import checkpoints, function_position, rebuilds, schema
 from cqrsctl.read_model.function_position import Reason
-from cqrsctl.read_model.rebuilds import State
+from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import release_lock, take_lock
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class RebuildBeginning:
     """Begins a rebuild, or goes on with it, through a connection that has its lock."""
 
     connection: Connection
@@ -42,7 +42,7 @@ class Beginning:
         """The rebuild to be gone on with. Raises Busy where another one than is asked for is under way."""
         again = rerunning(self.sleep, lambda: False)
         found = rebuilds.under_way(self.connection, self.projection.name)
-        if found is not None and found.state is State.CUTOVER and not self._is_asked_for(found):
+        if found is not None and found.state is RebuildState.CUTOVER and not self._is_asked_for(found):
             self.notice(f"The cutover to table {found.table.name} was cut short: it is finished first.")
             again(rebuilds.cut_over, self.connection, found)
             found = None
@@ -82,7 +82,7 @@ class Beginning:
 
     def _unusable(self, found: Rebuild) -> str | None:
         """Why a rebuild that is under way cannot be gone on with."""
-        if found.state is State.CUTOVER or found.undoing:
+        if found.state is RebuildState.CUTOVER or found.undoing:
             return None
         if found.table.projection != self.projection:
             return "of another declaration"

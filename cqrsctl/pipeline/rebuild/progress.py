@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 @dataclass(slots=True)
-class Progress:
+class RebuildProgress:
     """How far a rebuild is. `about`: how many items the table has, as AWS last counted; `resumed`: loaded before."""
 
     projection: str
@@ -44,7 +44,7 @@ class Progress:
 class Rebuilt:
     """A rebuild that came to its end: the view shows `table` now, `former` is kept for the way back."""
 
-    progress: Progress
+    progress: RebuildProgress
     table: str
     former: str
     undone: bool

@@ -27,16 +27,16 @@ from cqrsctl.errors import (
 )
 from cqrsctl.pipeline.change_clock import ChangeClock
 from cqrsctl.pipeline.project import reads_since, require_keys
-from cqrsctl.pipeline.rebuild.beginning import Beginning
+from cqrsctl.pipeline.rebuild.beginning import RebuildBeginning
 from cqrsctl.pipeline.rebuild.companion import Companion
-from cqrsctl.pipeline.rebuild.progress import Phase, Progress, Rebuilt, Unfit
+from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Rebuilt, Unfit
 from cqrsctl.pipeline.rebuild.snapshot import Snapshot
 from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
 from cqrsctl.read_model.connection import ReadModelMissing, connect
-from cqrsctl.read_model.rebuilds import State
+from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.read_model.takeover import mark_lost
 from cqrsctl.stream.unread import Asking, unread_shards
@@ -70,18 +70,18 @@ class Rebuilding:
     wiring: Wiring
     projection: Projection
     clock: Clock
-    progress: Callable[[Progress], None]
+    progress: Callable[[RebuildProgress], None]
     notice: Callable[[str], None]
     read_capacity: float | None = None
     unfit: Unfit = Unfit.STOP
-    _done: Progress = field(init=False)
+    _done: RebuildProgress = field(init=False)
     _begun_at: float = field(init=False)
     _give_up_at: datetime | None = field(default=None, init=False)
     """When hiccups of the database are not waited out any more; None before anything was begun."""
     _began_anew: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._done = Progress(self.projection.name)
+        self._done = RebuildProgress(self.projection.name)
         self._begun_at = self.clock.monotonic()
 
     def run(self, *, undo: bool = False) -> Rebuilt:
@@ -132,7 +132,7 @@ class Rebuilding:
                 {self.projection.name},
                 lambda: reads_since(self.wiring, stream_arn),
             )
-            beginning = Beginning(
+            beginning = RebuildBeginning(
                 connection,
                 endpoint.database,
                 self.projection,
@@ -170,12 +170,12 @@ class Rebuilding:
         projection = rebuild.former.projection if rebuild.undoing else self.projection
         companion = Companion(self.wiring, projection, rebuild.stream_arn, on_error, self.notice)
         again = rerunning(self.clock.sleep, lambda: False)
-        if rebuild.state is not State.CUTOVER:
+        if rebuild.state is not RebuildState.CUTOVER:
             with companion.running():
                 self._until(
                     lambda: checkpoints.has_any(connection, projection.name, rebuild.stream_arn), connection, companion
                 )
-                if rebuild.state is State.LOADING:
+                if rebuild.state is RebuildState.LOADING:
                     self._wait_for_floor(rebuild.table.since, connection, companion)
                     self._load(connection, rebuild, companion)
                     again(rebuilds.mark_loaded, connection, rebuild)

@@ -15,7 +15,7 @@ from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.loading import Loader
-from cqrsctl.write_model.scan import Pace, scan_segment
+from cqrsctl.write_model.scan import ScanPace, scan_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,7 +136,7 @@ class Snapshot:
 
     @contextmanager
     def _scanning(self, loader: Loader, to_do: Queue[Segment]) -> Iterator[None]:
-        pace = Pace(self.read_capacity, self.clock.monotonic, self._wait)
+        pace = ScanPace(self.read_capacity, self.clock.monotonic, self._wait)
         scanners = [
             threading.Thread(target=self._scan, args=(loader, to_do, pace), name=f"scan-{number}", daemon=True)
             for number in range(_SCANNERS)
@@ -155,7 +155,7 @@ class Snapshot:
         if self._stop.wait(seconds):
             raise _Stopped
 
-    def _scan(self, loader: Loader, to_do: Queue[Segment], pace: Pace) -> None:
+    def _scan(self, loader: Loader, to_do: Queue[Segment], pace: ScanPace) -> None:
         """Read segments until there is none left."""
         try:
             while not self._stop.is_set():
@@ -165,7 +165,7 @@ class Snapshot:
         except BaseException as error:  # noqa: BLE001 -- handed to the caller, who raises it
             self._hand_over(error)
 
-    def _scan_segment(self, loader: Loader, segment: Segment, pace: Pace) -> None:
+    def _scan_segment(self, loader: Loader, segment: Segment, pace: ScanPace) -> None:
         name = self.wiring.environment.table
         after = None if segment.last_key is None else encode_key(segment.last_key)
         for page in scan_segment(self.wiring.dynamodb, name, segment.number, self._segments, after, pace):

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from cqrsctl.pipeline.verify.comparison import Key
     from cqrsctl.pipeline.verify.sides import Seen, Sides
     from cqrsctl.projection.definition import Projection, SqlValue
-    from cqrsctl.projection.tables import Table
+    from cqrsctl.projection.tables import PhysicalTable
 
 _ROUNDS = 5
 
 
-class Outcome(Enum):
+class MendingOutcome(Enum):
     """What became of a row that differed."""
 
     MENDED = auto()
@@ -52,18 +52,18 @@ class Mender:
     _written: set[Key] = field(default_factory=set, init=False)
     _refused: set[Key] = field(default_factory=set, init=False)
 
-    def table(self) -> Table:
+    def table(self) -> PhysicalTable:
         """The table behind the view. Raises Busy while a rebuild fills another one."""
         return self._only_active(locked=False)
 
-    def mend(self, keys: Sequence[Key]) -> dict[Key, Outcome]:
+    def mend(self, keys: Sequence[Key]) -> dict[Key, MendingOutcome]:
         """Write the current items over rows that differ, and look at them again; at most some hundred at once.
 
         Raises Busy while a rebuild is under way, AwsError, DatabaseError.
         """
         self._written.clear()
         self._refused.clear()
-        outcomes: dict[Key, Outcome] = {}
+        outcomes: dict[Key, MendingOutcome] = {}
         again = rerunning(self.sleep, lambda: False)
         for _ in range(_ROUNDS):
             table = self.table()
@@ -75,22 +75,24 @@ class Mender:
             steady = {key: each for key, each in seen.items() if each.item == differing[key].item}
             again(self._write, steady, table, moment)
         self._differing([key for key in keys if key not in outcomes], self.table(), outcomes)
-        return {key: outcomes.get(key, Outcome.LEFT) for key in keys}
+        return {key: outcomes.get(key, MendingOutcome.LEFT) for key in keys}
 
-    def _differing(self, keys: Sequence[Key], table: Table, outcomes: dict[Key, Outcome]) -> dict[Key, Seen]:
+    def _differing(
+        self, keys: Sequence[Key], table: PhysicalTable, outcomes: dict[Key, MendingOutcome]
+    ) -> dict[Key, Seen]:
         """What is still to be written; what became of the others is noted in `outcomes`."""
         differing = {}
         for key, seen in self.sides.look(keys, table).items():
             found = difference(self.sides.projection, seen.item, seen.row)
             if found is None:
-                outcomes[key] = Outcome.MENDED if key in self._written else Outcome.EQUAL
+                outcomes[key] = MendingOutcome.MENDED if key in self._written else MendingOutcome.EQUAL
             elif found.kind is DriftKind.MISFIT or key in self._refused:
-                outcomes[key] = Outcome.LEFT
+                outcomes[key] = MendingOutcome.LEFT
             else:
                 differing[key] = seen
         return differing
 
-    def _write(self, steady: dict[Key, Seen], table: Table, moment: datetime) -> None:
+    def _write(self, steady: dict[Key, Seen], table: PhysicalTable, moment: datetime) -> None:
         """Write rows in a transaction of their own; in key order, as projectors do.
 
         As long as the last rebuild can be undone they go into the former table too.
@@ -115,7 +117,7 @@ class Mender:
             raise
         self._written |= written
 
-    def _write_former(self, former: Table | None, key: Key, seen: Seen, moment: datetime) -> None:
+    def _write_former(self, former: PhysicalTable | None, key: Key, seen: Seen, moment: datetime) -> None:
         if former is None:
             return
         try:
@@ -124,7 +126,7 @@ class Mender:
         except (Misfit, ValueRejected):
             self.not_in_former += 1
 
-    def _only_active(self, *, locked: bool) -> Table:
+    def _only_active(self, *, locked: bool) -> PhysicalTable:
         found = self.sides.active(locked=locked)
         if not locked:
             self.sides.connection.commit()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.pipeline.verify.sides import READERS, chunks
 from cqrsctl.read_model import query
-from cqrsctl.write_model.scan import Pace, scan_segment
+from cqrsctl.write_model.scan import ScanPace, scan_segment
 
 if TYPE_CHECKING:
     import random
@@ -39,7 +39,7 @@ def products(
 ) -> Iterator[list[Item]]:
     """So many items of a table of about so many, chosen at random; all, where there are no more. Raises AwsError."""
     total = min(max(about // max(_TOGETHER, count // _MOST_READS), 1), _MOST_SEGMENTS)
-    pace = Pace(None, clock.monotonic, clock.sleep)
+    pace = ScanPace(None, clock.monotonic, clock.sleep)
 
     def read(segment: int) -> list[Item]:
         items: list[Item] = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cqrsctl.change import Item
     from cqrsctl.pipeline.verify.comparison import Key
     from cqrsctl.projection.definition import Projection
-    from cqrsctl.projection.tables import Table, Tables
+    from cqrsctl.projection.tables import PhysicalTable, Tables
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.repair import Stored
     from cqrsctl.wiring import Wiring
@@ -72,7 +72,7 @@ class Sides:
         """The tables as they are now; `locked`: as they stay until the transaction ends. Raises ReadModelMissing."""
         return registry.read(self.connection, [self.projection], locked=locked)
 
-    def look(self, keys: Sequence[Key], table: Table) -> dict[Key, Seen]:
+    def look(self, keys: Sequence[Key], table: PhysicalTable) -> dict[Key, Seen]:
         """What both sides have of keys: the version is read before the row, and the row before the item.
 
         So no row is newer than the item beside it, and none is older than the version.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.pipeline.change_clock import EPOCH, ChangeClock
 from cqrsctl.pipeline.verify import sampling
 from cqrsctl.pipeline.verify.comparison import DriftKind, difference, key_of, misfitting
-from cqrsctl.pipeline.verify.mending import Mender, Outcome
+from cqrsctl.pipeline.verify.mending import Mender, MendingOutcome
 from cqrsctl.pipeline.verify.sides import LOOKED_AT_ONCE, READERS, ROWS_A_QUERY, Items, Sides, chunks, require_declared
 from cqrsctl.pipeline.verify.suspects import PATIENCE_SECONDS, Suspects
 from cqrsctl.projection.definition import Misfit
@@ -220,11 +220,11 @@ class Verification:
         keys = [key for key, found in drift if found.kind is not DriftKind.MISFIT]
         outcomes = self._mender.mend(keys) if self._mender else {}
         for key, found in drift:
-            outcome = outcomes.get(key, Outcome.LEFT)
-            if outcome is Outcome.EQUAL:
+            outcome = outcomes.get(key, MendingOutcome.LEFT)
+            if outcome is MendingOutcome.EQUAL:
                 self._equal += 1
                 continue
-            mended = outcome is Outcome.MENDED
+            mended = outcome is MendingOutcome.MENDED
             self.result.not_in_former = self._mender.not_in_former if self._mender else 0
             self.result.drift[found.kind] += 1
             self.result.mended += mended
