@@ -11,6 +11,7 @@ from cqrsctl.aws import make_all
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.write_model import table as tables
 
@@ -63,7 +64,7 @@ def create(
     if dry_run:
         return render.planned(output, spec.calls())
     client = invocation.wiring.dynamodb
-    created = tables.create(client, spec, invocation.note, kms=lambda: invocation.wiring.client("kms"))
+    created = tables.create(client, spec, invocation.note, SystemClock(), kms=lambda: invocation.wiring.client("kms"))
     invocation.note(f"Table {spec.name!r} {'is created' if created else 'exists already, as asked'}.")
     return _show(ctx, output)
 
@@ -92,7 +93,7 @@ def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: Out
         )
     else:
         make_all(client, calls)
-        tables.wait_until_active(client, name)
+        tables.wait_until_active(client, name, SystemClock())
         invocation.note(
             f"The stream of table {name!r} is on. What changed while it was off is in no change record: if there is a "
             "read model, rebuild it with: cqrsctl rebuild"
@@ -129,7 +130,7 @@ def disable_stream(
         needed=not invocation.environment.embedded,
     )
     make_all(client, calls)
-    tables.wait_until_active(client, name)
+    tables.wait_until_active(client, name, SystemClock())
     invocation.note(f"The stream of table {name!r} is off.")
     return _show(ctx, output)
 
@@ -172,7 +173,7 @@ def delete(
         )
     invocation.confirm(f"Delete table {name!r} with about {table.items} items, for good.", yes=yes)
     make_all(client, calls)
-    tables.wait_until_gone(client, name)
+    tables.wait_until_gone(client, name, SystemClock())
     invocation.note(f"Table {name!r} is deleted.")
     return None if output is Output.TABLE else render.one(output, {"name": name, "deleted": True})
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from cqrsctl import retries
 from cqrsctl.change import Page, Position, stream_label_micros
 from cqrsctl.codec import from_json
 from cqrsctl.errors import ConfigurationError, CqrsctlError, UsageError
 from cqrsctl.pipeline.change_clock import ChangeClock
 from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.projection.batch import Applied
-from cqrsctl.projection.projector import Projector, Summary, rerunning
+from cqrsctl.projection.projector import Projector, Summary
 from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.projection.tables import PhysicalTable, Tables
 from cqrsctl.read_model import checkpoints, function_position
@@ -126,7 +127,7 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     records = _records(lines, described)
     prepare(run.wiring.database, run.projections)
     with connect(run.wiring.database) as connection:
-        again = rerunning(run.clock.sleep, run.clock.stop.is_set)
+        again = retries.of_transactions(run.clock.sleep, run.clock.stop.is_set)
         applier = Applier(TableWriter(connection, run.projections), run.on_error, summary.count, again)
         while some := tuple(islice(records, _REPLAY_CHANGES)):
             applier.apply([Page(some)])

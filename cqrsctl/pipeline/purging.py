@@ -6,12 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from cqrsctl import retries
 from cqrsctl.change import ShardState
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import CqrsctlError, StreamGap
 from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.pipeline.unread_shards import unread_before
-from cqrsctl.projection.projector import rerunning
 from cqrsctl.read_model import checkpoints, heartbeat, purge
 from cqrsctl.read_model.connection import connect
 from cqrsctl.stream import shards
@@ -55,7 +55,7 @@ def run(wiring: Wiring, plans: Sequence[Purge], progress: Callable[[int], None])
     with connect(wiring.database) as connection, connect(wiring.database) as removing:
         for each in plans:
             for keys in purge.batches(connection, each) if each.removable else ():
-                removed += rerunning(time.sleep, lambda: False)(purge.remove, removing, each, keys)
+                removed += retries.of_transactions(time.sleep)(purge.remove, removing, each, keys)
                 progress(removed)
     return removed
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from cqrsctl import retries
 from cqrsctl.change import Page
 from cqrsctl.errors import CqrsctlError, TablesChanged, TransactionConflict, ValueRejected
 from cqrsctl.projection.batch import Applied
-from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.recovery import Applier, OnError
 from cqrsctl.read_model import dead_letters
 from cqrsctl.read_model.connection import connect
@@ -137,7 +137,7 @@ def _retried(connection: Connection, number: int, projections: Mapping[str, Proj
         connection.commit()
         return Retried(number, LetterOutcome.REFUSED, error)
     sink = _LetterSink(number, TableWriter(connection, [projection]))
-    again = rerunning(time.sleep, lambda: False)
+    again = retries.of_transactions(time.sleep)
     Applier(sink, OnError.DEAD_LETTER, lambda *_: None, again).apply([Page((letter.change,))])
     return sink.retried
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
+from cqrsctl import retries
 from cqrsctl.errors import (
     BAD_CREDENTIALS,
     LOGIN_REFUSED,
@@ -21,7 +20,6 @@ from cqrsctl.errors import (
     ConfigurationError,
     DatabaseError,
     StreamGap,
-    TransactionConflict,
     TransientDatabaseError,
 )
 from cqrsctl.projection.batch import Applied
@@ -30,6 +28,8 @@ from cqrsctl.projection.recovery import Applier, BatchSink, OnError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from tenacity import Retrying
+
     from cqrsctl.change import Checkpoints, Followers, Page, Position
     from cqrsctl.clock import Clock
     from cqrsctl.projection.batch import Batch
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 _PATIENCE = timedelta(minutes=5)
 _HICCUPS = (TransientDatabaseError, Busy)
 """After a cut connection the lock may be held by our own, which the server has not given up yet."""
-_LONGEST_BACKOFF_SECONDS = 10.0
-_CONFLICTS_IN_A_ROW = 5
-"""So often a transaction is run again on its connection; after that the connection is given up."""
 
 
 class Source(Protocol):
@@ -111,7 +108,8 @@ class Projector:
 
         Raises BadRecord, StreamGap, Busy, AwsError, and DatabaseError where the database stays away too long.
         """
-        applier = Applier(self.sink, self.on_error, self.summary.count, rerunning(self.clock.sleep, stopped))
+        again = retries.of_transactions(self.clock.sleep, stopped)
+        applier = Applier(self.sink, self.on_error, self.summary.count, again)
         try:
             while not self._retrying(stopped)(self._session, applier, once, stopped):
                 pass
@@ -123,15 +121,8 @@ class Projector:
         return self.summary
 
     def _retrying(self, stopped: Callable[[], bool]) -> Retrying:
-        give_up = self.clock.now() + _PATIENCE
-        return Retrying(
-            retry=retry_if_exception(self._is_hiccup),
-            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_BACKOFF_SECONDS),
-            stop=lambda _: stopped() or self.clock.now() > give_up,
-            sleep=self.clock.sleep,
-            before_sleep=lambda state: self._tell(state.outcome.exception() if state.outcome else None),
-            reraise=True,
-        )
+        give_up_at = self.clock.now() + _PATIENCE
+        return retries.of_hiccups(self._is_hiccup, lambda: give_up_at, self.clock, self.notice, stopped)
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """A database that did not answer at the start is told at once: more likely a setting is wrong."""
@@ -150,7 +141,7 @@ class Projector:
             self.sink.close()
             if self.summary.changes == before:
                 raise
-            self._tell(error)
+            self.notice(f"{error} Trying again.")
             return False
         return True
 
@@ -198,21 +189,7 @@ class Projector:
         elif times := [page.position.record_time for page in pages if page.position and page.position.record_time]:
             self.summary.lag = max(self.clock.now() - min(times), timedelta(0))
 
-    def _tell(self, error: BaseException | None) -> None:
-        self.notice(f"{error} Trying again.")
-
 
 def _reached(position: Position, checkpoints: Checkpoints) -> bool:
     known = checkpoints.get(position.shard_id)
     return known is not None and known.progress >= position.progress
-
-
-def rerunning(sleep: Callable[[float], None], stopped: Callable[[], bool]) -> Retrying:
-    """Runs a transaction again where it conflicted with another one, a few times."""
-    return Retrying(
-        retry=retry_if_exception_type(TransactionConflict),
-        wait=wait_random_exponential(multiplier=0.05, max=1),
-        stop=lambda state: stopped() or stop_after_attempt(_CONFLICTS_IN_A_ROW)(state),
-        sleep=sleep,
-        reraise=True,
-    )

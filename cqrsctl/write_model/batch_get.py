@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
+from cqrsctl import retries
 from cqrsctl.aws import ApiCall
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import TransientAwsError
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 MOST_GETS = 100
 """BatchGetItem takes at most 100 keys (DynamoDB API reference)."""
-_ATTEMPTS = 12
-_LONGEST_WAIT_SECONDS = 20
 
 
 def get_many(client: Any, table: str, keys: Sequence[dict[str, Any]], sleep: Callable[[float], None]) -> list[Item]:
@@ -28,15 +25,8 @@ def get_many(client: Any, table: str, keys: Sequence[dict[str, Any]], sleep: Cal
     """
     request: dict[str, Any] = {table: {"Keys": list(keys), "ConsistentRead": True}} if keys else {}
     found: list[Item] = []
-    retrying = Retrying(
-        retry=retry_if_exception_type(TransientAwsError),
-        wait=wait_random_exponential(multiplier=0.05, max=_LONGEST_WAIT_SECONDS),
-        stop=stop_after_attempt(_ATTEMPTS),
-        sleep=sleep,
-        reraise=True,
-    )
     if request:
-        retrying(_get_some, client, request, found)
+        retries.of_calls(sleep)(_get_some, client, request, found)
     return found
 
 

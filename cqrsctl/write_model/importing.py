@@ -11,8 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
+from cqrsctl import retries
 from cqrsctl.aws import ApiCall
 from cqrsctl.errors import TransientAwsError
 from cqrsctl.write_model.product import InvalidProduct, Product, product
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 BATCH = 25
 """BatchWriteItem takes at most 25 items, no two of the same key (DynamoDB API reference)."""
 _QUEUE = 4 * BATCH
-_ATTEMPTS = 12
-_LONGEST_WAIT_SECONDS = 20
 
 
 @dataclass(slots=True)
@@ -132,14 +129,7 @@ class Importer:
     def _write(self, batch: dict[int, Product]) -> None:
         """Write a batch; what AWS leaves unprocessed is sent again, with growing random pauses."""
         requests = [{"PutRequest": {"Item": entry.item()}} for entry in batch.values()]
-        retrying = Retrying(
-            retry=retry_if_exception_type(TransientAwsError),
-            wait=wait_random_exponential(multiplier=0.05, max=_LONGEST_WAIT_SECONDS),
-            stop=stop_after_attempt(_ATTEMPTS),
-            sleep=self._pause,
-            reraise=True,
-        )
-        retrying(self._write_some, requests)
+        retries.of_calls(self._pause)(self._write_some, requests)
 
     def _pause(self, seconds: float) -> None:
         self._stopped.wait(seconds)

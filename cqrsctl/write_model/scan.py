@@ -7,10 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-
+from cqrsctl import retries
 from cqrsctl.aws import ApiCall
-from cqrsctl.errors import TransientAwsError
 from cqrsctl.wire import ScanPage, scan_page
 
 if TYPE_CHECKING:
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
 
     from cqrsctl.change import Item
 
-_PATIENCE_SECONDS = 300
-_LONGEST_WAIT_SECONDS = 10
+_ATTEMPTS = 30
+"""About four minutes of pauses."""
 _FIRST_PAGE_ITEMS = 100
 _MOST_PAGE_ITEMS = 8_000
 """A page of 1 MB can hold tens of thousands of small items, which take twenty times that room once decoded."""
@@ -81,13 +79,7 @@ def scan_segment(
 
 
 def _pages(client: Any, parameters: dict[str, Any], pace: ScanPace | None = None) -> Iterator[ScanPage]:
-    retrying = Retrying(
-        retry=retry_if_exception_type(TransientAwsError),
-        wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_SECONDS),
-        stop=stop_after_delay(_PATIENCE_SECONDS),
-        sleep=pace.sleep if pace else time.sleep,
-        reraise=True,
-    )
+    retrying = retries.of_calls(pace.sleep if pace else time.sleep, _ATTEMPTS)
     while True:
         if pace:
             parameters["Limit"] = pace.page_items

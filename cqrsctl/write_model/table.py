@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl import polling
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.change import RETENTION, stream_label_micros
 from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from cqrsctl.clock import Clock
 
 KEY = "ProductId"
 VIEW_TYPE = "NEW_AND_OLD_IMAGES"
@@ -24,8 +26,7 @@ _SETTLED = "ACTIVE"
 _BACKUPS_NOT_READY = "ContinuousBackupsUnavailableException"
 _UNKNOWN_OPERATION = "UnknownOperationException"
 _ALIAS = "alias/"
-_POLL_SECONDS = 0.5
-_PATIENCE_SECONDS = 600
+_PATIENCE = timedelta(minutes=10)
 _STREAM_OF_CREATION = timedelta(seconds=1)
 """How much later than the table the stream that it was created with is, at most."""
 
@@ -269,7 +270,7 @@ def create(
     client: Any,
     spec: TableSpec,
     note: Callable[[str], None],
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock,
     *,
     kms: Callable[[], Any] | None = None,
 ) -> bool:
@@ -284,31 +285,28 @@ def create(
         _check_same(client, spec, table, note, kms)
         return False
     spec.create_call().make(client)
-    wait_until_active(client, spec.name, sleep)
+    wait_until_active(client, spec.name, clock)
     if spec.point_in_time_recovery:
-        _switch_recovery_on(client, spec, note, sleep)
+        _switch_recovery_on(client, spec, note, clock)
     return True
 
 
-def _switch_recovery_on(
-    client: Any, spec: TableSpec, note: Callable[[str], None], sleep: Callable[[float], None]
-) -> None:
+def _switch_recovery_on(client: Any, spec: TableSpec, note: Callable[[str], None], clock: Clock) -> None:
     """Just after a table is active AWS may still be making its backups ready, and refuses until they are."""
-    for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
-        try:
-            spec.backups_call().make(client)
-        except AwsError as error:
-            if error_code(error) == _UNKNOWN_OPERATION:
-                return note("This endpoint knows no point-in-time recovery; the table is without it.")
-            if error_code(error) != _BACKUPS_NOT_READY:
-                raise
-            sleep(_POLL_SECONDS)
-        else:
-            return None
-    raise AwsError(
-        f"Table {spec.name!r} is created, but its point-in-time recovery could not be switched on.",
-        hint="Switch it on later: aws dynamodb update-continuous-backups",
-    )
+    try:
+        polling.until(
+            lambda: spec.backups_call().make(client),
+            lambda _: True,
+            clock,
+            _PATIENCE,
+            f"Point-in-time recovery of table {spec.name!r} was not switched on",
+            "aws dynamodb update-continuous-backups",
+            passes=lambda error: error_code(error) == _BACKUPS_NOT_READY,
+        )
+    except AwsError as error:
+        if error_code(error) != _UNKNOWN_OPERATION:
+            raise
+        note("This endpoint knows no point-in-time recovery; the table is without it.")
 
 
 def _check_same(
@@ -369,27 +367,19 @@ def delete_calls(name: str, *, unprotect: bool) -> list[ApiCall]:
     return calls
 
 
-def wait_until_active(client: Any, name: str, sleep: Callable[[float], None] = time.sleep) -> Table:
-    """Wait until the table takes requests. Raises AwsError after ten minutes."""
-    for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
-        table = find(client, name)
-        if table is not None and table.status == _SETTLED:
-            return table
-        sleep(_POLL_SECONDS)
-    raise AwsError(
-        f"Table {name!r} was not active within {_PATIENCE_SECONDS} s.", hint="Look again: cqrsctl table status"
-    )
+def wait_until_active(client: Any, name: str, clock: Clock) -> None:
+    """Wait until the table is there and takes requests. Raises AwsError after ten minutes."""
+    _until(client, name, lambda found: found is not None and found.status == _SETTLED, clock, "active")
 
 
-def wait_until_gone(client: Any, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
+def wait_until_gone(client: Any, name: str, clock: Clock) -> None:
     """Wait until the table is deleted. Raises AwsError after ten minutes."""
-    for _ in range(int(_PATIENCE_SECONDS / _POLL_SECONDS)):
-        if find(client, name) is None:
-            return
-        sleep(_POLL_SECONDS)
-    raise AwsError(
-        f"Table {name!r} was not gone within {_PATIENCE_SECONDS} s.", hint="Look again: cqrsctl table status"
-    )
+    _until(client, name, lambda found: found is None, clock, "gone")
+
+
+def _until(client: Any, name: str, done: Callable[[Table | None], bool], clock: Clock, what: str) -> None:
+    not_reached = f"Table {name!r} was not {what}"
+    polling.until(lambda: find(client, name), done, clock, _PATIENCE, not_reached, "cqrsctl table status")
 
 
 def _billing(on_demand: bool) -> str:

@@ -18,6 +18,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
 from cqrsctl.read_model.connection import connect
 from cqrsctl.wiring import Wiring
@@ -39,7 +40,7 @@ def measure(state: Path, rates: list[int], seconds: int) -> Iterator[dict[str, A
         "CQRSCTL_DATABASE_NAME": f"cqrs_{uuid4().hex[:12]}",
     }
     wiring = Wiring(load(Flags(), variables, state))
-    create(wiring.dynamodb, TableSpec(wiring.environment.table), lambda _: None)
+    create(wiring.dynamodb, TableSpec(wiring.environment.table), lambda _: None, SystemClock())
     with _following(variables, state):
         _put(wiring, 0)
         _first_seen(wiring, range(1), threading.Event())  # the projector is up

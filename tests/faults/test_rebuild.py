@@ -67,7 +67,7 @@ columns = [
 @pytest.fixture
 def writer(wiring: Wiring, chance: random.Random) -> NotingWriter:
     """A writer that has written every product once; the read model has them."""
-    create(wiring.dynamodb, TableSpec(wiring.environment.table), lambda _: None)
+    create(wiring.dynamodb, TableSpec(wiring.environment.table), lambda _: None, SystemClock())
     writer = NotingWriter(wiring, chance)
     writer.fill()
     run = project.Run(wiring, wiring.environment.projections, SystemClock(), lambda _: None, lambda _: None)

@@ -84,7 +84,7 @@ def test_the_cutover_waits_for_changes_that_the_stream_does_not_show_yet(
     environment: Environment, chance: random.Random
 ) -> None:
     wiring = LateWiring(Wiring(environment))
-    create(wiring.dynamodb, TableSpec(environment.table), lambda _: None)
+    create(wiring.dynamodb, TableSpec(environment.table), lambda _: None, SystemClock())
     writer = NotingWriter(wiring, chance)
     writer.fill()
     run = project.Run(wiring, environment.projections, SystemClock(), lambda _: None, lambda _: None)

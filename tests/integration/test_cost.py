@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from cqrsctl.cli.aurora_cost import cost_command
 from cqrsctl.cli.invocation import Invocation
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
 from cqrsctl.costs import quantities
 from cqrsctl.costs.monthly import Capacity, Range
@@ -63,7 +64,7 @@ class Pipeline:
 
     def create_table(self, *, on_demand: bool = True, stream: bool = True) -> None:
         spec = table.TableSpec(self.environment.table, on_demand=on_demand, stream=stream)
-        table.create(self.wiring.dynamodb, spec, lambda _: None)
+        table.create(self.wiring.dynamodb, spec, lambda _: None, SystemClock())
 
     def put(self, namespace: str, name: str, dimension: tuple[str, str], hours_ago: float, value: float) -> None:
         datum = {

@@ -57,7 +57,7 @@ def test_a_stream_goes_back_to_its_creation_and_a_day(found: Table, after: timed
 def told(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a projector says; the table is made to look older than its stream."""
     spec = TableSpec(wiring.environment.table, point_in_time_recovery=False, deletion_protection=False)
-    table.create(wiring.dynamodb, spec, lambda _: None)
+    table.create(wiring.dynamodb, spec, lambda _: None, SystemClock())
     monkeypatch.setattr(table, "_STREAM_OF_CREATION", timedelta(days=-1))
     return []
 

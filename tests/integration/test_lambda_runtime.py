@@ -281,7 +281,7 @@ def test_a_handler_that_is_not_in_the_zip_is_an_error_of_the_start(tmp_path: Pat
 
 def test_the_command_function_puts_products(variables: dict[str, str], wiring: Wiring, tmp_path: Path) -> None:
     name = wiring.environment.table
-    table.create(wiring.dynamodb, table.TableSpec(name), lambda _: None)
+    table.create(wiring.dynamodb, table.TableSpec(name), lambda _: None, SystemClock())
     lamp = {"ProductId": 42, "Name": "Lámpara 😀", "Price": "19.90", "OutOfStock": False}
     variables["CQRSCTL_TABLE"] = name
     with running(package.build([PRODUCT]), COMMAND_HANDLER, variables, tmp_path) as function:

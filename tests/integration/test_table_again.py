@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from cqrsctl.clock import SystemClock
 from cqrsctl.errors import AwsError
 from cqrsctl.write_model import table
 from cqrsctl.write_model.table import TableSpec
@@ -33,7 +34,8 @@ class Asked:
         return name
 
     def create(self, **more: Any) -> bool:
-        return table.create(self.wiring.dynamodb, replace(self.spec, **more), self.notes.append, kms=lambda: self.kms)
+        spec = replace(self.spec, **more)
+        return table.create(self.wiring.dynamodb, spec, self.notes.append, SystemClock(), kms=lambda: self.kms)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cqrsctl import retries
 from cqrsctl.errors import Busy
 from cqrsctl.pipeline.rebuild.snapshot import SEGMENTS
-from cqrsctl.projection.projector import rerunning
 from cqrsctl.read_model import checkpoints, function_position, rebuilds, schema
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.rebuilds import RebuildState
@@ -40,7 +40,7 @@ class RebuildBeginning:
 
     def rebuild(self) -> Rebuild:
         """The rebuild to be gone on with. Raises Busy where another one than is asked for is under way."""
-        again = rerunning(self.sleep, lambda: False)
+        again = retries.of_transactions(self.sleep)
         found = rebuilds.under_way(self.connection, self.projection.name)
         if found is not None and found.state is RebuildState.CUTOVER and not self._is_asked_for(found):
             self.notice(f"The cutover to table {found.table.name} was cut short: it is finished first.")

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tenacity import Retrying, retry_if_exception, wait_random_exponential
-
+from cqrsctl import retries
 from cqrsctl.errors import (
     LOGIN_REFUSED,
     Busy,
@@ -32,7 +31,6 @@ from cqrsctl.pipeline.rebuild.companion import Companion
 from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Rebuilt, Unfit
 from cqrsctl.pipeline.rebuild.snapshot import Snapshot
 from cqrsctl.pipeline.streams import certain_tip
-from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
 from cqrsctl.read_model.connection import ReadModelMissing, connect
@@ -90,23 +88,8 @@ class Rebuilding:
         Raises Busy while another one rebuilds, BadItems and BadRecord where something does not fit, StreamGap where
         the rebuild itself fell behind for longer than the stream keeps changes, AwsError, DatabaseError.
         """
-        return self._retrying(self._is_hiccup, lambda: self._give_up_at)(self._attempt, undo)
-
-    def _retrying(self, passes: Callable[[BaseException], bool], until: Callable[[], datetime | None]) -> Retrying:
-        """Waits out what passes until a time, or with None not at all."""
-
-        def is_over(_: object) -> bool:
-            end = until()
-            return end is None or self.clock.now() > end
-
-        return Retrying(
-            retry=retry_if_exception(passes),
-            wait=wait_random_exponential(multiplier=0.2, max=10),
-            stop=is_over,
-            sleep=self.clock.sleep,
-            before_sleep=lambda state: self.notice(f"{state.outcome and state.outcome.exception()} Trying again."),
-            reraise=True,
-        )
+        again = retries.of_hiccups(self._is_hiccup, lambda: self._give_up_at, self.clock, self.notice)
+        return again(self._attempt, undo)
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """After a cut connection the lock may be held by our own, which the server has not given up yet."""
@@ -169,7 +152,7 @@ class Rebuilding:
         on_error = OnError.STOP if self.unfit is Unfit.STOP else OnError.DEAD_LETTER
         projection = rebuild.former.projection if rebuild.undoing else self.projection
         companion = Companion(self.wiring, projection, rebuild.stream_arn, on_error, self.notice)
-        again = rerunning(self.clock.sleep, lambda: False)
+        again = retries.of_transactions(self.clock.sleep)
         if rebuild.state is not RebuildState.CUTOVER:
             with companion.running():
                 self._until(
@@ -228,7 +211,9 @@ class Rebuilding:
             following = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
             is_all_there = self.clock.now() >= all_there
             give_up_at = self.clock.now() + _PATIENCE
-            look = self._retrying(lambda error: isinstance(error, TransientAwsError), lambda: give_up_at)
+            look = retries.of_hiccups(
+                lambda error: isinstance(error, TransientAwsError), lambda: give_up_at, self.clock, self.notice
+            )
             unread = look(unread_shards, asking, rebuild.stream_arn, following)
             read = all(change.created_at > until if change else is_all_there for change in unread.first.values())
             return read and not unread.childless

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING
 
+from cqrsctl import retries
 from cqrsctl.codec import decode_item, encode_key
 from cqrsctl.errors import CqrsctlError, TransactionConflict
-from cqrsctl.projection.projector import rerunning
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.read_model import rebuilds
 from cqrsctl.read_model.loading import Loader
@@ -99,7 +99,7 @@ class Snapshot:
         for segment in segments:
             if not segment.finished:
                 to_do.put(segment)
-        again = rerunning(self.clock.sleep, self._stop.is_set)
+        again = retries.of_transactions(self.clock.sleep, self._stop.is_set)
         with _short_turns(), self._scanning(loader, to_do):
             for page in self._pages():
                 again(self._load, loader, page)

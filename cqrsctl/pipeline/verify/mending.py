@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from cqrsctl import retries
 from cqrsctl.errors import Busy, TransactionConflict, ValueRejected
 from cqrsctl.pipeline.verify.comparison import DriftKind, difference
 from cqrsctl.projection.definition import Misfit
-from cqrsctl.projection.projector import rerunning
 from cqrsctl.read_model import rebuilds, repair
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Mender:
         self._written.clear()
         self._refused.clear()
         outcomes: dict[Key, MendingOutcome] = {}
-        again = rerunning(self.sleep, lambda: False)
+        again = retries.of_transactions(self.sleep)
         for _ in range(_ROUNDS):
             table = self.table()
             differing = self._differing([key for key in keys if key not in outcomes], table, outcomes)

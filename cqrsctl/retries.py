@@ -1,0 +1,67 @@
+"""What is tried again, and for how long: throttled calls, transactions in conflict, hiccups of what worked before.
+
+Not for what goes into the functions' zip: Lambda sends a batch again by itself, and tenacity stays out of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from cqrsctl.errors import TransactionConflict, TransientAwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from cqrsctl.clock import Clock
+
+_CONFLICTS_IN_A_ROW = 5
+_CALLS_IN_A_ROW = 12
+"""About a minute of pauses."""
+
+
+def of_calls(sleep: Callable[[float], None], attempts: int = _CALLS_IN_A_ROW) -> Retrying:
+    """Makes a call again that AWS throttled, or did not do as a whole, with growing random pauses."""
+    return Retrying(
+        retry=retry_if_exception_type(TransientAwsError),
+        wait=wait_random_exponential(multiplier=0.05, max=20),
+        stop=stop_after_attempt(attempts),
+        sleep=sleep,
+        reraise=True,
+    )
+
+
+def of_transactions(sleep: Callable[[float], None], stopped: Callable[[], bool] = lambda: False) -> Retrying:
+    """Runs a transaction again where it conflicted with another one, a few times."""
+    return Retrying(
+        retry=retry_if_exception_type(TransactionConflict),
+        wait=wait_random_exponential(multiplier=0.05, max=1),
+        stop=lambda state: stopped() or stop_after_attempt(_CONFLICTS_IN_A_ROW)(state),
+        sleep=sleep,
+        reraise=True,
+    )
+
+
+def of_hiccups(
+    passes: Callable[[BaseException], bool],
+    give_up_at: Callable[[], datetime | None],
+    clock: Clock,
+    notice: Callable[[str], None],
+    stopped: Callable[[], bool] = lambda: False,
+) -> Retrying:
+    """Waits out what passes until a time, or with None not at all; what is waited out is told."""
+
+    def is_over(_: object) -> bool:
+        end = give_up_at()
+        return stopped() or end is None or clock.now() > end
+
+    return Retrying(
+        retry=retry_if_exception(passes),
+        wait=wait_random_exponential(multiplier=0.2, max=10),
+        stop=is_over,
+        sleep=clock.sleep,
+        before_sleep=lambda state: notice(f"{state.outcome and state.outcome.exception()} Trying again."),
+        reraise=True,
+    )
