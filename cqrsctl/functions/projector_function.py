@@ -16,9 +16,8 @@ from cqrsctl.errors import CqrsctlError, DatabaseError, TransactionConflict, Tra
 from cqrsctl.functions.events import changes_of
 from cqrsctl.functions.telemetry import Done
 from cqrsctl.projection.recovery import Applier, OnError
-from cqrsctl.read_model import function_position, heartbeat
-from cqrsctl.read_model.connection import connect
-from cqrsctl.read_model.sink import prepare
+from cqrsctl.read_model import function_position, heartbeat, schema
+from cqrsctl.read_model.sink import connect_making_database
 from cqrsctl.read_model.writing import TableWriter
 
 if TYPE_CHECKING:
@@ -181,19 +180,19 @@ class ProjectorFunction:
         return self._opened()
 
     def _opened(self) -> Connection:
-        if not self._prepared:
-            # A rebuild may have changed the tables before the function that goes with them is deployed.
-            prepare(self.endpoint, self.projections, as_registered=True)
-            self._prepared = True
-        if self.connection is None:
-            connection = connect(self.endpoint)
-            try:
+        connection = self.connection or connect_making_database(self.endpoint)
+        try:
+            if connection is not self.connection:
                 connection.require_writable()
-            except BaseException:
-                connection.close()
-                raise
-            self.connection = connection
-        return self.connection
+            if not self._prepared:
+                # A rebuild may have changed the tables before the function that goes with them is deployed.
+                schema.create(connection, self.projections, as_registered=True)
+                self._prepared = True
+        except BaseException:
+            self._close(connection)
+            raise
+        self.connection = connection
+        return connection
 
     def _close(self, connection: Connection) -> None:
         connection.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from cqrsctl.read_model.connection import Connection
 
 TABLES = {
@@ -94,9 +96,9 @@ TABLES = {
         UNIQUE KEY (projection, stream, shard, sequence_number)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
-    # The last rebuild of each projection: the table that it makes or made, and the former one behind the view. `lost`
-    # are checkpoints that it replaced and that come back if it is given up, `left_at` those at the cutover, from where
-    # the former table can be brought up to date again.
+    # The last rebuild of each projection: the table that it makes or made, and the former one behind the view.
+    # `replaced_checkpoints` come back if the rebuild is discarded; from `cutover_checkpoints` the former table can be
+    # brought up to date again.
     "cqrs_rebuild": """
     CREATE TABLE IF NOT EXISTS cqrs_rebuild (
         projection         VARCHAR(40)  NOT NULL PRIMARY KEY,
@@ -107,8 +109,8 @@ TABLES = {
         stream             VARCHAR(255) NOT NULL,
         state              ENUM('loading', 'loaded', 'cutover', 'done') NOT NULL,
         undoing            BOOLEAN      NOT NULL,
-        lost               LONGTEXT     NULL,
-        left_at            LONGTEXT     NULL,
+        replaced_checkpoints LONGTEXT   NULL,
+        cutover_checkpoints  LONGTEXT   NULL,
         begun_at           DATETIME(6)  NOT NULL,
         ended_at           DATETIME(6)  NULL
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
@@ -138,6 +140,10 @@ TABLES = {
 }
 
 
+_FORMER_NAMES = {"replaced_checkpoints": "lost", "cutover_checkpoints": "left_at"}
+"""What earlier releases called a column."""
+
+
 def statements() -> list[str]:
     """The statements that make the tables."""
     return [_dedented(text) for text in TABLES.values()]
@@ -158,12 +164,20 @@ def make(connection: Connection) -> None:
             connection.execute(text)
             continue
         changes = [
-            f"{'MODIFY' if column in existing[name] else 'ADD'} COLUMN {line}"
+            f"{_change(column, existing[name])} {line}"
             for column, line in columns(text).items()
             if existing[name].get(column) != _data_type(line)
         ]
         if changes:
             connection.execute(f"ALTER TABLE {name} {', '.join(changes)}")
+
+
+def _change(column: str, existing: Collection[str]) -> str:
+    """What ALTER TABLE does to a column that is not as it is to be."""
+    former = _FORMER_NAMES.get(column)
+    if former in existing:
+        return f"CHANGE COLUMN {former}"
+    return "MODIFY COLUMN" if column in existing else "ADD COLUMN"
 
 
 def columns(text: str) -> dict[str, str]:

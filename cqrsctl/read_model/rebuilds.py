@@ -133,15 +133,15 @@ def begin(
     connection.execute(schema.table_ddl(table, indexed=False))
     _lock_tables(connection, projection.name)
     since = floor()
-    lost = None
+    replaced = None
     if checkpoints.are_lost(connection, projection.name, stream_arn):
-        lost = checkpoints.kept(connection, projection.name)
+        replaced = checkpoints.kept(connection, projection.name)
         checkpoints.put_back(connection, projection.name, "[]")
     connection.execute(
         """
         REPLACE INTO cqrs_rebuild
-            (projection, version, declaration, former_version, former_declaration, stream, state, undoing, lost,
-             begun_at)
+            (projection, version, declaration, former_version, former_declaration, stream, state, undoing,
+             replaced_checkpoints, begun_at)
         VALUES (%s, %s, %s, %s, %s, %s, 'loading', FALSE, %s, NOW(6))
         """,
         (
@@ -151,7 +151,7 @@ def begin(
             active.version,
             declaration_of(active.projection),
             stream_arn,
-            lost,
+            replaced,
         ),
     )
     dead_letters.forget_settled(connection)
@@ -188,8 +188,10 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
             hint="Declare the projection as it was, then: cqrsctl rebuild",
             code="nothing_to_undo",
         )
-    (account,) = connection.query("SELECT lost, left_at FROM cqrs_rebuild WHERE projection = %s", (name,))
-    if account["lost"] is not None:
+    (account,) = connection.query(
+        "SELECT replaced_checkpoints, cutover_checkpoints FROM cqrs_rebuild WHERE projection = %s", (name,)
+    )
+    if account["replaced_checkpoints"] is not None:
         raise CqrsctlError(
             f"The rebuild of projection {name} ended a gap: table {done.former.name} lacks the changes that were lost.",
             code="nothing_to_undo",
@@ -197,10 +199,14 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
     _lock_tables(connection, name)
     dead_letters.unsettle(connection, name, since=done.ended_at)
     now = checkpoints.kept(connection, name)
-    checkpoints.put_back(connection, name, account["left_at"])
+    checkpoints.put_back(connection, name, account["cutover_checkpoints"])
     _exchange(connection, name)
     connection.execute(
-        "UPDATE cqrs_rebuild SET state = 'loaded', undoing = TRUE, lost = %s, begun_at = NOW(6) WHERE projection = %s",
+        """
+        UPDATE cqrs_rebuild
+        SET state = 'loaded', undoing = TRUE, replaced_checkpoints = %s, begun_at = NOW(6)
+        WHERE projection = %s
+        """,
         (now, name),
     )
     _set_building(connection, name, done.former.version)
@@ -222,13 +228,18 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
         )
     _lock_tables(connection, name)
     _set_building(connection, name, None)
-    lost = connection.query("SELECT lost FROM cqrs_rebuild WHERE projection = %s", (name,))[0]["lost"]
-    if lost is not None:
-        checkpoints.put_back(connection, name, lost)
+    (account,) = connection.query("SELECT replaced_checkpoints FROM cqrs_rebuild WHERE projection = %s", (name,))
+    if account["replaced_checkpoints"] is not None:
+        checkpoints.put_back(connection, name, account["replaced_checkpoints"])
     if rebuild.undoing:
         _exchange(connection, name)
         connection.execute(
-            "UPDATE cqrs_rebuild SET state = 'done', undoing = FALSE, lost = NULL WHERE projection = %s", (name,)
+            """
+            UPDATE cqrs_rebuild
+            SET state = 'done', undoing = FALSE, replaced_checkpoints = NULL
+            WHERE projection = %s
+            """,
+            (name,),
         )
     else:
         connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))
@@ -319,8 +330,12 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
         (rebuild.table.projection.view, rebuild.table.version, declaration_of(rebuild.table.projection), name),
     )
     connection.execute(
-        "UPDATE cqrs_rebuild SET state = 'done', lost = IF(undoing, NULL, lost), undoing = FALSE, left_at = %s,"
-        " ended_at = NOW(6) WHERE projection = %s",
+        """
+        UPDATE cqrs_rebuild
+        SET state = 'done', replaced_checkpoints = IF(undoing, NULL, replaced_checkpoints), undoing = FALSE,
+            cutover_checkpoints = %s, ended_at = NOW(6)
+        WHERE projection = %s
+        """,
         (checkpoints.kept(connection, name), name),
     )
     connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))

@@ -67,10 +67,17 @@ class MySqlSink:
         self.close()
         writer = self._find_writer()
         self._database = writer.database
-        prepare(writer, self._projections)
-        connection = connect(writer)
-        self._open = TableWriter(connection, self._projections)
+        self._open = TableWriter(connect_making_database(writer), self._projections)
+        try:
+            self._take(self._connection)
+        except BaseException:
+            self.close()
+            raise
+        return {name: dict(positions) for name, positions in self._followers.items()}
+
+    def _take(self, connection: Connection) -> None:
         connection.require_writable()
+        schema.create(connection, self._projections)
         take_lock(connection, self._database, self._projections)
         locks.sign(connection, [projection.name for projection in self._projections], holder())
         take_over(
@@ -84,7 +91,6 @@ class MySqlSink:
         checkpoints.forget_finished(connection, self._stream_arn)
         self._beside_function = False
         self._followers = checkpoints.read(connection, self._projections, self._stream_arn)
-        return {name: dict(positions) for name, positions in self._followers.items()}
 
     def tables(self) -> Tables:
         """The tables that changes become rows of, as they were last seen."""
@@ -179,14 +185,18 @@ def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, as_registe
 
     Raises DatabaseError where tables were made from another declaration, unless they are taken `as_registered`.
     """
+    with connect_making_database(endpoint) as connection:
+        return schema.create(connection, projections, as_registered=as_registered)
+
+
+def connect_making_database(endpoint: Endpoint) -> Connection:
+    """Connect; the database is made if it is missing."""
     try:
-        connection = connect(endpoint)
+        return connect(endpoint)
     except ReadModelMissing:
         with connect(endpoint, with_database=False) as server:
             schema.create_database(server, endpoint.database)
-        connection = connect(endpoint)
-    with connection:
-        return schema.create(connection, projections, as_registered=as_registered)
+        return connect(endpoint)
 
 
 def drop(endpoint: Endpoint, projections: Sequence[Projection]) -> list[str]:

@@ -94,7 +94,7 @@ def unfilled(connection: Connection, projections: Collection[str]) -> list[str]:
     rows = connection.query(
         """
         SELECT projection FROM cqrs_rebuild
-        WHERE state <> 'done' AND NOT undoing AND lost IS NOT NULL
+        WHERE state <> 'done' AND NOT undoing AND replaced_checkpoints IS NOT NULL
         ORDER BY projection
         """
     )

@@ -44,6 +44,22 @@ def test_columns_that_an_earlier_release_made_with_another_type_are_changed(wiri
         assert lost.marked_at > never_loaded.marked_at
 
 
+def test_columns_that_an_earlier_release_called_otherwise_keep_what_they_hold(wiring: Wiring) -> None:
+    prepare(wiring.database, [])
+    with connect(wiring.database) as connection:
+        connection.execute("ALTER TABLE cqrs_rebuild CHANGE COLUMN replaced_checkpoints lost LONGTEXT NULL")
+        connection.execute(
+            "INSERT INTO cqrs_rebuild (projection, version, declaration, former_version, former_declaration, stream,"
+            " state, undoing, lost, begun_at) VALUES ('product', 2, '{}', 1, '{}', 's', 'loading', FALSE, '[]', NOW(6))"
+        )
+        connection.commit()
+    prepare(wiring.database, [])
+    with connect(wiring.database) as connection:
+        (row,) = connection.query("SELECT * FROM cqrs_rebuild")
+    assert row["replaced_checkpoints"] == "[]"
+    assert "lost" not in row
+
+
 def test_tables_of_this_release_are_left_as_they_are(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(wiring.database, [default_product()])
     with connect(wiring.database) as connection:

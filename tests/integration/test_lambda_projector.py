@@ -17,7 +17,7 @@ from cqrsctl.pipeline import settling
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import rebuilds, schema
 from cqrsctl.read_model.connection import Connection, Endpoint, Login, ReadModelMissing, connect
-from cqrsctl.read_model.sink import drop
+from cqrsctl.read_model.sink import connect_making_database, drop
 from tests.integration.test_lambda_runtime import ARN, event, golden, names, record, rows
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def count_connections(monkeypatch: pytest.MonkeyPatch, broken: int = 0) -> list[
     seen: list[Connection] = []
 
     def connecting(endpoint: Endpoint) -> Connection:
-        connection = connect(endpoint)
+        connection = connect_making_database(endpoint)
         seen.append(connection)
         if len(seen) <= broken:
             kill(connection, endpoint)
         return connection
 
-    monkeypatch.setattr(module, "connect", connecting)
+    monkeypatch.setattr(module, "connect_making_database", connecting)
     return seen
 
 
@@ -324,7 +324,7 @@ def test_a_refused_event_opens_no_connection(wiring: Wiring, monkeypatch: pytest
     def preparing(*_: object) -> None:
         raise AssertionError("the database was touched")
 
-    monkeypatch.setattr(module, "prepare", preparing)
+    monkeypatch.setattr(module, "connect_making_database", preparing)
     odd = record(1, 1)
     odd["dynamodb"]["StreamViewType"] = "KEYS_ONLY"
     with pytest.raises(EventRefused):
