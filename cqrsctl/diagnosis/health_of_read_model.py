@@ -28,7 +28,7 @@ def of_read_model(
     """A projection's table. `items`: how many the write model has, about; None where that is not known."""
     stored = found.of(projection) if found else None
     if found is None or stored is None:
-        return PartHealth("read model", Health.OFF, "there is none yet: cqrsctl read-model init")
+        return PartHealth("read model", Health.OFF, f"there is none yet of {projection}: cqrsctl read-model init")
     building = stored.building
     gaps = len(list(found.lost_shards({projection}, stream_arn)))
     function_gap = next((gap for gap in found.function_gaps if gap.projection == projection), None)

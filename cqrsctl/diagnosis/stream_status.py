@@ -41,23 +41,23 @@ def status(facts: Facts, note: Callable[[str], None]) -> StreamStatus:
             "open_shards": sum(shard.is_open for shard in stream.shards.values()),
             "closed_shards": sum(not shard.is_open for shard in stream.shards.values()),
         },
-        shards=[_shard(shard, positions.get(shard.shard_id), backlog) for shard in oldest_first(stream.shards.values())]
+        shards=[_shard(shard, positions, backlog) for shard in oldest_first(stream.shards.values())]
         + [
             _gone(position)
-            for position in positions.values()
+            for position in (positions or {}).values()
             if position.shard_id not in stream.shards and position.state is not ShardState.FINISHED
         ],
     )
 
 
-def _positions(facts: Facts, note: Callable[[str], None]) -> Mapping[str, Position]:
-    """How far each shard was read by whoever is furthest behind; none where nobody reads, or that is not known."""
+def _positions(facts: Facts, note: Callable[[str], None]) -> Mapping[str, Position] | None:
+    """How far each shard was read by whoever is furthest behind; empty if nobody reads it, None if it is unknown."""
     found = outcome(facts.positions)
     if isinstance(found, StreamGap):
-        return {}  # it is one of the gaps that are told of
+        return None  # it is one of the gaps that are told of
     if isinstance(found, CqrsctlError):
         note(f"No checkpoints: {found}" if isinstance(found, DatabaseError) else str(found))
-        return {}
+        return None
     if facts.made() is None:
         note("No checkpoints: there is no read model yet.")
     return followers.merged(found, facts.existing_stream().shards, facts.now) if found else {}
@@ -71,17 +71,19 @@ def _backlog(facts: Facts, note: Callable[[str], None]) -> Backlog | None:
     found = outcome(facts.backlog)
     if not isinstance(found, CqrsctlError):
         return found
-    if not isinstance(found, (StreamGap, DatabaseError)):
-        note(f"What is unread is not known: {found}")
+    if not isinstance(found, StreamGap) and found is not outcome(facts.positions):
+        note(f"What is unread is unknown: {found}")
     return None
 
 
-def _shard(shard: Shard, position: Position | None, backlog: Backlog | None) -> dict[str, Any]:
+def _shard(shard: Shard, positions: Mapping[str, Position] | None, backlog: Backlog | None) -> dict[str, Any]:
+    position = (positions or {}).get(shard.shard_id)
+    never_read = "unknown" if positions is None else "unread"
     return {
         "shard": shard.shard_id,
         "parent": shard.parent_id,
         "state": "open" if shard.is_open else "closed",
-        "read": "unread" if position is None else position.state.value,
+        "read": position.state.value if position else never_read,
         "sequence_number": str(position.sequence_number) if position and position.sequence_number else None,
         "record_time": position.record_time if position else None,
         "hours_left": backlog.hours_left_in(shard.shard_id) if backlog else None,

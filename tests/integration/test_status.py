@@ -139,7 +139,7 @@ def test_without_a_read_model_it_is_off_and_what_waits_is_named(wiring: Wiring) 
     parts = looked(wiring, 3_600)
 
     assert healths(parts) == {"projector": "failing"}
-    assert parts["read model"].summary == "there is none yet: cqrsctl read-model init"
+    assert parts["read model"].summary == "there is none yet of product: cqrsctl read-model init"
     assert parts["projector"].summary == "no progress yet"
     assert (parts["projector"].reason or "").startswith("stopped: changes wait for 6")
 

@@ -84,7 +84,7 @@ def test_an_api_that_only_tells_of_a_part_and_does_not_answer_leaves_it_unknown(
 def test_a_read_model_that_is_not_made_yet_is_off(found: Inventory | None) -> None:
     part = read_side.of_read_model("product", found, 7)
 
-    assert (part.health, part.summary) == (Health.OFF, "there is none yet: cqrsctl read-model init")
+    assert (part.health, part.summary) == (Health.OFF, "there is none yet of product: cqrsctl read-model init")
 
 
 @pytest.mark.parametrize(

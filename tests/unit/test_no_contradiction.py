@@ -130,9 +130,9 @@ def told(tmp_path: Path, state: dict[str, Any]) -> Told:
     )
 
 
-@pytest.fixture(params=STATES)
-def state(request: pytest.FixtureRequest, tmp_path: Path) -> Told:
-    return told(tmp_path, STATES[request.param])
+@pytest.fixture(params=STATES, scope="module")
+def state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    return told(tmp_path_factory.mktemp("state"), STATES[request.param])
 
 
 def test_a_part_is_failing_only_if_the_doctor_finds_something_wrong(state: Told) -> None:
@@ -181,6 +181,14 @@ def test_a_gap_is_one_for_every_command(state: Told) -> None:
         assert not any(note.startswith("Gap: ") for note in state.notes)
         if not isinstance(state.read_model, CqrsctlError) and not isinstance(state.lag, CqrsctlError):
             assert "trimmed before" not in (state.parts["read model"].reason or "")
+
+
+def test_how_far_a_shard_is_read_is_unknown_without_the_database_and_said_once(tmp_path: Path) -> None:
+    state = told(tmp_path, STATES["the database is away"])
+
+    assert not isinstance(state.stream, CqrsctlError)
+    assert {shard["read"] for shard in state.stream.shards} == {"unknown"}
+    assert state.notes == [f"No checkpoints: {AWAY}"]
 
 
 def test_the_holder_is_the_same(state: Told) -> None:
