@@ -172,10 +172,9 @@ class Facts:
         """
         if runs_nothing(self.wiring):
             return None
-        found = [each for each in self.mappings() or () if each.is_of(self.environment.table)]
         described = outcome(self.table)
         arn = described.stream_arn if isinstance(described, tables.Table) else None
-        return next((each for each in found if each.stream_arn == arn), next(iter(found), None))
+        return mappings.serving(self.mappings() or [], self.environment.table, arn)
 
     def known_mapping(self) -> Mapping | None:
         """As `mapping`, and None where nothing tells: an endpoint may know no functions."""

@@ -205,6 +205,13 @@ def _listed(client: Any, asked: dict[str, Any]) -> list[Mapping]:
     return [mapping for mapping in found if mapping.state != "Deleting"]
 
 
+def serving(mappings: Sequence[Mapping], table: str, stream_arn: str | None) -> Mapping | None:
+    """The mapping of a table's stream, else of an earlier stream of it."""
+    of_table = [mapping for mapping in mappings if mapping.is_of(table)]
+    current = [mapping for mapping in of_table if mapping.stream_arn == stream_arn]
+    return next(iter(current or of_table), None)
+
+
 def require(function: str, found: Sequence[Mapping]) -> Mapping:
     """The function's mapping. Raises AwsError (`mapping_missing`) where there is none."""
     if not found:

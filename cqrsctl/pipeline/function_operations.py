@@ -258,23 +258,22 @@ def runs_nothing(wiring: Wiring) -> bool:
     return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("lambda")
 
 
-def mapping_state(wiring: Wiring) -> str | None:
+def mapping_state(wiring: Wiring, stream_arn: str) -> str | None:
     """The state of the mapping that brings this table's changes to the projector function, as `Enabled`.
 
-    None where there is no function or no mapping, where functions are not run, or where this identity may not look.
+    None if there is no function or no mapping, if functions are not run, or if this identity may not look.
     """
-    found = _mapping(wiring)
-    return found.state if found else None
+    mapping = _mapping(wiring, stream_arn)
+    return mapping.state if mapping else None
 
 
 def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
     """Since when the projector function has been reading a stream without a problem; None if not, or unknown."""
-    found = _mapping(wiring)
-    return found.reads_since if found and found.stream_arn == stream_arn else None
+    mapping = _mapping(wiring, stream_arn)
+    return mapping.reads_since if mapping and mapping.stream_arn == stream_arn else None
 
 
-def _mapping(wiring: Wiring) -> Mapping | None:
-    """The mapping of a stream of this table to the projector function."""
+def _mapping(wiring: Wiring, stream_arn: str) -> Mapping | None:
     if runs_nothing(wiring):
         return None
     client = wiring.client("lambda", attempts=1)  # an endpoint may know no functions
@@ -283,7 +282,7 @@ def _mapping(wiring: Wiring) -> Mapping | None:
     except (AwsError, ConfigurationError) as error:
         _log.info("whether a function reads the stream is not known: %s", error.message)
         return None
-    return next((each for each in mapped if each.is_of(wiring.environment.table)), None)
+    return mappings.serving(mapped, wiring.environment.table, stream_arn)
 
 
 def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:

@@ -75,7 +75,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
     described = table.describe(run.wiring.dynamodb, environment.table)
     stream_arn = table.require_stream(described)
     require_keys(run.projections, described)
-    function = _state_of_function(run)
+    function = _state_of_function(run, stream_arn)
 
     sink = (
         DrySink(run.wiring, run.projections, stream_arn)
@@ -157,11 +157,11 @@ def require_keys(projections: Iterable[Projection], described: table.Table) -> N
             )
 
 
-def _state_of_function(run: Run) -> str | None:
+def _state_of_function(run: Run, stream_arn: str) -> str | None:
     """The state of the mapping of the projector function; that it reads now is told. None where there is none."""
     from cqrsctl.pipeline import function_operations  # noqa: PLC0415 -- much code for one question
 
-    state = function_operations.mapping_state(run.wiring)
+    state = function_operations.mapping_state(run.wiring, stream_arn)
     if state == "Enabled":
         run.notice(
             "ProductHandlerFunction reads this stream too. Changes are applied once all the same, but AWS throttles "

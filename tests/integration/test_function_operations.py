@@ -115,7 +115,7 @@ def test_without_functions_every_command_says_so(functions: Operated) -> None:
     with pytest.raises(AwsError, match="There is no log group"):
         list(functions.logs(Which.PROJECTOR, NOW, follow=False))
     assert functions.removals(with_logs=True) == []
-    assert mapping_state(functions.wiring) is None
+    assert mapping_state(functions.wiring, "") is None
 
 
 def test_a_function_that_a_template_made_can_be_paused_though_not_deleted(deployed: Operated) -> None:
@@ -139,18 +139,18 @@ def test_a_function_without_a_mapping_cannot_be_paused(deployed: Operated) -> No
         deployed.switch(enabled=False, wait=True)
 
     assert caught.value.code == "mapping_missing"
-    assert mapping_state(deployed.wiring) is None
+    assert mapping_state(deployed.wiring, "") is None
 
 
 def test_an_identity_that_may_not_look_is_told_of_no_mapping(
     deployed: Operated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(deployed.wiring, "client", lambda service, **_: deployed.clients[service], raising=False)
-    assert mapping_state(deployed.wiring) == "Enabled"
+    assert mapping_state(deployed.wiring, "") == "Enabled"
     deployed.client("lambda").refuse("list_event_source_mappings")
 
     with caplog.at_level("INFO", logger="cqrsctl"):
-        assert mapping_state(deployed.wiring) is None
+        assert mapping_state(deployed.wiring, "") is None
 
     assert "whether a function reads the stream is not known" in caplog.text
 

@@ -281,7 +281,7 @@ def test_another_pipelines_functions_are_left_to_it(deployed: Operated, tmp_path
             act()
         assert caught.value.code == "function_taken"
     assert set(writes(other)) == {"create_table"}
-    assert mapping_state(other.wiring) is None
+    assert mapping_state(other.wiring, "") is None
 
 
 def test_other_policies_of_a_role_are_said_and_stay(deployed: Operated) -> None:
@@ -430,10 +430,10 @@ def test_a_paused_projector_stays_paused_through_a_deployment(deployed: Operated
 
     deployed.deploy(Which.PROJECTOR, Options(batch_size=50), OTHER_ZIP, wait=True)
 
-    assert mapping_state(deployed.wiring) == "Disabled"
+    assert mapping_state(deployed.wiring, "") == "Disabled"
     assert any("paused" in line for line in deployed.notes)
     assert deployed.switch(enabled=True, wait=True)
-    assert mapping_state(deployed.wiring) == "Enabled"
+    assert mapping_state(deployed.wiring, "") == "Enabled"
 
 
 @pytest.mark.parametrize("paused", [False, True])

@@ -378,7 +378,7 @@ def test_a_projector_by_hand_says_when_the_function_reads_too(
     cqrsctl: Cqrsctl, wiring: Wiring, monkeypatch: pytest.MonkeyPatch, state: str | None, said: bool
 ) -> None:
     cqrsctl.ok("table", "create")
-    monkeypatch.setattr(function_operations, "mapping_state", lambda _: state)
+    monkeypatch.setattr(function_operations, "mapping_state", lambda *_: state)
     told: list[str] = []
 
     run = project.Run(wiring, (default_product(),), SystemClock(), lambda _: None, told.append)

@@ -209,3 +209,16 @@ def test_a_printed_call_shows_no_secret_and_no_zip() -> None:
     assert shown(ApiCall("secretsmanager", "PutSecretValue", {"SecretString": "word"})).parameters == {
         "SecretString": "***"
     }
+
+
+def test_the_mapping_of_the_tables_stream_counts_and_else_that_of_an_earlier_one() -> None:
+    earlier, current, other = (
+        mapping.Mapping.of(
+            {"UUID": uuid, "EventSourceArn": f"arn:aws:dynamodb:eu-west-1:1:table/{table}/stream/{label}"}
+        )
+        for uuid, table, label in (("a", "Products", "1"), ("b", "Products", "2"), ("c", "Others", "2"))
+    )
+
+    assert mapping.serving([other, earlier, current], "Products", current.stream_arn) is current
+    assert mapping.serving([other, earlier], "Products", current.stream_arn) is earlier
+    assert mapping.serving([other], "Products", current.stream_arn) is None
