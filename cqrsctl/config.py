@@ -67,6 +67,11 @@ class Environment:
         """The Aurora cluster that the environment names; that of an embedded stack is none in AWS."""
         return None if self.embedded else self.database.cluster
 
+    @property
+    def runs_functions(self) -> bool:
+        """Whether functions are run where they are deployed: the embedded stack's own endpoint only keeps them."""
+        return not self.embedded or bool(self.endpoint_url) or self.aws_endpoint("lambda")
+
     def aws_endpoint(self, service: str) -> bool:
         """Whether a variable of boto3 (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB, …) names a service's endpoint."""
         names = {_ENDPOINT_VARIABLE, f"{_ENDPOINT_VARIABLE}_{_SERVICE_KEYS.get(service, service.upper())}"}

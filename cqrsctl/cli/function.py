@@ -140,7 +140,7 @@ def deploy(
             return render.planned(output, [shown(call) for part in planned for call in part.calls])
         parts = functions.deploy(which, options, code, wait=not no_wait)
     _note_parts(ctx, parts)
-    if functions.runs_nothing:
+    if not functions.wiring.environment.runs_functions:
         of(ctx).note("The embedded endpoint keeps functions, but runs none: the projector here is `cqrsctl project`.")
     render.rows(output, _PART_COLUMNS, [{"part": part.name, "change": part.change} for part in parts])
     if functions.gap is not None:
@@ -161,7 +161,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """
     with operating(ctx) as functions:
         found = function_status.status(functions)
-    if functions.runs_nothing:
+    if not functions.wiring.environment.runs_functions:
         of(ctx).note("The embedded endpoint runs no functions, so there are no numbers.")
     show(found, output)
 

@@ -20,7 +20,6 @@ from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions import metrics, queue
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.pipeline.cluster_operations import Aurora
-from cqrsctl.pipeline.function_operations import runs_nothing
 from cqrsctl.pipeline.streams import glanced_tip
 from cqrsctl.read_model import checkpoints, function_position, inventory
 from cqrsctl.read_model.connection import ReadModelMissing, connect
@@ -170,7 +169,7 @@ class Facts:
 
         None where there is none, or the endpoint runs no functions.
         """
-        if runs_nothing(self.wiring):
+        if not self.environment.runs_functions:
             return None
         described = outcome(self.table)
         arn = described.stream_arn if isinstance(described, tables.Table) else None

@@ -72,7 +72,7 @@ def _gaps(facts: Facts, note: Callable[[str], None]) -> list[Gap] | None:
 
 def _numbers(operated: Functions, function: str) -> dict[str, float | None]:
     unknown: dict[str, float | None] = dict.fromkeys(metrics.NAMES)
-    if operated.runs_nothing:
+    if not operated.wiring.environment.runs_functions:
         return unknown
     try:
         return metrics.last_hour(operated.client("cloudwatch"), function, operated.clock.now())

@@ -13,7 +13,6 @@ from cqrsctl.diagnosis.facts import Facts, outcome
 from cqrsctl.diagnosis.health import Health, NotAsked, PartHealth, broken
 from cqrsctl.diagnosis.health_of_stream import Mapped, Projecting
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.pipeline.function_operations import runs_nothing
 from cqrsctl.read_model.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -147,7 +146,7 @@ def _mapped(facts: Facts, age: float | None, waiting: float | None) -> Mapped:
         age=age,
         waiting=waiting,
         stream_arn=table.stream_arn if table else None,
-        runs=not runs_nothing(facts.wiring),
+        runs=facts.environment.runs_functions,
         elsewhere=mapping is None and bool(found and facts.mappings()),
     )
 

@@ -82,11 +82,6 @@ class Functions:
             self.clients[service] = self.wiring.client(service)
         return self.clients[service]
 
-    @property
-    def runs_nothing(self) -> bool:
-        """Whether the endpoint is the embedded stack's own, which keeps functions but runs none."""
-        return runs_nothing(self.wiring)
-
     def package(self) -> bytes:
         """The zip of both functions, with the environment's projections."""
         environment = self.wiring.environment
@@ -252,12 +247,6 @@ class Functions:
         return deployment.Maker(self.client, self.clock, self.progress)
 
 
-def runs_nothing(wiring: Wiring) -> bool:
-    """Whether functions go to the embedded stack's own endpoint, which keeps them but runs none."""
-    environment = wiring.environment
-    return environment.embedded and not environment.endpoint_url and not environment.aws_endpoint("lambda")
-
-
 def mapping_state(wiring: Wiring, stream_arn: str) -> str | None:
     """The state of the mapping that brings this table's changes to the projector function, as `Enabled`.
 
@@ -274,7 +263,7 @@ def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
 
 
 def _mapping(wiring: Wiring, stream_arn: str) -> Mapping | None:
-    if runs_nothing(wiring):
+    if not wiring.environment.runs_functions:
         return None
     client = wiring.client("lambda", attempts=1)  # an endpoint may know no functions
     try:
@@ -320,7 +309,7 @@ def _invoke_command(wiring: Wiring, client: Any, call: ApiCall) -> Any:
 
     Raises AwsError where there is no such function, and FunctionFailed with the function's own message.
     """
-    if runs_nothing(wiring):
+    if not wiring.environment.runs_functions:
         raise AwsError(
             "The embedded endpoint keeps functions, but runs none.",
             hint="Put products with `cqrsctl product put`, or name an endpoint that runs functions:"

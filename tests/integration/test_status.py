@@ -12,7 +12,6 @@ from cqrsctl.aurora import autoscaling
 from cqrsctl.aws import make_all
 from cqrsctl.cli import status as command
 from cqrsctl.cli.render import to_json
-from cqrsctl.diagnosis import facts
 from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.diagnosis.health import Health, PartHealth
 from cqrsctl.diagnosis.status import Overview, judged
@@ -210,14 +209,12 @@ def test_a_reader_that_stopped_and_one_that_is_gone_are_named(filled: Wiring) ->
     assert readers.summary.startswith("behind by at most: good 0.")
 
 
-def test_where_the_function_projects_the_projector_is_off_and_the_lag_is_the_iterator_age(
-    filled: Wiring, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_the_function_projects_the_projector_is_off_and_the_lag_is_the_iterator_age(filled: Wiring) -> None:
     beat(filled.database, 0, "Lambda function x")
     arn = table.require_stream(table.describe(filled.dynamodb, filled.environment.table))
     mapping = Mapping("uuid", PROJECTOR, arn, "TRIM_HORIZON", "Enabled", "", "OK", {})
-    known = {"mappings": [mapping], "iterator_age_seconds": 2.5}
-    monkeypatch.setattr(facts, "runs_nothing", lambda _: False)
+    known = {"function": None, "mappings": [mapping], "iterator_age_seconds": 2.5}
+    filled.environment = replace(filled.environment, aws_endpoints=frozenset({"AWS_ENDPOINT_URL_LAMBDA"}))
 
     found = judged(Facts(filled, Clock(), known=known))
 
