@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
 
 from cqrsctl.config import Environment, Flags, load
@@ -134,6 +136,14 @@ class Cqrsctl:
             if not name.startswith(("AWS_", "CQRSCTL_")) and name not in {"NO_COLOR", "FORCE_COLOR"}
         }
         return {**kept, "HOME": str(self.directory), **self.variables, **(more or {})}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_read_once() -> Iterator[None]:
+    """Each boto3 session would read the descriptions of the services again, and each test has one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
