@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.diagnosis.backlog import FEW_HOURS, LAST_HOURS, hours_left
 from cqrsctl.diagnosis.health import Health, PartHealth, broken, span
-from cqrsctl.errors import AwsError, CqrsctlError, StreamGap
+from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import DISABLED, ENABLED
 from cqrsctl.write_model.table import PROJECTABLE
 
@@ -51,7 +51,7 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> PartHealth:
     opened = sum(shard.is_open for shard in stream.shards.values())
     summary = f"{opened} open, {len(stream.shards) - opened} closed"
     facts: dict[str, Any] = {"open": opened, "closed": len(stream.shards) - opened, "hours_left": None}
-    if isinstance(found, (StreamGap, AwsError)):
+    if isinstance(found, (StreamGap, AwsError, ConfigurationError)):
         part = broken("shards", found)
         return PartHealth("shards", part.health, summary, part.reason, facts)
     if isinstance(found, CqrsctlError):

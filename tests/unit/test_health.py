@@ -127,6 +127,7 @@ def test_a_stream_without_new_images_is_failing() -> None:
         (waiting(13 * 3_600), ("warning", "unread changes are trimmed in 11.0 h")),
         (waiting(20 * 3_600), ("failing", "unread changes are trimmed in 4.0 h")),
         (DatabaseError("away"), ("unknown", "how far they are read is not known without the database")),
+        (ConfigurationError("Projection gone is new."), ("unknown", "Projection gone is new.")),
     ],
 )
 def test_shards_are_judged_by_how_long_unread_changes_are_kept(
