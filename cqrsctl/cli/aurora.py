@@ -16,8 +16,9 @@ from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster, Instance
+    from cqrsctl.aurora.operations import Aurora
     from cqrsctl.aws import ApiCall
-    from cqrsctl.pipeline.cluster_operations import Aurora
+    from cqrsctl.costs.monthly import Capacity
 
 app = group("Operate the read model's Aurora cluster and its readers.")
 app.add_typer(autoscale.app, name="autoscale")
@@ -87,7 +88,7 @@ def create(
         created = aurora.create(spec, wait=not no_wait)
     of(ctx).note(f"Cluster {spec.name} is created." if created else f"Cluster {spec.name} exists, as asked.")
     if not no_wait:
-        _show_status(aurora, output)
+        _show_status(ctx, aurora, output)
     return None
 
 
@@ -100,7 +101,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
       cqrsctl aurora status -o json
     """
     aurora = operated(ctx)
-    _show_status(aurora, output)
+    _show_status(ctx, aurora, output)
 
 
 @app.command()
@@ -113,8 +114,8 @@ def endpoints(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """
     from cqrsctl.diagnosis.cluster_status import endpoints as listed
 
-    aurora = operated(ctx)
-    render.rows(output, ("name", "role", "address"), listed(aurora))
+    found = listed(operated(ctx), of(ctx).wiring.servers)
+    render.rows(output, ("name", "role", "address"), found)
 
 
 @app.command()
@@ -150,13 +151,13 @@ def add_reader(
         return render.planned(output, calls)
     if not calls:
         of(ctx).note(f"Reader {name} exists, as asked.")
-        return _show_status(aurora, output)
+        return _show_status(ctx, aurora, output)
     if aurora.embedded is None:
-        _tell(ctx, aurora, calls)
+        _tell(ctx, calls)
         of(ctx).confirm(f"This adds {len(calls)} reader{'s' * (len(calls) > 1)} to cluster {aurora.name}.", yes=yes)
     with waiting(ctx, aurora):
         aurora.add_readers(calls, wait=not no_wait)
-    _show_status(aurora, output)
+    _show_status(ctx, aurora, output)
     return None
 
 
@@ -189,7 +190,7 @@ def remove_reader(
         of(ctx).note("Autoscaling made this reader; while it is on, it may make another.")
     with waiting(ctx, aurora):
         aurora.remove_reader(reader)
-    _show_status(aurora, output)
+    _show_status(ctx, aurora, output)
     return None
 
 
@@ -221,7 +222,7 @@ def failover(
         question = f"This makes {target} the writer instead of {planned.before}; writes are refused meanwhile."
         of(ctx).confirm(question, yes=yes)
     with waiting(ctx, aurora):
-        outcome = operation.run(aurora, planned)
+        outcome = operation.run(aurora, of(ctx).wiring.servers, planned)
     if outcome.refused_seconds is None:
         of(ctx).note("The database cannot be reached from here: for how long writes were refused is not known.")
     refused = None if outcome.refused_seconds is None else round(outcome.refused_seconds, 3)
@@ -281,27 +282,34 @@ def _final_snapshot(name: str | None, *, without: bool) -> str | None:
     return require_name(name, "snapshot") if name else None
 
 
-app.command("cost")(cost_command(lambda ctx: operated(ctx).capacity()))
+def _capacity(ctx: typer.Context) -> Capacity:
+    """What of the cluster costs money, as it stands."""
+    from cqrsctl.costs.quantities import capacity_of
+
+    aurora = operated(ctx)
+    return capacity_of(aurora.cluster(), of(ctx).environment.table, aurora.rds.meta.region_name)
 
 
-def _tell(ctx: typer.Context, aurora: Aurora, calls: list[ApiCall]) -> None:
+app.command("cost")(cost_command(_capacity))
+
+
+def _tell(ctx: typer.Context, calls: list[ApiCall]) -> None:
     """Show planned readers, and what each of them costs a month."""
     from cqrsctl.costs import quantities
 
     note = of(ctx).note
     for call in calls:
         note(", ".join(f"{name} {value}" for name, value in call.parameters.items()))
-    found = quantities.reader(
-        of(ctx).wiring, aurora.capacity(), calls[0].parameters["DBInstanceClass"], datetime.now(UTC)
-    )
+    found = quantities.reader(of(ctx).wiring, _capacity(ctx), calls[0].parameters["DBInstanceClass"], datetime.now(UTC))
     monthly = f"{amount(found.line.monthly)} a month" if found.line.monthly else f"not known: {found.line.reason}"
     note(f"Each costs {monthly}, without the I/O that it causes. {price_note(found.prices)}")
 
 
-def _show_status(aurora: Aurora, output: Output) -> None:
+def _show_status(ctx: typer.Context, aurora: Aurora, output: Output) -> None:
     from cqrsctl.diagnosis import cluster_status
+    from cqrsctl.diagnosis.facts import Facts
 
-    found = cluster_status.status(aurora)
+    found = cluster_status.status(aurora, Facts(of(ctx).wiring, aurora.clock))
     cluster, scaling = _described(found.cluster), autoscale.records(found.autoscaling)
     members = [_member(member, found.lags) for member in found.cluster.members]
     if output is not Output.TABLE:

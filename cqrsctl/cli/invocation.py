@@ -21,8 +21,8 @@ from cqrsctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cqrsctl.aurora.operations import Aurora
     from cqrsctl.config import Environment, Flags
-    from cqrsctl.pipeline.cluster_operations import Aurora
     from cqrsctl.wiring import Wiring
 
 
@@ -128,10 +128,10 @@ VerboseOption = Annotated[
 def operated(ctx: typer.Context) -> Aurora:
     """The environment's cluster, to be operated on."""
     from cqrsctl.clock import SystemClock
-    from cqrsctl.pipeline.cluster_operations import Aurora
+    from cqrsctl.pipeline import embedded
 
     invocation = of(ctx)
-    return Aurora(invocation.wiring, SystemClock(), invocation.note)
+    return embedded.operated(invocation.wiring, SystemClock(), invocation.note)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.costs import monthly, prices, usage
-from cqrsctl.costs.monthly import SECONDS_A_MONTH, Quantities, Quantity
+from cqrsctl.costs.monthly import SECONDS_A_MONTH, Capacity, Quantities, Quantity
 from cqrsctl.costs.usage import UsageMetric
 from cqrsctl.errors import AwsError
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from cqrsctl.costs.monthly import Capacity, CostLine, Estimate, PriceBook
+    from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.costs.monthly import CostLine, Estimate, PriceBook
     from cqrsctl.costs.usage import Point
     from cqrsctl.wiring import Wiring
 
@@ -30,6 +31,20 @@ _GIB = Decimal(2**30)
 _MILLION = Decimal(1_000_000)
 _SIX_DIGITS = Decimal("0.000001")
 _PRICED_ARCHITECTURE = "arm64"
+
+
+def capacity_of(cluster: Cluster, table: str, region: str) -> Capacity:
+    """What of a cluster costs money."""
+    units = cluster.capacity
+    return Capacity(
+        writer_class=cluster.writer.instance_class if cluster.writer else None,
+        reader_classes=tuple(reader.instance_class for reader in cluster.readers),
+        serverless=(Decimal(str(units.least)), Decimal(str(units.most))) if units else None,
+        storage_type=cluster.storage_type,
+        cluster_id=cluster.name,
+        table=table,
+        region=region,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora import autoscaling
-from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.errors import AwsError, ConfigurationError, DatabaseError
 
 if TYPE_CHECKING:
@@ -14,7 +13,9 @@ if TYPE_CHECKING:
 
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
-    from cqrsctl.pipeline.cluster_operations import Aurora
+    from cqrsctl.aurora.operations import Aurora
+    from cqrsctl.diagnosis.facts import Facts
+    from cqrsctl.read_model.endpoints import Servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,9 @@ class ClusterStatus:
     activities: list[dict[str, Any]]
 
 
-def status(aurora: Aurora) -> ClusterStatus:
+def status(aurora: Aurora, facts: Facts) -> ClusterStatus:
     """Raises AwsError. A database that cannot be reached from here is told by a note, and the lags are not known."""
-    facts, cluster = Facts(aurora.wiring, aurora.clock), aurora.cluster()
-    facts.aurora = aurora
+    cluster, facts.aurora = aurora.cluster(), aurora
     return ClusterStatus(
         cluster,
         _lags(facts, aurora.note) if cluster.readers else {},
@@ -39,12 +39,12 @@ def status(aurora: Aurora) -> ClusterStatus:
     )
 
 
-def endpoints(aurora: Aurora) -> list[dict[str, Any]]:
+def endpoints(aurora: Aurora, servers: Servers) -> list[dict[str, Any]]:
     """Name, role and address of each endpoint; in an embedded stack those of its servers."""
     cluster = aurora.cluster()
     if aurora.embedded:
-        servers = aurora.wiring.servers.anew()
-        roles = [("writer", servers.writer), *(("reader", reader) for reader in servers.readers)]
+        topology = servers.anew()
+        roles = [("writer", topology.writer), *(("reader", reader) for reader in topology.readers)]
         return [{"name": at.name, "role": role, "address": f"{at.host}:{at.port}"} for role, at in roles]
     together = [("cluster", "writer", cluster.writer_host), ("cluster", "readers", cluster.reader_host)]
     each = [(member.name, member.role, member.host) for member in cluster.members if member.host]

@@ -19,7 +19,7 @@ from cqrsctl.functions import function as functions
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions import metrics, queue
 from cqrsctl.functions.parts import PROJECTOR
-from cqrsctl.pipeline.cluster_operations import Aurora
+from cqrsctl.pipeline import embedded
 from cqrsctl.pipeline.streams import glanced_tip
 from cqrsctl.read_model import checkpoints, function_position, inventory
 from cqrsctl.read_model.connection import ReadModelMissing, connect
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.aurora.operations import Aurora
     from cqrsctl.change import Followers
     from cqrsctl.clock import Clock
     from cqrsctl.config import Environment
@@ -213,7 +214,7 @@ class Facts:
     def aurora(self) -> Aurora | None:
         """The cluster to be asked; None where the environment names none."""
         try:
-            return Aurora(self.wiring, self.clock, _log.info)
+            return embedded.operated(self.wiring, self.clock, _log.info)
         except ConfigurationError as error:
             _log.info("%s", error.message)
             return None

@@ -11,14 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora import cluster as clusters
 from cqrsctl.aurora.cluster import ENGINE, ClusterSpec
+from cqrsctl.aurora.operations import Aurora
 from cqrsctl.aws import ApiCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cqrsctl.clock import Clock
     from cqrsctl.local.state import StackState
+    from cqrsctl.wiring import Wiring
 
 _CLASS = "db.r6g.large"
+
+
+def operated(
+    wiring: Wiring, clock: Clock, note: Callable[[str], None], progress: Callable[[str], None] = lambda _: None
+) -> Aurora:
+    """The environment's cluster, to be operated on. Raises ConfigurationError if it names none, UsageError."""
+    name, environment = clusters.require_name(wiring.cluster_name), wiring.environment
+    if not environment.embedded or environment.database.host is not None:
+        return Aurora(name, wiring.client, clock, note, progress)
+    from cqrsctl.local.state import StackState  # noqa: PLC0415 -- needs the packages of an extra
+
+    servers = EmbeddedServers(StackState(environment.state_dir), name, environment.database.name, note)
+    return Aurora(name, wiring.client, clock, note, progress, servers)
 
 
 @dataclass(frozen=True, slots=True)

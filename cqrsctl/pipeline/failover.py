@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cqrsctl.aurora.cluster import Cluster
-    from cqrsctl.pipeline.cluster_operations import Aurora
+    from cqrsctl.aurora.operations import Aurora
     from cqrsctl.read_model.endpoints import Servers
 
 _PROBE_SECONDS = 0.1
@@ -62,9 +62,9 @@ def plan(aurora: Aurora, to: str | None) -> Plan:
     return Plan(found.name, writer.name, first.name if aurora.embedded else None)
 
 
-def run(aurora: Aurora, planned: Plan) -> FailoverOutcome:
+def run(aurora: Aurora, servers: Servers, planned: Plan) -> FailoverOutcome:
     """Promote a reader, and wait until the new writer takes writes. Raises AwsError, DatabaseError."""
-    with WriteProbe(aurora.wiring.servers) as probe:
+    with WriteProbe(servers) as probe:
         if aurora.embedded and planned.to:
             aurora.embedded.promote(planned.to)
         cluster.failover_call(planned.cluster, planned.to).make(aurora.rds)

@@ -16,15 +16,18 @@ from cqrsctl.aurora.cluster import ClusterSpec
 from cqrsctl.aurora.readers import ReaderSpec, require_offered
 from cqrsctl.config import Flags, load
 from cqrsctl.diagnosis.cluster_status import endpoints, status
+from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.pipeline import failover
-from cqrsctl.pipeline.cluster_operations import Aurora
+from cqrsctl.pipeline.embedded import operated
 from cqrsctl.wiring import Wiring
 from tests.paginated import Paginated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from cqrsctl.aurora.operations import Aurora
 
 SPEC = ClusterSpec("products", "cqrs", deletion_protection=True)
 SETTINGS = """
@@ -83,13 +86,18 @@ class Api(Paginated):
 
 
 @pytest.fixture
-def aurora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aurora]:
+def prod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wiring:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     (tmp_path / "cqrsctl.toml").write_text(SETTINGS)
+    return Wiring(load(Flags(env="prod"), {}, tmp_path))
+
+
+@pytest.fixture
+def aurora(prod: Wiring) -> Iterator[Aurora]:
     with mock_aws():
         notes: list[str] = []
-        made = Aurora(Wiring(load(Flags(env="prod"), {}, tmp_path)), Clock(), notes.append, notes.append)
+        made = operated(prod, Clock(), notes.append, notes.append)
         made.rds, made.scaling = Api(made.rds), Api(made.scaling)
         # moto has no such operation.
         made.scaling.instead["describe_scaling_activities"] = lambda _, **asked: {"ScalingActivities": [_ACTIVITY]}
@@ -341,10 +349,12 @@ def test_a_deletion_ends_autoscaling_first_and_takes_the_readers_that_it_made(cr
     assert len(snapshots["DBClusterSnapshots"]) == 1
 
 
-def test_a_failover_makes_the_reader_the_writer_also_where_the_database_is_out_of_reach(created: Aurora) -> None:
+def test_a_failover_makes_the_reader_the_writer_also_where_the_database_is_out_of_reach(
+    created: Aurora, prod: Wiring
+) -> None:
     created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
 
-    outcome = failover.run(created, failover.plan(created, "reports"))
+    outcome = failover.run(created, prod.servers, failover.plan(created, "reports"))
 
     assert (outcome.before, outcome.after, outcome.refused_seconds) == ("products-1", "reports", None)
     assert names(created) == [("reports", "writer"), ("products-1", "reader")]
@@ -363,26 +373,26 @@ def test_a_failover_needs_a_reader_that_is_ready(created: Aurora, api: Api) -> N
         failover.plan(created, "reports")
 
 
-def test_the_status_has_the_members_and_what_is_not_known_is_said(created: Aurora) -> None:
+def test_the_status_has_the_members_and_what_is_not_known_is_said(created: Aurora, prod: Wiring) -> None:
     created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
     told: list[str] = []
     created.note = told.append
 
-    found = status(created)
+    found = status(created, Facts(prod, Clock()))
 
     assert [member.name for member in found.cluster.members] == ["products-1", "reports"]
     assert found.lags.get("reports") is None
     assert any("The lag is not known" in line for line in told)
     assert [activity["description"] for activity in found.activities] == ["Setting desired capacity to 2."]
     created.scaling.refuse("describe_scaling_activities")
-    assert status(created).activities == []
+    assert status(created, Facts(prod, Clock())).activities == []
     assert any("What autoscaling did of late is not known" in line for line in told)
 
 
-def test_endpoints_are_those_of_writer_readers_and_each_instance(created: Aurora) -> None:
+def test_endpoints_are_those_of_writer_readers_and_each_instance(created: Aurora, prod: Wiring) -> None:
     created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
 
-    found = endpoints(created)
+    found = endpoints(created, prod.servers)
 
     assert [(entry["name"], entry["role"]) for entry in found] == [
         ("cluster", "writer"),
@@ -393,10 +403,12 @@ def test_endpoints_are_those_of_writer_readers_and_each_instance(created: Aurora
     assert "cluster-ro-" in found[1]["address"]
 
 
-def test_the_read_models_servers_are_the_clusters_with_the_login_of_its_secret(created: Aurora, tmp_path: Path) -> None:
+def test_the_read_models_servers_are_the_clusters_with_the_login_of_its_secret(
+    created: Aurora, prod: Wiring, tmp_path: Path
+) -> None:
     created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
 
-    servers = created.wiring.servers.now()
+    servers = prod.servers.now()
 
     assert servers.writer.host == created.cluster().writer_host
     assert servers.writer.name == "products-1"
@@ -405,8 +417,9 @@ def test_the_read_models_servers_are_the_clusters_with_the_login_of_its_secret(c
     assert servers.writer.login().password
 
 
-def test_a_name_that_rds_refuses_is_refused_at_the_start(aurora: Aurora, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("prod")
+def test_a_name_that_rds_refuses_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "cqrsctl.toml").write_text(SETTINGS.replace('"products"', '"1products"'))
 
     with pytest.raises(UsageError, match="is not a cluster's name"):
-        Aurora(Wiring(load(Flags(env="prod"), {}, tmp_path)), Clock(), print)
+        operated(Wiring(load(Flags(env="prod"), {}, tmp_path)), Clock(), print)

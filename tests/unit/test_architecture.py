@@ -52,7 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "local": {"account", "errors"},
     "wiring": {*SHARED, "config", "aurora", "local", "read_model"},
     "cloudformation": {"functions", "write_model"},
-    "costs": {*SHARED, "wiring", "stream", "write_model", "functions"},
+    "costs": {*SHARED, "aurora", "wiring", "stream", "write_model", "functions"},
     "pipeline": PIPELINE,
     "diagnosis": {*PIPELINE, "pipeline"},
     "cli": {*PIPELINE, "", "pipeline", "diagnosis", "cloudformation"},

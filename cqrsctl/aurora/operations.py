@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cqrsctl.aurora import autoscaling, availability, cluster, readers
 from cqrsctl.aws import make_in_order
-from cqrsctl.costs.monthly import Capacity
 from cqrsctl.errors import AwsError
-from cqrsctl.pipeline.embedded import EmbeddedServers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +17,28 @@ if TYPE_CHECKING:
     from cqrsctl.aurora.readers import ReaderSpec
     from cqrsctl.aws import ApiCall
     from cqrsctl.clock import Clock
-    from cqrsctl.wiring import Wiring
+
+
+class ServersBehind(Protocol):
+    """The real servers that stand behind the API of an embedded environment."""
+
+    def start(self) -> None:
+        """Start what is not running."""
+
+    def mirror(self, rds: Any) -> None:
+        """Make the API's records as the servers are."""
+
+    def add(self, name: str) -> None:
+        """Start a reader."""
+
+    def remove(self, name: str) -> None:
+        """End a reader."""
+
+    def promote(self, name: str) -> None:
+        """Make a reader the writer."""
+
+    def remove_all(self, rds: Any) -> None:
+        """End all servers, with their data."""
 
 
 class Aurora:
@@ -28,34 +46,28 @@ class Aurora:
 
     def __init__(
         self,
-        wiring: Wiring,
+        name: str,
+        client: Callable[[str], Any],
         clock: Clock,
         note: Callable[[str], None],
         progress: Callable[[str], None] = lambda _: None,
+        embedded: ServersBehind | None = None,
     ) -> None:
-        self.wiring = wiring
+        """`client` makes the client of a service. Raises UsageError if RDS takes no such name."""
+        self.name = cluster.require_name(name)
         self.clock = clock
         self.note = note
         self.progress = progress
-        self.name = cluster.require_name(wiring.cluster_name)
+        self.embedded = embedded
+        self._client = client
 
     @cached_property
     def rds(self) -> Any:
-        return self.wiring.client("rds")
+        return self._client("rds")
 
     @cached_property
     def scaling(self) -> Any:
-        return self.wiring.client(autoscaling.SERVICE)
-
-    @cached_property
-    def embedded(self) -> EmbeddedServers | None:
-        """The real servers behind the API, in an embedded environment."""
-        environment = self.wiring.environment
-        if not environment.embedded or environment.database.host is not None:
-            return None
-        from cqrsctl.local.state import StackState  # noqa: PLC0415 -- needs the packages of an extra
-
-        return EmbeddedServers(StackState(environment.state_dir), self.name, environment.database.name, self.note)
+        return self._client(autoscaling.SERVICE)
 
     def find(self) -> Cluster | None:
         """The cluster as it is now; None where there is none."""
@@ -66,20 +78,6 @@ class Aurora:
     def cluster(self) -> Cluster:
         """The cluster as it is now. Raises AwsError where there is none, or another engine runs it."""
         return cluster.existing(self.rds, self.name, self.find())
-
-    def capacity(self) -> Capacity:
-        """What of the cluster costs money."""
-        found = self.cluster()
-        units = found.capacity
-        return Capacity(
-            writer_class=found.writer.instance_class if found.writer else None,
-            reader_classes=tuple(reader.instance_class for reader in found.readers),
-            serverless=(Decimal(str(units.least)), Decimal(str(units.most))) if units else None,
-            storage_type=found.storage_type,
-            cluster_id=found.name,
-            table=self.wiring.environment.table,
-            region=self.rds.meta.region_name,
-        )
 
     def create(self, spec: ClusterSpec, *, wait: bool) -> bool:
         """Create the cluster and its writer, or what is missing of them; False where nothing was.
