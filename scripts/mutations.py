@@ -53,7 +53,7 @@ MUTATIONS = (
         "read_model/rebuilds.py",
         '"DELETE FROM cqrs_snapshot WHERE projection = %s AND version <> %s", (projection.name, active.version)',
         '"DELETE FROM cqrs_snapshot WHERE projection = %s", (projection.name,)',
-        "tests/integration/test_letters_and_rebuilds.py::test_the_floor_of_the_former_table_outlives_the_next_rebuild",
+        "tests/integration/pipeline/test_letters_and_rebuilds.py::test_the_floor_of_the_former_table_outlives_the_next_rebuild",
     ),
     Mutation(
         "a segment's progress is committed before its page is loaded",
@@ -67,7 +67,7 @@ MUTATIONS = (
             self.connection.commit()
             loader.load(page.chunk)
 """,
-        "tests/integration/test_letters_and_rebuilds.py::test_a_segment_is_not_further_than_what_was_loaded_of_it",
+        "tests/integration/pipeline/test_letters_and_rebuilds.py::test_a_segment_is_not_further_than_what_was_loaded_of_it",
     ),
     Mutation(
         "a rebuild does not wait for changes that the stream shows late",
@@ -90,21 +90,21 @@ MUTATIONS = (
             dead_letters.write(self.connection, batch.letters)
             self.connection.commit()
 """,
-        "tests/integration/test_letters_and_rebuilds.py::test_a_letter_is_committed_with_the_checkpoint_after_it",
+        "tests/integration/pipeline/test_letters_and_rebuilds.py::test_a_letter_is_committed_with_the_checkpoint_after_it",
     ),
     Mutation(
         "an undo does not take the projector's lock",
         "pipeline/rebuild/beginning.py",
         "        take_lock(self.connection, self.database, [self.projection])\n",
         "",
-        "tests/integration/test_letters_and_rebuilds.py::test_an_undo_that_nobody_may_share_holds_the_projectors_lock",
+        "tests/integration/pipeline/test_letters_and_rebuilds.py::test_an_undo_that_nobody_may_share_holds_the_projectors_lock",
     ),
     Mutation(
         "a projector goes on while the rebuild that is to end its gap was left unfinished",
         "read_model/takeover.py",
         "    require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))\n",
         "",
-        "tests/integration/test_takeover.py::test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done",
+        "tests/integration/read_model/test_takeover.py::test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done",
     ),
     Mutation(
         "a rebuild that was left unfinished goes on though changes were lost to the function meanwhile",
@@ -132,7 +132,7 @@ MUTATIONS = (
         "projection/batch.py",
         "newest_per_key([*fitting, *instead])",
         "fitting",
-        "tests/integration/test_letters_and_rebuilds.py"
+        "tests/integration/pipeline/test_letters_and_rebuilds.py"
         "::test_a_change_that_only_the_new_table_cannot_take_never_leads_back",
     ),
     Mutation(
@@ -140,7 +140,7 @@ MUTATIONS = (
         "read_model/takeover.py",
         "if locks.take(connection, locks.of_projector(database, name))]",
         "]",
-        "tests/integration/test_takeover.py::test_a_takeover_leaves_the_checkpoints_of_who_projects_alone",
+        "tests/integration/read_model/test_takeover.py::test_a_takeover_leaves_the_checkpoints_of_who_projects_alone",
     ),
 )
 

@@ -44,7 +44,7 @@ from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import RebuildState, Segment
 from cqrsctl.read_model.sink import MySqlSink, prepare, release_lock, take_lock
 from cqrsctl.read_model.writing import TableWriter
-from tests.integration.test_sink import ARN, NEWER_ARN, batch, change
+from tests.integration.read_model.test_sink import ARN, NEWER_ARN, batch, change
 from tests.simulation.memory_database import MemoryServer, installed
 from tests.waiting import wait_for
 

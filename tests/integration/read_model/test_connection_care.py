@@ -11,7 +11,7 @@ import pytest
 
 from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError
 from cqrsctl.read_model.connection import Connection, connect, database_errors
-from tests.integration.test_sink import batch, change, make_sink, names, opens
+from tests.integration.read_model.test_sink import batch, change, make_sink, names, opens
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:

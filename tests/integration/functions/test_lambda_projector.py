@@ -18,7 +18,7 @@ from cqrsctl.projection.definition import Column, ColumnType, Projection, defaul
 from cqrsctl.read_model import rebuilds, schema
 from cqrsctl.read_model.connection import Connection, Endpoint, Login, ReadModelMissing, connect
 from cqrsctl.read_model.sink import connect_making_database, drop
-from tests.integration.test_lambda_runtime import ARN, event, golden, names, record, rows
+from tests.integration.functions.test_lambda_runtime import ARN, event, golden, names, record, rows
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring

@@ -13,15 +13,15 @@ from cqrsctl.read_model import bookkeeping, checkpoints, function_position, hear
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import prepare
-from tests.integration.test_lambda_projector import made
-from tests.integration.test_lambda_runtime import ARN, names, record
+from tests.integration.functions.test_lambda_projector import made
+from tests.integration.functions.test_lambda_runtime import ARN, names, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.wiring import Wiring
-    from tests.integration.test_lambda_projector import Function
+    from tests.integration.functions.test_lambda_projector import Function
 
 PRODUCT = default_product()
 OTHER = Projection("other", "Other", PRODUCT.columns[:2])

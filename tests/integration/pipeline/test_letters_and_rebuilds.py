@@ -29,7 +29,7 @@ from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import describe
-from tests.integration.test_rebuild import (
+from tests.integration.pipeline.test_rebuild import (
     PRODUCT,
     Died,
     create_table,
@@ -41,7 +41,7 @@ from tests.integration.test_rebuild import (
     remove,
     run,
 )
-from tests.integration.test_sink import change
+from tests.integration.read_model.test_sink import change
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from cqrsctl.diagnosis.status import judged
 from cqrsctl.errors import AwsError, CqrsctlError, StreamGap, TransientDatabaseError
 from cqrsctl.read_model.connection import ReadModelMissing
 from cqrsctl.read_model.function_position import Gap, Reason
-from tests.unit.test_doctor import (
+from tests.unit.diagnosis.test_doctor import (
     BY_FUNCTION,
     CHECKPOINT,
     FUNCTION,

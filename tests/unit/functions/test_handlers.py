@@ -26,7 +26,7 @@ from cqrsctl.projection.definition import Column, ColumnType, Projection, defaul
 from cqrsctl.write_model.product import InvalidProduct
 from cqrsctl.write_model.products import ConditionFailed
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 NOW = datetime(2024, 3, 1, 10, 6, 0, 500_000, UTC)
 VARIABLES = {
     "CQRSCTL_DATABASE_HOST": "writer.example",

@@ -19,17 +19,17 @@ from cqrsctl.pipeline import settling
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model.connection import connect
 from cqrsctl.write_model import table
-from tests.integration.lambda_runtime import Relay, running
+from tests.integration.functions.lambda_runtime import Relay, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.wiring import Wiring
-    from tests.integration.lambda_runtime import Function
+    from tests.integration.functions.lambda_runtime import Function
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="AWS's runtime client is for Lambda's Linux only")
 
-GOLDEN = Path(__file__).parent.parent / "unit" / "golden" / "lambda_event.json"
+GOLDEN = Path(__file__).parents[2] / "unit" / "golden" / "lambda_event.json"
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/2024-03-01T10:00:00.000"
 PRODUCT = default_product()
 DETAILS = Projection(

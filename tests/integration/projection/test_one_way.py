@@ -26,7 +26,7 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import MySqlSink, prepare
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model.table import describe
-from tests.integration.test_lambda_projector import Logins
+from tests.integration.functions.test_lambda_projector import Logins
 from tests.pipelines import PRODUCT, execute, make_table
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from cqrsctl.projection.batch import Applied, Batch
 from cqrsctl.projection.definition import Column, ColumnType, Projection
 from cqrsctl.projection.recovery import Applier, BadRecord, OnError
 from cqrsctl.projection.tables import PhysicalTable, Tables
-from tests.unit.test_batch import PRODUCT, bad, good, page
+from tests.unit.projection.test_batch import PRODUCT, bad, good, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ from cqrsctl.read_model import dead_letters, schema
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.sink import prepare
 from cqrsctl.wiring import Wiring
-from tests.integration.test_sink import PRODUCT, change, make_sink, names
+from tests.integration.read_model.test_sink import PRODUCT, change, make_sink, names
 
 if TYPE_CHECKING:
     from cqrsctl.change import ChangeRecord

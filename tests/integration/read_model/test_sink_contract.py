@@ -13,7 +13,7 @@ import pytest
 from cqrsctl.change import Position, ShardState
 from cqrsctl.errors import StreamGap, TransientDatabaseError
 from cqrsctl.projection.batch import Applied, Batch, DeadLetter
-from tests.integration.test_sink import ARN, NEWER_ARN, batch, change
+from tests.integration.read_model.test_sink import ARN, NEWER_ARN, batch, change
 from tests.simulation.database import DatabaseSink
 from tests.simulation.stream import Product
 from tests.simulation.world import Crashes, MemorySink, WorldSink

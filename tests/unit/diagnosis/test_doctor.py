@@ -43,7 +43,7 @@ from tests.paginated import Paginated
 if TYPE_CHECKING:
     from cqrsctl.diagnosis.doctor.findings import Diagnosis
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[3] / "README.md").read_text()
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SETTINGS = """
 [environments.prod]
