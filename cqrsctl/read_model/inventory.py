@@ -134,7 +134,7 @@ class Counted:
 
 def read(connection: Connection, database: str, projections: Sequence[Projection]) -> Inventory:
     """Raises ReadModelMissing where nothing was made yet, DatabaseError."""
-    known = registry.registered(connection)
+    known = registry.names(connection)
     try:
         found = _read(connection, database, [projection for projection in projections if projection.name in known])
     except ReadModelMissing as missing:

@@ -65,6 +65,13 @@ def read(
     )
 
 
+def names(connection: Connection) -> list[str]:
+    """The projections that have a table, also those whose declaration only a later release understands."""
+    rows = connection.query("SELECT name FROM cqrs_projection ORDER BY name")
+    connection.commit()
+    return [row["name"] for row in rows]
+
+
 def registered(connection: Connection) -> dict[str, Projection]:
     """The projections that have a table, by name, as the table behind each view was declared."""
     rows = connection.query("SELECT name, declaration FROM cqrs_projection ORDER BY name")

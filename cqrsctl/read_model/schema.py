@@ -50,7 +50,7 @@ def create(connection: Connection, projections: Sequence[Projection], *, as_regi
     projection is registered last, and what a killed run left is made again.
     """
     bookkeeping.make(connection)
-    known = registry.registered(connection)
+    known = registry.names(connection)
     made = []
     for projection in projections:
         if projection.name in known:

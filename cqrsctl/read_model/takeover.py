@@ -44,7 +44,7 @@ def _forget_checkpoints(connection: Connection, stream_arn: str, projections: Co
     Who holds one knows by itself where it stands, and goes on from there.
     """
     database = _database(connection)
-    others = [name for name in registry.registered(connection) if name not in projections]
+    others = [name for name in registry.names(connection) if name not in projections]
     free = [name for name in others if locks.take(connection, locks.of_projector(database, name))]
     checkpoints.forget(connection, stream_arn, [*projections, *free])
     connection.commit()

@@ -268,3 +268,15 @@ def test_a_view_needs_a_terminal(cqrsctl: Cqrsctl) -> None:
 
     assert (refused.code, refused.out) == (2, "")
     assert "-o jsonl" in json.loads(refused.err)["error"]["hint"]
+
+
+def test_a_projection_of_a_later_release_that_is_not_declared_here_is_in_nobodys_way(filled: Wiring) -> None:
+    execute(
+        filled,
+        "INSERT INTO cqrs_projection (name, view_name, active_version, declaration, created_at)"
+        " SELECT 'later', 'Later', 1, REPLACE(declaration, 'varchar(255)', 'point'), NOW(6) FROM cqrs_projection",
+    )
+
+    projected(filled)
+
+    assert healths(looked(filled)) == {}
