@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from cqrsctl.errors import DatabaseError
 from cqrsctl.projection.declaration import projection_of
 from cqrsctl.projection.tables import PhysicalTable, Tables
 from cqrsctl.read_model.checkpoints import aware
@@ -81,5 +82,12 @@ def registered(connection: Connection) -> dict[str, Projection]:
 
 @lru_cache(maxsize=64)
 def declared(name: str, declaration: str) -> Projection:
-    """A projection as it was declared when a table was made."""
-    return projection_of(name, declaration)
+    """A projection as it was declared when a table was made. Raises DatabaseError if this release cannot read that."""
+    try:
+        return projection_of(name, declaration)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatabaseError(
+            f"The declaration of projection {name} in the database cannot be read: {error}.",
+            hint="A later release of cqrsctl made its table: use that one.",
+            code="declaration_unknown",
+        ) from error

@@ -15,11 +15,11 @@ from cqrsctl.cli.render import to_json
 from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.diagnosis.health import Health, PartHealth
 from cqrsctl.diagnosis.status import Overview, judged
-from cqrsctl.errors import TransientAwsError
+from cqrsctl.errors import DatabaseError, TransientAwsError
 from cqrsctl.functions.mapping import Mapping
 from cqrsctl.functions.parts import PROJECTOR
 from cqrsctl.local.ports import free_port
-from cqrsctl.read_model import rebuilds
+from cqrsctl.read_model import rebuilds, registry
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare, take_lock
@@ -280,3 +280,6 @@ def test_a_projection_of_a_later_release_that_is_not_declared_here_is_in_nobodys
     projected(filled)
 
     assert healths(looked(filled)) == {}
+    with connect(filled.database) as connection, pytest.raises(DatabaseError, match="unknown type 'point'") as refused:
+        registry.registered(connection)
+    assert refused.value.code == "declaration_unknown"
