@@ -161,7 +161,7 @@ class Page:
 
     @property
     def shard_id(self) -> str:
-        """The shard; empty where it is not known."""
+        """The shard; empty if it is unknown."""
         return self.position.shard_id if self.position else ""
 
 

@@ -22,9 +22,9 @@ LAST_HOURS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What was not applied at a moment: the time of each shard's oldest such change, None where there was none.
+    """What was not applied at a moment: the time of each shard's oldest such change, None if there was none.
 
-    `unread` itself is None where that is not known: the Lambda function projects, and AWS keeps its position. `at` is
+    `unread` itself is None if it is unknown: the Lambda function projects, and AWS keeps its position. `at` is
     when the checkpoints were read; asking the stream then takes its time, in which a projector gets on.
     """
 
@@ -42,25 +42,25 @@ class Backlog:
 
     @property
     def waiting_seconds(self) -> float | None:
-        """How long the oldest change waited, 0 where none did; None where that is not known."""
+        """How long the oldest change waited, 0 if none did; None if it is unknown."""
         if self.oldest is not None:
             return self.age_seconds(self.oldest)
         return None if self.unread is None or self.childless else 0.0
 
     @property
     def hours_left(self) -> float | None:
-        """How many hours the oldest change stays in the stream; None where none waits, or that is not known."""
+        """How many hours the oldest change stays in the stream; None if none waits, or if it is unknown."""
         return None if self.oldest is None else hours_left(self.age_seconds(self.oldest))
 
     def waiting_in(self, shard_id: str) -> float | None:
-        """How long the oldest change of a shard waited, 0 where none did; None where that is not known."""
+        """How long the oldest change of a shard waited, 0 if none did; None if it is unknown."""
         moment = self._unread_in(shard_id)
         if moment is not None:
             return self.age_seconds(moment)
         return 0.0 if self.unread is not None and shard_id in self.unread else None
 
     def hours_left_in(self, shard_id: str) -> float | None:
-        """How many hours the oldest change of a shard stays; None where none waits, or that is not known."""
+        """How many hours the oldest change of a shard stays; None if none waits, or if it is unknown."""
         moment = self._unread_in(shard_id)
         return None if moment is None else hours_left(self.age_seconds(moment))
 

@@ -338,6 +338,6 @@ class Facts:
 def _known(ask: Callable[[], Answer | None], what: str) -> Answer | None:
     found = outcome(ask)
     if isinstance(found, CqrsctlError):
-        _log.info("%s is not known: %s", what, found.message)
+        _log.info("%s is unknown: %s", what, found.message)
         return None
     return found

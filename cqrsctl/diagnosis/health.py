@@ -32,7 +32,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartHealth:
-    """A part of the pipeline: how well it is, what it is like, and what is wrong, with what mends it.
+    """A part of the pipeline: how well it is, what it is like, and what is wrong, with what fixes it.
 
     `looked_at`: it is judged from what was found, and not by an error.
     """

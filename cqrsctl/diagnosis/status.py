@@ -33,7 +33,7 @@ _NOTHING_YET = Inventory(())
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """All parts, in the order of a change's way. Lag and rate are None where they are not known."""
+    """All parts, in the order of a change's way. Lag and rate are None if they are unknown."""
 
     environment: str
     at: datetime
@@ -95,7 +95,7 @@ class Overview:
 
 
 def judged(facts: Facts, rate: float | None = None) -> PipelineStatus:
-    """What the facts say of each part. `rate` is in rows a second, None where it is not known."""
+    """What the facts say of each part. `rate` is in rows a second, None if it is unknown."""
     unread = _unread(facts)
     traces = outcome(facts.made)
     mapping = facts.known_mapping()
@@ -165,7 +165,7 @@ def _table(facts: Facts) -> Table | None:
 def _activities(facts: Facts) -> list[dict[str, object]]:
     found = outcome(facts.activities)
     if isinstance(found, CqrsctlError):
-        _log.info("what autoscaling did is not known: %s", found.message)
+        _log.info("what autoscaling did is unknown: %s", found.message)
         return []
     return found
 

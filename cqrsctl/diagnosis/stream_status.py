@@ -64,7 +64,7 @@ def _positions(facts: Facts, note: Callable[[str], None]) -> Mapping[str, Positi
 
 
 def _backlog(facts: Facts, note: Callable[[str], None]) -> Backlog | None:
-    """What is unread; None where changes were lost, or that is not known."""
+    """What is unread; None if changes were lost, or if it is unknown."""
     gaps = outcome(facts.gaps)
     for gap in [] if isinstance(gaps, CqrsctlError) else gaps:
         note(f"Gap: {gap} {gap.hint}")

@@ -110,24 +110,25 @@ def trimming(facts: Facts) -> Iterator[Finding]:
         left = backlog.hours_left_in(shard_id)
         if left is not None and left <= FEW_HOURS:
             waiting = span(backlog.waiting_in(shard_id) or 0)
-            said = (
-                f"Changes of shard {shard_id} have not been read for {waiting}.",
-                f"In {left:.1f} h the stream forgets them, and what was not read until then is lost.",
-                "cqrsctl project; where the function projects: cqrsctl function status",
-            )
-            yield critical(*said) if left <= LAST_HOURS else warning(*said)
+            what = f"Changes of shard {shard_id} have not been read for {waiting}."
+            yield _trimmed(what, left, "cqrsctl project; where the function projects: cqrsctl function status")
 
 
 def iterator_age(facts: Facts) -> Iterator[Finding]:
     age = facts.iterator_age_seconds()
     if age is None or (left := hours_left(age)) > FEW_HOURS:
         return
-    said = (
+    yield _trimmed(
         f"The function reads changes that are {span(age)} old.",
-        f"In {left:.1f} h the stream forgets them, and what was not read until then is lost.",
+        left,
         "cqrsctl function logs, for why it fails or is slow; cqrsctl function deploy --parallelization N",
     )
-    yield critical(*said) if left <= LAST_HOURS else warning(*said)
+
+
+def _trimmed(what: str, hours: float, fix: str) -> Finding:
+    """Changes that are trimmed in a few hours."""
+    say = critical if hours <= LAST_HOURS else warning
+    return say(what, f"In {hours:.1f} h the stream forgets them, and what was not read until then is lost.", fix)
 
 
 def _declared(facts: Facts) -> set[str]:
