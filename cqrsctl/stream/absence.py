@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """`late`: the ids of shards that exist all the same. `needless`: followers with positions in shards that are gone,
-    and that nobody promised them."""
+    """`late`: the ids of shards that exist all the same, or may do. `needless`: followers with positions in shards that
+    are gone, and that nobody promised them. `doubtful`: likewise, if the shards are gone indeed; they count as late."""
 
     late: frozenset[str]
     needless: tuple[tuple[str, Position], ...]
+    doubtful: tuple[tuple[str, Position], ...]
 
 
 def look(
@@ -48,7 +49,7 @@ def look(
     asked = list(dict.fromkeys(shard_id for _, shard_id, _ in missing))
     answers = executor.map(lambda shard_id: shards.exists(client, stream_arn, shard_id), asked)
     late = {shard_id for shard_id, exists in zip(asked, answers, strict=True) if exists}
-    needless = []
+    needless, doubtful = [], []
     for name, shard_id, position in missing:
         if shard_id in late or not following[name]:  # without any position, nothing was promised
             continue
@@ -57,6 +58,14 @@ def look(
                 raise ShardLost(position, frozenset({name}) - {NOBODY})
             case Absent.NEEDLESS:
                 needless.append((name, position))
+            case Absent.DOUBTFUL:
+                doubtful.append((name, position))
             case Absent.LATE:
                 late.add(shard_id)
-    return Absence(frozenset(late), tuple(needless))
+    # A shard ends for all who follow: not before the last of them can do without it.
+    unsure = late | {position.shard_id for _, position in doubtful}
+    return Absence(
+        frozenset(unsure),
+        tuple(each for each in needless if each[1].shard_id not in unsure),
+        tuple(each for each in doubtful if each[1].shard_id not in late),
+    )

@@ -80,6 +80,7 @@ class Absent(StrEnum):
 
     LOST = "lost"
     NEEDLESS = "needless"
+    DOUBTFUL = "doubtful"
     LATE = "late"
 
 
@@ -88,10 +89,11 @@ def why_absent(shard_id: str, position: Position, checkpoints: Checkpoints, now:
 
     A parent that nobody knew was a generation that passed unread. Of a shard that was read lately AWS keeps the changes
     for 24 hours, so the answer is wrong. One of which nothing was read, and whose parent is not ours, may have been
-    gone when it was listed: then nobody promised it.
+    gone when it was listed: then nobody promised it. If its parent is ours, either the answer is wrong, or all that it
+    held was older than what is promised of it: it was closed long before it was registered.
     """
     if position.shard_id != shard_id or may_be_trimmed(position, now):
         return Absent.LOST
-    if position.sequence_number is None and position.parent_id not in checkpoints:
-        return Absent.NEEDLESS
-    return Absent.LATE
+    if position.sequence_number is not None:
+        return Absent.LATE
+    return Absent.DOUBTFUL if position.parent_id in checkpoints else Absent.NEEDLESS

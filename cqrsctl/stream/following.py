@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _REMEMBER_TIP = timedelta(hours=1)
 """How often it is written down that an idle shard was read to its tip."""
+_GONE_AFTER = timedelta(minutes=2)
+"""For so long each answer has to be that a shard is gone, where one may be wrong and nothing else tells."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Following:
     positions: dict[str, Position] = field(default_factory=dict)
     _remembered: dict[str, datetime] = field(default_factory=dict)
     _gaps_checked: bool = False
+    _missed_since: dict[str, datetime] = field(default_factory=dict)
 
     @property
     def is_new(self) -> bool:
@@ -61,13 +64,17 @@ class Following:
 
         Raises ShardLost where one does not exist any more and was needed; AwsError.
         """
-        found = absence.look(self.client, self.stream_arn, self.by_name, listed, self.executor, self.now())
+        now = self.now()
+        found = absence.look(self.client, self.stream_arn, self.by_name, listed, self.executor, now)
+        missed = {position.shard_id for _, position in found.doubtful}
+        self._missed_since = {shard_id: self._missed_since.get(shard_id, now) for shard_id in missed}
+        gone = {shard_id for shard_id, since in self._missed_since.items() if now - since >= _GONE_AFTER}
         over = []
-        for name, position in found.needless:
+        for name, position in (*found.needless, *(each for each in found.doubtful if each[1].shard_id in gone)):
             finished = replace(position, state=ShardState.FINISHED)
             self.by_name[name][position.shard_id] = finished
             over.append(Page((), finished))
-        return over, found.late
+        return over, found.late - gone
 
     def healed(self, listed: Mapping[str, Shard]) -> Iterator[Page]:
         """Look at each gap again, once: one answer may have been wrong. Raises ShardLost where it is one, AwsError."""

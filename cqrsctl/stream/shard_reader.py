@@ -143,8 +143,8 @@ class ShardReader:
             raise ShardLost(self.position) from error
         if self.promised or self.position.sequence_number is not None:
             raise TransientAwsError(
-                f"DynamoDB Streams answers that shard {shard_id} does not exist, though its changes are younger than "
-                "24 hours."
+                f"DynamoDB Streams answers that shard {shard_id} does not exist, though changes of it may be younger "
+                "than 24 hours."
             ) from error
 
     def _ended(self) -> Read:

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from cqrsctl.change import Followers, Page, Position, ShardState
+from cqrsctl.errors import AwsError
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from cqrsctl.stream.shard_reader import ShardLost
 from tests.simulation.processes import InlineExecutor
@@ -205,3 +206,49 @@ def test_a_clock_that_is_wrong_by_minutes_hides_no_gap_and_makes_none(world: Wor
     world.clock.skew_seconds = minutes * 60
     with pytest.raises(ShardLost):
         alone.read("product")
+
+
+# Shards that are gone.
+
+
+def vanished_unread(reading: Reading, *names: str) -> str:
+    """The id of a shard that projections registered and never read; it was closed long before, and is gone by now."""
+    world = reading.world
+    put(world, 1)
+    reading.read(*names)
+    rotate(world)
+    shard = world.stream.open_shards[0]
+    for name in names:
+        promised = Position(
+            shard.shard_id, shard.parent_id, record_time=world.clock.now(), read_through=world.clock.now()
+        )
+        reading.positions[name][shard.shard_id] = promised
+    rotate(world)
+    world.stream.vanish(shard.shard_id)
+    put(world, 2)
+    return shard.shard_id
+
+
+def test_a_shard_that_vanished_before_it_was_read_is_over_for_those_who_were_promised_nothing_of_it(
+    world: World[MemorySink],
+) -> None:
+    """Its changes were all older than what it was registered for: AWS keeps them, and lists it, for a day."""
+    both = Reading(world)
+    gone = vanished_unread(both, "product", "cheap")
+    begun = world.clock.monotonic()
+    both.read("product", "cheap")
+    assert both.seen["product"] == both.seen["cheap"]
+    assert len(both.seen["product"]) == 2
+    assert both.positions["cheap"][gone].state is ShardState.FINISHED
+    assert 120 <= world.clock.monotonic() - begun < 300  # one answer may have been wrong
+
+
+def test_a_shard_is_not_over_while_one_of_those_who_follow_needs_it(world: World[MemorySink]) -> None:
+    both = Reading(world)
+    gone = vanished_unread(both, "product", "cheap")
+    before = replace(both.positions["product"][gone], sequence_number=1)
+    both.positions["product"][gone] = before
+    both.positions["cheap"].pop(before.parent_id or "")  # nobody promised it the shard
+    with pytest.raises(AwsError, match="does not list"):
+        both.read("cheap", "product")
+    assert both.positions["product"][gone] == before

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
     from cqrsctl.read_model.rebuilds import Rebuild
+    from cqrsctl.stream.unread import Unread
     from cqrsctl.wiring import Wiring
 
 _PATIENCE = timedelta(minutes=5)
@@ -206,17 +207,20 @@ class Rebuilding:
         embedded = self.wiring.environment.embedded
         all_there = self.clock.now() + (timedelta(0) if embedded else _STREAM_DELAY)
 
+        def unread() -> Unread:
+            following = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
+            return unread_shards(asking, rebuild.stream_arn, following)
+
         def reached() -> bool:
             self._report(Phase.CATCHING_UP)
-            following = checkpoints.read(connection, [rebuild.table.projection], rebuild.stream_arn)
             is_all_there = self.clock.now() >= all_there
             give_up_at = self.clock.now() + _PATIENCE
             look = retries.of_hiccups(
                 lambda error: isinstance(error, TransientAwsError), lambda: give_up_at, self.clock, self.notice
             )
-            unread = look(unread_shards, asking, rebuild.stream_arn, following)
-            read = all(change.created_at > until if change else is_all_there for change in unread.first.values())
-            return read and not unread.childless
+            found = look(unread)
+            read = all(change.created_at > until if change else is_all_there for change in found.first.values())
+            return read and not found.childless
 
         with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
             asking = Asking(self.wiring.streams, executor, self.clock, certain_tip(self.wiring))
