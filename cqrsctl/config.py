@@ -32,13 +32,16 @@ EMBEDDED = ("local", "demo")
 class DatabaseSettings:
     """Where the read model's database is, by Aurora cluster or by host, and where its password comes from.
 
-    Without `secret`, `iam_auth` and `password` it is the secret that RDS manages for the cluster. Without `user` it is
-    the secret's user, else `cqrsctl`.
+    `connect_host` and `connect_port` are where a tunnel to the server begins: there it is connected to, while the
+    server's own name is what is verified and signed. Without `secret`, `iam_auth` and `password` it is the secret that
+    RDS manages for the cluster. Without `user` it is the secret's user, else `cqrsctl`.
     """
 
     cluster: str | None = None
     host: str | None = None
     port: int = 3306
+    connect_host: str | None = None
+    connect_port: int | None = None
     name: str = "cqrs"
     user: str | None = None
     ca_bundle: Path | None = None
@@ -93,6 +96,8 @@ class _DatabaseTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
     cluster: str | None = None
     host: str | None = None
     port: int | None = None
+    connect_host: str | None = None
+    connect_port: int | None = None
     name: str | None = None
     user: str | None = None
     ca_bundle: str | None = None
@@ -140,6 +145,8 @@ _VARIABLES = {
     "CQRSCTL_DATABASE_CLUSTER": "database.cluster",
     "CQRSCTL_DATABASE_HOST": "database.host",
     "CQRSCTL_DATABASE_PORT": "database.port",
+    "CQRSCTL_DATABASE_CONNECT_HOST": "database.connect_host",
+    "CQRSCTL_DATABASE_CONNECT_PORT": "database.connect_port",
     "CQRSCTL_DATABASE_NAME": "database.name",
     "CQRSCTL_DATABASE_USER": "database.user",
     "CQRSCTL_DATABASE_CA_BUNDLE": "database.ca_bundle",
@@ -289,15 +296,21 @@ def _layered(from_file: _EnvironmentTable, variables: Mapping[str, str]) -> dict
     }
     for variable, key in _VARIABLES.items():
         if text := variables.get(variable):
-            shape = {"database.port": int, "database.iam_auth": bool}.get(key, str)
+            shape = {"database.port": int, "database.connect_port": int, "database.iam_auth": bool}.get(key, str)
             settings[key] = _convert(text, shape, variable, strict=False)
     return {key: value for key, value in settings.items() if value is not None}
 
 
 def _database(settings: dict[str, Any], password: str | None) -> DatabaseSettings:
     chosen = {key.removeprefix("database."): value for key, value in settings.items() if key.startswith("database.")}
-    if not 1 <= chosen.get("port", 3306) <= 65_535:
-        raise ConfigurationError(f"database.port: {chosen['port']} is not a port (1 to 65535).")
+    for name in ("port", "connect_port"):
+        if not 1 <= chosen.get(name, 3306) <= 65_535:
+            raise ConfigurationError(f"database.{name}: {chosen[name]} is not a port (1 to 65535).")
+    if chosen.get("connect_port") and not chosen.get("connect_host"):
+        raise ConfigurationError(
+            "database.connect_port is set, and database.connect_host is not.",
+            hint='Set both to where the tunnel begins, often connect_host = "127.0.0.1".',
+        )
     if chosen.get("secret") and chosen.get("iam_auth"):
         raise ConfigurationError(
             "database.secret and database.iam_auth are both set.", hint="Keep the one that the cluster uses."

@@ -112,8 +112,11 @@ class Wiring:
 
         found = cluster.describe(self.client("rds"), settings.cluster)
         secret = settings.secret or found.secret_arn
+        writer = self._endpoint(found.writer_host, found.port, found.writer.name if found.writer else "", secret)
+        if writer.through:
+            return Topology(writer)  # a tunnel leads to one server
         return Topology(
-            self._endpoint(found.writer_host, found.port, found.writer.name if found.writer else "", secret),
+            writer,
             tuple(
                 self._endpoint(reader.host, found.port, reader.name, secret)
                 for reader in found.readers
@@ -132,7 +135,8 @@ class Wiring:
 
     def _endpoint(self, host: str, port: int, name: str, secret: str | None) -> Endpoint:
         settings = self.environment.database
-        return Endpoint(host, port, settings.name, self._login(host, port, secret), settings.ca_bundle, name)
+        through = (settings.connect_host, settings.connect_port or port) if settings.connect_host else None
+        return Endpoint(host, port, settings.name, self._login(host, port, secret), settings.ca_bundle, name, through)
 
     def _running(self) -> Running:
         from cqrsctl.local.stack import running  # noqa: PLC0415

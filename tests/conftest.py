@@ -17,7 +17,8 @@ import botocore.session
 import pytest
 
 from cqrsctl.config import Environment, Flags, load
-from cqrsctl.local import mariadb, stack
+from cqrsctl.local import database_server, engines, stack
+from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.state import StackState
 from cqrsctl.wiring import Wiring
 from tests import data_folders, forked
@@ -34,6 +35,7 @@ COMMAND = Path(sys.executable).parent / "cqrsctl"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation")
     group.addoption("--seeds", type=int, default=SEEDS, metavar="N", help="how many seeds the stream simulator runs")
+    parser.addoption("--database", choices=sorted(engines.NAMES), default=MARIADB.name, help="what stacks run on")
     group.addoption("--seed", type=int, metavar="N", help="the one seed that the stream simulator runs again")
 
 
@@ -152,15 +154,22 @@ def _copied_data_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    data_folders.put_on_path(shared, os.pathsep.join((os.environ.get("PATH", os.defpath), *mariadb._SERVER_FOLDERS)))
+    folders = (os.environ.get("PATH", os.defpath), *database_server._SERVER_FOLDERS)
+    data_folders.put_on_path(shared, os.pathsep.join(folders))
 
 
 @pytest.fixture(scope="session")
-def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def database(request: pytest.FixtureRequest) -> str:
+    """The database that the stacks of this run have."""
+    return str(request.config.getoption("--database"))
+
+
+@pytest.fixture(scope="session")
+def stack_home(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Path]:
     """The state folder of a running embedded stack."""
     home = tmp_path_factory.mktemp("state")
     state = StackState(home / "local")
-    stack.up(state, lambda _: None)
+    stack.up(state, lambda _: None, database=database)
     yield home
     stack.down(state, wipe=True)
 

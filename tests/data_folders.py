@@ -1,6 +1,6 @@
-"""mariadb-install-db for the tests: the real one makes a data folder once, and each server has a copy of it.
+"""The programs that make data folders, for the tests: each makes one once, and each server has a copy of it.
 
-The real one takes seconds, most of them waiting for the disk, and the tests start dozens of servers.
+The real ones take seconds, most of them waiting for the disk, and the tests start dozens of servers.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAME = "mariadb-install-db"
+NAMES = ("mariadb-install-db", "mysqld")
+_INITIALIZE = "--initialize-insecure"
 _DATA = "--datadir="
 
 
 def put_on_path(folder: Path, search: str) -> None:
-    """Let this and all later processes find it before the real one, if that is in `search`. `folder` may be shared."""
-    real = shutil.which(NAME, path=search)
-    if real is None:
-        return
+    """Let this and all later processes find them before the real ones in `search`. `folder` may be shared."""
     programs = folder / f"programs-{os.getpid()}"
     programs.mkdir()
-    words = [sys.executable, "-I", __file__, real, str(folder)]
-    program = programs / NAME
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    program.chmod(0o755)
+    for name in NAMES:
+        if (real := shutil.which(name, path=search)) is None:
+            continue
+        make = shlex.join([sys.executable, "-I", __file__, real, str(folder)])
+        serves = f'case " $* " in *" {_INITIALIZE} "*) ;; *) exec {shlex.quote(real)} "$@";; esac\n'
+        program = programs / name
+        program.write_text(f'#!/bin/sh\n{serves if name == "mysqld" else ""}exec {make} "$@"\n')
+        program.chmod(0o755)
     os.environ["PATH"] = os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath)))
 
 
@@ -36,7 +38,7 @@ def main(real: str, folder: Path, arguments: list[str]) -> int:
     """Make the data folder that the arguments name; the real program's exit code."""
     (data,) = [argument.removeprefix(_DATA) for argument in arguments if argument.startswith(_DATA)]
     others = [argument for argument in arguments if not argument.startswith(_DATA)]
-    made = folder / f"data-{hashlib.sha256(shlex.join(others).encode()).hexdigest()[:16]}"
+    made = folder / f"data-{hashlib.sha256(shlex.join([real, *others]).encode()).hexdigest()[:16]}"
     with (folder / "data.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
@@ -46,7 +48,7 @@ def main(real: str, folder: Path, arguments: list[str]) -> int:
             if done.returncode:
                 return done.returncode
             unfinished.rename(made)
-    shutil.copytree(made, data)
+    shutil.copytree(made, data, ignore=shutil.ignore_patterns("auto.cnf"))  # it holds a MySQL server's own identity
     return 0
 
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,29 +23,41 @@ if TYPE_CHECKING:
 
 app = group("Start and stop the embedded stack.")
 
+
+class Database(StrEnum):
+    """The database of an embedded stack."""
+
+    MARIADB = "mariadb"
+    MYSQL = "mysql"
+
+
 _COLUMNS = ("name", "role", "state", "address", "pid", "since")
 
 
 @app.command()
 def up(
     ctx: typer.Context,
-    readers: Annotated[int, typer.Option(min=0, max=15, help="How many readers there are at least.")] = 0,
+    readers: Annotated[int, typer.Option(min=0, max=15, help="The least number of readers.")] = 0,
+    database: Annotated[
+        Database | None,
+        typer.Option(help="The database of a new stack, by default MariaDB.", show_default=False),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start the stack, or what is missing of it; a second `up` finds the running one.
 
-    Readers are MariaDB servers that follow the writer. Those that there are stay; one that can no longer follow is
-    seeded anew, and a failover that was cut short is finished.
+    Readers are database servers that follow the writer. Existing ones stay; one that can no longer follow is seeded
+    again, and a failover that was cut short is finished.
 
     \b
     Examples:
       cqrsctl local up
-      cqrsctl local up --readers 2
+      cqrsctl local up --readers 2 --database mysql
     """
     from cqrsctl.local import stack
 
     state = _state(of(ctx))
-    _show(state, stack.up(state, of(ctx).note, readers), output)
+    _show(state, stack.up(state, of(ctx).note, readers, database), output)
 
 
 @app.command()
@@ -64,7 +77,9 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
 @app.command()
 def logs(
     ctx: typer.Context,
-    part: Annotated[str, typer.Argument(help="Whose log: a name that `local status` shows.")] = "mariadb",
+    part: Annotated[
+        str | None, typer.Argument(help="A name that `local status` shows; the writer if none is given.")
+    ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
 ) -> None:
     """Print the end of a part's log.
@@ -77,6 +92,7 @@ def logs(
 
     state = _state(of(ctx))
     names = [known.name for known in stack.parts(state)]
+    part = part or names[1]
     if part not in names:
         raise UsageError(f"The stack has no part {part!r}; it has: {', '.join(names)}.")
     log = state.log(part)
@@ -89,7 +105,7 @@ def logs(
 
 @app.command()
 def env(ctx: typer.Context) -> None:
-    """Print export lines that bring the AWS CLI and the mariadb client to the stack.
+    """Print export lines that bring the AWS CLI and the database's client to the stack.
 
     \b
     Example:
@@ -97,7 +113,7 @@ def env(ctx: typer.Context) -> None:
       aws dynamodb list-tables
       mariadb -e 'SELECT * FROM Product LIMIT 3'
     """
-    from cqrsctl.local import mariadb, stack
+    from cqrsctl.local import database_server, stack
 
     state = _state(of(ctx))
     variables = {
@@ -106,7 +122,7 @@ def env(ctx: typer.Context) -> None:
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "MYSQL_HOME": str(mariadb.client_folder(state)),
+        "MYSQL_HOME": str(database_server.client_folder(state)),
         "CQRSCTL_ENV": of(ctx).environment.name,
     }
     for name, value in variables.items():
@@ -118,7 +134,7 @@ def down(
     ctx: typer.Context,
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove the stack's data too.")] = False,
 ) -> None:
-    """Stop the stack: exactly the processes that it started. MariaDB's data is kept, unless wiped.
+    """Stop the stack: exactly the processes that it started. The database's data is kept, unless wiped.
 
     \b
     Example:
@@ -147,7 +163,7 @@ def _state(invocation: Invocation) -> StackState:
 
 
 def _show(state: StackState, parts: list[StackPart], output: Output) -> None:
-    from cqrsctl.local.mariadb_cluster import lag_seconds
+    from cqrsctl.local.database_cluster import lag_seconds
 
     lags = {part.name: lag_seconds(state, part.name) for part in parts if part.role == "reader"}
     if output is Output.TABLE:

@@ -1,4 +1,4 @@
-"""Speaking to a MariaDB server as its root, by the client programs, over its socket."""
+"""Speaking to a database server as its root, by the client programs, over its socket."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local.mariadb import client_program
+from cqrsctl.local.database_server import client_program
 
 if TYPE_CHECKING:
-    from cqrsctl.local.mariadb import MariaDbInstance
+    from cqrsctl.local.database_server import ServerInstance
+    from cqrsctl.local.engines import Engine
 
-_ERROR = re.compile(r"ERROR |\S*mariadb[a-z-]*: ")
+_ERROR = re.compile(r"ERROR |\S*(mariadb|mysql)[a-z-]*: ")
 
 
-def run(instance: MariaDbInstance, statements: str, patience_seconds: float = 60) -> list[dict[str, str]]:
+def run(instance: ServerInstance, statements: str, patience_seconds: float = 60) -> list[dict[str, str]]:
     """Run statements as the server's root, one of which at most answers with rows: these, as text.
 
     Raises CqrsctlError where the server refuses one, or does not answer.
     """
     try:
         done = subprocess.run(
-            administration(client_program("mariadb"), "--batch"),
+            administration(instance.engine, instance.engine.client, "--batch"),
             cwd=instance.data,
             input=statements,
             capture_output=True,
@@ -44,15 +45,15 @@ def run(instance: MariaDbInstance, statements: str, patience_seconds: float = 60
     return [dict(zip(names, line.split("\t"), strict=True)) for line in lines]
 
 
-def administration(program: str, *options: str) -> list[str]:
+def administration(engine: Engine, program: str, *options: str) -> list[str]:
     """A client program's command line for root, who is known by the socket; to be run in the data folder."""
     return [
-        program,
+        client_program(engine, program),
         "--no-defaults",
         "--protocol=socket",
-        "--socket=mariadb.sock",
+        f"--socket={engine.socket}",
         "--user=root",
-        "--skip-ssl",
+        engine.no_tls,
         "--default-character-set=utf8mb4",
         *options,
     ]

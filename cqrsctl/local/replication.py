@@ -1,6 +1,6 @@
 """One server following another by GTID: what is told to a server, and what it tells.
 
-A GTID is domain-server-number. All servers write what they replicate into their own binlogs, so that each can be
+The statements are the engine's. All servers write what they replicate into their own binlogs, so that each can be
 followed from any position that it knows.
 """
 
@@ -9,60 +9,25 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local.client import administration, error_line, run
-from cqrsctl.local.mariadb import REPLICATION_USER, USER, client_program
+from cqrsctl.local.database_server import REPLICATION_USER, USER, client_program
 from cqrsctl.local.ports import LOOPBACK
 
 if TYPE_CHECKING:
-    from cqrsctl.local.mariadb import MariaDbInstance
-
-# Positions go through a variable: a server that sets one from another in one statement waits for itself.
-_FOLLOW = """\
-STOP SLAVE;
-SET @position = @@GLOBAL.gtid_current_pos;
-SET GLOBAL gtid_slave_pos = @position;
-CHANGE MASTER TO MASTER_HOST = '{host}', MASTER_PORT = {port}, MASTER_USER = '{user}', MASTER_PASSWORD = '{password}',
-    MASTER_CONNECT_RETRY = 1, MASTER_SSL = 0, MASTER_SSL_VERIFY_SERVER_CERT = 0, MASTER_USE_GTID = slave_pos;
-START SLAVE;
-"""
-# A server that was the writer goes on after its own last write, one that never was after the last that it replicated:
-# that is what gtid_current_pos tells.
-
-_PROMOTE = """\
-STOP SLAVE;
-RESET SLAVE ALL;
-SET GLOBAL read_only = 0;
-"""
+    from cqrsctl.local.database_server import ServerInstance
+    from cqrsctl.local.engines import Engine
 
 # Setting read_only waits for running statements and commits; what is not committed then is refused.
 _FREEZE = """\
 SET SESSION lock_wait_timeout = {seconds};
 SET GLOBAL read_only = 1;
-KILL USER {user};
 """
-
-# The binlog of a seeded server is empty. It has to know where it begins, or nobody could follow it from there.
-_BEGIN_BINLOG = """\
-RESET MASTER;
-SET @position = @@GLOBAL.gtid_slave_pos;
-SET GLOBAL gtid_binlog_state = @position;
-"""
-
-_DUMP = (
-    "--all-databases",
-    "--ignore-database=mysql",
-    "--ignore-database=sys",
-    "--single-transaction",
-    "--master-data=1",
-    "--gtid",
-    "--routines",
-    "--events",
-    "--hex-blob",
-)
+_OWN_DATABASES = frozenset({"mysql", "sys", "information_schema", "performance_schema"})
 
 
 class CopyFailed(CqrsctlError):
@@ -84,13 +49,13 @@ class Status:
         return self.connected and self.applying and not self.error
 
 
-def check_installed() -> None:
+def check_installed(engine: Engine) -> None:
     """Raises CqrsctlError where the programs that seed and direct a reader are not installed."""
-    for name in ("mariadb", "mariadb-dump"):
-        client_program(name)
+    for name in (engine.client, engine.dump):
+        client_program(engine, name)
 
 
-def require_port(instance: MariaDbInstance) -> int:
+def require_port(instance: ServerInstance) -> int:
     """Where a server can be followed. Raises CqrsctlError where it does not run."""
     service = instance.service()
     if service is None:
@@ -98,74 +63,86 @@ def require_port(instance: MariaDbInstance) -> int:
     return service.port
 
 
-def status(instance: MariaDbInstance, patience_seconds: float = 60) -> Status | None:
+def status(instance: ServerInstance, patience_seconds: float = 60) -> Status | None:
     """How a server follows; None where it follows nobody."""
-    rows = run(instance, "SHOW SLAVE STATUS;", patience_seconds)
+    rows = run(instance, instance.engine.status, patience_seconds)
     if not rows:
         return None
-    found = rows[0]
-    receiving, applying = found["Slave_IO_Running"], found["Slave_SQL_Running"]
+    found, (follower, leader) = rows[0], instance.engine.words
+    receiving, applying = found[f"{follower}_IO_Running"], found[f"{follower}_SQL_Running"]
     errors = [
         f"{found[f'Last_{part}_Error']} ({found[f'Last_{part}_Errno']})"
         for part, running in (("IO", receiving), ("SQL", applying))
         if running == "No" and found[f"Last_{part}_Errno"] != "0"
     ]
-    lag = found["Seconds_Behind_Master"]
+    lag = found[f"Seconds_Behind_{leader}"]
     return Status(
-        port=int(found["Master_Port"]),
+        port=int(found[f"{leader}_Port"]),
         # The log's name comes with the first that it is sent: only then has the other accepted its position.
-        connected=receiving == "Yes" and bool(found["Master_Log_File"]),
+        connected=receiving == "Yes" and bool(found[f"{leader}_Log_File"]),
         applying=applying == "Yes",
         lag_seconds=None if lag == "NULL" or receiving != "Yes" or applying != "Yes" else float(lag),
         error="; ".join(errors),
     )
 
 
-def position(instance: MariaDbInstance) -> str:
+def position(instance: ServerInstance) -> str:
     """The last transaction in the server's binlog."""
-    return run(instance, "SELECT @@GLOBAL.gtid_binlog_pos AS position;")[0]["position"]
+    return run(instance, instance.engine.position)[0]["position"]
 
 
-def forbid_writing(instance: MariaDbInstance) -> None:
+def has_diverged(instance: ServerInstance, writer: ServerInstance) -> bool:
+    """Whether a reader has changes that the writer never had. An engine that refuses to follow then says so itself."""
+    if not (contains := instance.engine.contains):
+        return False
+    own = position(instance)
+    return run(writer, contains.format(position=own))[0]["result"] == "0"
+
+
+def forbid_writing(instance: ServerInstance) -> None:
     run(instance, "SET GLOBAL read_only = 1;")
 
 
-def follow(instance: MariaDbInstance, port: int) -> None:
+def follow(instance: ServerInstance, port: int) -> None:
     """Make a server follow the one on that port; nothing changes where it does."""
     now = status(instance)
     if now and now.port == port and now.following:
         return
     password = instance.state.replication_password()
-    run(instance, _FOLLOW.format(host=LOOPBACK, port=port, user=REPLICATION_USER, password=password))
+    run(instance, instance.engine.follow.format(host=LOOPBACK, port=port, user=REPLICATION_USER, password=password))
 
 
-def promote(instance: MariaDbInstance) -> None:
+def promote(instance: ServerInstance) -> None:
     """Make a server a writer: it follows nobody any more, and takes writes."""
-    run(instance, _PROMOTE)
+    run(instance, instance.engine.promote)
 
 
-def freeze(instance: MariaDbInstance, patience_seconds: float) -> str:
+def freeze(instance: ServerInstance, patience_seconds: float) -> str:
     """Make a writer refuse writes and end its clients' connections. The last transaction that it has committed."""
     seconds = max(1, round(patience_seconds))
     try:
-        run(instance, _FREEZE.format(seconds=seconds, user=USER), patience_seconds + 10)
+        run(instance, _FREEZE.format(seconds=seconds), patience_seconds + 10)
     except CqrsctlError as error:
         raise CqrsctlError(
             f"{instance.name} could not be made read-only within {seconds} s. {error.message}",
             hint="A long statement or LOCK TABLES may hold it up. Try again when that has ended.",
         ) from error
+    for connection in run(instance, "SHOW PROCESSLIST;"):
+        if connection["User"] == USER:
+            with suppress(CqrsctlError):  # it may have ended by itself
+                run(instance, f"KILL {connection['Id']};")
     return position(instance)
 
 
-def settle(instance: MariaDbInstance, target: str, patience_seconds: float) -> tuple[Status | None, bool]:
+def settle(instance: ServerInstance, target: str, patience_seconds: float) -> tuple[Status | None, bool]:
     """Wait until a server follows and has come to a position. How it follows then, and whether it has come there.
 
     Ends early where it has stopped on its own.
     """
     deadline = time.monotonic() + patience_seconds
     while True:
-        slice_seconds = max(0.0, min(0.5, deadline - time.monotonic()))
-        reached = run(instance, f"SELECT MASTER_GTID_WAIT('{target}', {slice_seconds:.3f}) AS result;")[0]["result"]
+        slice_seconds = max(0.001, min(0.5, deadline - time.monotonic()))  # 0 would be without end
+        reached = run(instance, instance.engine.reached.format(position=target, seconds=slice_seconds))[0]["result"]
         now = status(instance)
         done = reached == "0" and now is not None and now.following
         if done or now is None or now.error or time.monotonic() >= deadline:
@@ -173,14 +150,15 @@ def settle(instance: MariaDbInstance, target: str, patience_seconds: float) -> t
         time.sleep(0.02)
 
 
-def copy(source: MariaDbInstance, target: MariaDbInstance) -> None:
+def copy(source: ServerInstance, target: ServerInstance) -> None:
     """Bring all databases to an empty server, which then can follow from where the source was when this began.
 
     The source goes on taking writes. Raises CopyFailed.
     """
+    engine, before = source.engine, _databases(source)
     with tempfile.TemporaryFile() as said:
         dump = subprocess.Popen(
-            administration(client_program("mariadb-dump"), *_DUMP),
+            administration(engine, engine.dump, *engine.dumped(before)),
             cwd=source.data,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -189,7 +167,7 @@ def copy(source: MariaDbInstance, target: MariaDbInstance) -> None:
         with dump:
             try:
                 load = subprocess.run(
-                    administration(client_program("mariadb"), "--init-command=SET sql_log_bin = 0"),
+                    administration(engine, engine.client, "--init-command=SET sql_log_bin = 0"),
                     cwd=target.data,
                     stdin=dump.stdout,
                     stdout=subprocess.DEVNULL,
@@ -203,4 +181,12 @@ def copy(source: MariaDbInstance, target: MariaDbInstance) -> None:
         if load.returncode or dump.returncode:
             reason = error_line(said.read().decode(errors="replace"))
             raise CopyFailed(f"{target.name} could not be seeded from {source.name}: {reason}", hint="Try again.")
-    run(target, _BEGIN_BINLOG)
+    if _databases(source) != before:
+        raise CopyFailed(f"{target.name} could not be seeded: the list of databases changed.", hint="Try again.")
+    if engine.after_load:
+        run(target, engine.after_load)
+
+
+def _databases(instance: ServerInstance) -> list[str]:
+    names = [row["Database"] for row in run(instance, "SHOW DATABASES;")]
+    return [name for name in names if name not in _OWN_DATABASES]

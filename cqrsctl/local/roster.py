@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local.mariadb import NAME, MariaDbInstance
+from cqrsctl.local import engines
+from cqrsctl.local.database_server import ServerInstance
 from cqrsctl.local.state import write_private
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ class Roster:
     `seeding` are readers to be, whose data is not complete: never taken for readers, and made from the beginning.
     """
 
-    writer: str = NAME
-    servers: dict[str, int] = field(default_factory=lambda: {NAME: 1})
+    writer: str
+    servers: dict[str, int]
     seeding: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -53,8 +54,8 @@ class Roster:
     def without(self, name: str) -> Roster:
         return replace(self, servers=_without(self.servers, [name]), seeding=_without(self.seeding, [name]))
 
-    def instance(self, state: StackState, name: str) -> MariaDbInstance:
-        return MariaDbInstance(state, name, self.servers.get(name) or self.seeding[name])
+    def instance(self, state: StackState, name: str) -> ServerInstance:
+        return ServerInstance(state, name, self.servers.get(name) or self.seeding[name])
 
 
 def path(state: StackState) -> Path:
@@ -66,7 +67,8 @@ def load(state: StackState) -> Roster:
     try:
         return Roster(**json.loads(path(state).read_text()))
     except FileNotFoundError:
-        return Roster()
+        first = engines.of(state).name
+        return Roster(writer=first, servers={first: 1})
     except (ValueError, TypeError) as error:
         raise CqrsctlError(
             f"{path(state)} is damaged: {error}.", hint="Remove the stack with: cqrsctl local down --wipe"

@@ -6,13 +6,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
-from cqrsctl.local import mariadb, replication, roster
+from cqrsctl.local import database_server, replication, roster
 from cqrsctl.local.replication import CopyFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cqrsctl.local.mariadb import MariaDbInstance
+    from cqrsctl.local.database_server import ServerInstance
     from cqrsctl.local.state import StackState
 
 _AT_ONCE = 4
@@ -41,7 +41,7 @@ def seed(state: StackState, names: Sequence[str], note: Callable[[str], None]) -
 
 
 def _seed(
-    instance: MariaDbInstance, writer: MariaDbInstance, note: Callable[[str], None], cancelled: threading.Event
+    instance: ServerInstance, writer: ServerInstance, note: Callable[[str], None], cancelled: threading.Event
 ) -> None:
     before = instance.service()
     port = before.port if before else None
@@ -57,9 +57,9 @@ def _seed(
             return
 
 
-def _try(instance: MariaDbInstance, writer: MariaDbInstance, preferred_port: int | None) -> None:
-    mariadb.remove(instance)
-    mariadb.start(instance, preferred_port, read_only=True)
+def _try(instance: ServerInstance, writer: ServerInstance, preferred_port: int | None) -> None:
+    database_server.remove(instance)
+    database_server.start(instance, preferred_port, read_only=True)
     replication.copy(writer, instance)
     target = replication.position(writer)
     replication.follow(instance, replication.require_port(writer))

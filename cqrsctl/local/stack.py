@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import emulator, mariadb, mariadb_cluster, replication
+from cqrsctl.local import database_cluster, database_server, emulator, engines, replication
 from cqrsctl.local.ports import LOOPBACK, ensure
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _OWN_FILES = (
     "*.log",
     "stack.json",
     "cluster.json",
+    "database.engine",
     "database.password",
     "replication.password",
     "accounts.sql",
@@ -61,16 +62,21 @@ class Running:
     database_password: str = field(repr=False)
 
 
-def up(state: StackState, note: Callable[[str], None], readers: int = 0) -> list[StackPart]:
-    """Start what does not run, and add readers until there are so many; more stay.
+def up(
+    state: StackState, note: Callable[[str], None], readers: int = 0, database: str | None = None
+) -> list[StackPart]:
+    """Start what does not run, and add readers up to a number; more stay. `database` names the engine of a new stack.
 
-    Two at once make one stack; a part that crashed is named and started anew.
+    Two at once make one stack; a part that crashed is named and started again. Raises UsageError where the stack has
+    another engine.
     """
     emulator.check_installed()
-    mariadb.server_program()
-    if mariadb_cluster.needs_seeding(state, readers):
-        replication.check_installed()
+    engine = engines.chosen(state, database)
+    database_server.server_program(engine)
+    if database_cluster.needs_seeding(state, readers):
+        replication.check_installed(engine)
     with state.locked():
+        engines.keep(state, engines.chosen(state, database))
         before = state.services()
         try:
             with ThreadPoolExecutor(1) as beside:
@@ -83,7 +89,7 @@ def up(state: StackState, note: Callable[[str], None], readers: int = 0) -> list
                     "its tables were in its memory and are gone",
                     note,
                 )
-                mariadb_cluster.up(state, note, readers)
+                database_cluster.up(state, note, readers)
                 endpoint.result()
         except BaseException:
             _stop(state, [name for name, service in state.services().items() if before.get(name) != service])
@@ -107,9 +113,9 @@ def parts(state: StackState) -> list[StackPart]:
     """Every part of the stack with its state: the emulator, the writer, the readers by name."""
     service = state.services().get(emulator.NAME)
     servers = [
-        StackPart(server.name, server.role, server.state, server.service) for server in mariadb_cluster.servers(state)
+        StackPart(server.name, server.role, server.state, server.service) for server in database_cluster.servers(state)
     ]
-    return [StackPart(emulator.NAME, "", mariadb_cluster.state_of(service), service), *servers]
+    return [StackPart(emulator.NAME, "", database_cluster.state_of(service), service), *servers]
 
 
 def running(state: StackState) -> Running:

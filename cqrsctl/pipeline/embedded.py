@@ -54,7 +54,7 @@ class EmbeddedServers:
 
     def mirror(self, rds: Any) -> None:
         """Make the API's records as the servers are."""
-        from cqrsctl.local import mariadb_cluster as cluster  # noqa: PLC0415
+        from cqrsctl.local import database_cluster as cluster  # noqa: PLC0415
 
         servers = cluster.servers(self.state)
         found = clusters.find(rds, self.cluster)
@@ -74,23 +74,23 @@ class EmbeddedServers:
             clusters.failover_call(self.cluster, writer).make(rds)
 
     def add(self, name: str) -> None:
-        from cqrsctl.local import mariadb_cluster as cluster  # noqa: PLC0415
+        from cqrsctl.local import database_cluster as cluster  # noqa: PLC0415
 
         cluster.add_reader(self.state, name, self.note)
 
     def remove(self, name: str) -> None:
-        from cqrsctl.local import mariadb_cluster as cluster  # noqa: PLC0415
+        from cqrsctl.local import database_cluster as cluster  # noqa: PLC0415
 
         cluster.remove_reader(self.state, name)
 
     def promote(self, name: str) -> None:
-        from cqrsctl.local import mariadb_cluster as cluster  # noqa: PLC0415
+        from cqrsctl.local import database_cluster as cluster  # noqa: PLC0415
 
         cluster.failover(self.state, name, self.note)
 
     def remove_all(self, rds: Any) -> None:
         """End the servers, with their data; and the emulator's records of backups, which AWS removes by itself."""
-        from cqrsctl.local import mariadb_cluster as cluster  # noqa: PLC0415
+        from cqrsctl.local import database_cluster as cluster  # noqa: PLC0415
 
         cluster.remove_all(self.state)
         asked = {"DBClusterIdentifier": self.cluster, "SnapshotType": "automated"}

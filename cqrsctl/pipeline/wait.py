@@ -12,7 +12,7 @@ from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, TooSlow, TransientDatabaseError
 from cqrsctl.pipeline.verify.comparison import expected, key_of
 from cqrsctl.pipeline.verify.sides import require_declared
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.fitting import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.write_model import products

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cqrsctl.change import Page, ShardState
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.fitting import Misfit
 from cqrsctl.projection.rows import Row, left_out, newest_per_key, row_of, rows_of
 
 if TYPE_CHECKING:

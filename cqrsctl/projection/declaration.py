@@ -6,7 +6,8 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.projection.definition import Column, ColumnType, Kind, Projection
+from cqrsctl.projection.definition import Column, ColumnType, Projection
+from cqrsctl.projection.fitting import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

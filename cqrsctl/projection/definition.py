@@ -1,53 +1,24 @@
-"""What a projection is: declared columns, and how an item's attributes become exact column values.
-
-Pure: standard library only. A value that does not fit its column exactly raises Misfit; nothing is ever
-rounded, cut or converted with loss.
-"""
+"""What a projection is: a view's declared columns and conditions. Pure: standard library only."""
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from cqrsctl.projection.fitting import FITTERS, Kind, Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cqrsctl.change import Value
-
-SqlValue: TypeAlias = "int | Decimal | str | bytes | bool | float | datetime | None"
+    from cqrsctl.projection.fitting import SqlValue
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_DATETIME = datetime(1000, 1, 1, tzinfo=UTC)
-_TEXT_BYTES = 65_535
-_LEAST_BIGINT, _MOST_BIGINT = -(2**63), 2**63 - 1
-
-
-class Misfit(ValueError):
-    """A value does not fit its column exactly."""
-
-
-class Kind(StrEnum):
-    """The column types that a projection may declare."""
-
-    BIGINT = "bigint"
-    DECIMAL = "decimal"
-    VARCHAR = "varchar"
-    TEXT = "text"
-    BOOLEAN = "boolean"
-    DOUBLE = "double"
-    DATETIME = "datetime"
-    JSON = "json"
-    VARBINARY = "varbinary"
-
-
 _ARGUMENTS = {Kind.DECIMAL: 2, Kind.VARCHAR: 1, Kind.VARBINARY: 1}
+_INDEXED_BYTES = 3072
+"""What InnoDB indexes of a column. MySQL refuses a longer one; MariaDB indexes its beginning only, with a note."""
 _KEY_KINDS = {Kind.BIGINT, Kind.DECIMAL, Kind.VARCHAR, Kind.VARBINARY}
 
 
@@ -74,9 +45,14 @@ class ColumnType:
     def __str__(self) -> str:
         return f"{self.kind}({','.join(map(str, self.sizes))})" if self.sizes else str(self.kind)
 
+    @property
+    def bytes(self) -> int:
+        """The most bytes that a text or binary value has; 0 for other types."""
+        return {Kind.VARCHAR: 4, Kind.VARBINARY: 1}.get(self.kind, 0) * sum(self.sizes)
+
     def fit(self, value: Value) -> SqlValue:
         """The column's value for an attribute's value. Raises Misfit where it would have to be bent."""
-        return _FITTERS[self.kind](value, self.sizes)
+        return FITTERS[self.kind](value, self.sizes)
 
     def default(self, declared: bool | int | str | None) -> Value:
         """A declared default as an attribute's value: a number may be written as text, to keep its digits."""
@@ -129,6 +105,8 @@ class Column:
             raise ValueError(f"{self.name}: a key column cannot be {self.type.kind}")
         if self.index and self.type.kind in {Kind.TEXT, Kind.JSON}:
             raise ValueError(f"{self.name}: a {self.type.kind} column cannot be indexed")
+        if (self.index or self.key) and self.type.bytes > _INDEXED_BYTES:
+            raise ValueError(f"{self.name}: {self.type} is longer than the {_INDEXED_BYTES} bytes that an index holds")
         if self.default is not None:
             self.type.fit(self.default)
         if self.key:
@@ -137,7 +115,7 @@ class Column:
         first, *rest = self.attribute.split(".")
         object.__setattr__(self, "_first", first)
         object.__setattr__(self, "_rest", tuple(rest))
-        object.__setattr__(self, "_fit", _FITTERS[self.type.kind])
+        object.__setattr__(self, "_fit", FITTERS[self.type.kind])
 
     def of(self, image: Mapping[str, Value]) -> SqlValue:
         """This column's value in an item. Raises Misfit, naming the column."""
@@ -217,165 +195,6 @@ def _at(image: Mapping[str, Value], path: str) -> Value:
     for part in rest:
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _fit_bigint(value: Value, _: tuple[int, ...]) -> SqlValue:
-    number = _number(value)
-    whole = int(number)
-    if whole != number or not _LEAST_BIGINT <= whole <= _MOST_BIGINT:
-        raise Misfit(f"{_short(value)} is not a whole number of 64 bits")
-    return whole
-
-
-def _fit_decimal(value: Value, sizes: tuple[int, ...]) -> SqlValue:
-    precision, scale = sizes
-    number = _number(value)
-    text = str(number)
-    if number.adjusted() < precision - scale and "E" not in text and len(text.partition(".")[2]) <= scale:
-        return number  # as nearly all do; the others are looked at digit by digit
-    digits, exponent = _significant(number)
-    if -exponent > scale:
-        raise Misfit(f"{_short(value)} has more than {scale} decimals")
-    if digits and digits + exponent > precision - scale:
-        raise Misfit(f"{_short(value)} has more than {precision - scale} digits before the point")
-    return number
-
-
-def _fit_varchar(value: Value, sizes: tuple[int, ...]) -> SqlValue:
-    text = value if isinstance(value, str) else _text(value)
-    if len(text) > sizes[0]:
-        raise Misfit(f"{len(text)} characters, where {sizes[0]} fit")
-    return text
-
-
-def _fit_text(value: Value, _: tuple[int, ...]) -> SqlValue:
-    text = _text(value)
-    if len(text.encode()) > _TEXT_BYTES:
-        raise Misfit(f"{len(text.encode())} bytes, where {_TEXT_BYTES} fit")
-    return text
-
-
-def _fit_boolean(value: Value, _: tuple[int, ...]) -> SqlValue:
-    if not isinstance(value, bool):
-        raise Misfit(f"{_short(value)} is not a boolean")
-    return value
-
-
-def _fit_double(value: Value, _: tuple[int, ...]) -> SqlValue:
-    number = _number(value)
-    double = float(number)
-    if Decimal(repr(double)) != number:
-        raise Misfit(f"{_short(value)} has more digits than a double keeps")
-    return double
-
-
-def _fit_datetime(value: Value, _: tuple[int, ...]) -> SqlValue:
-    """RFC 3339 text, or seconds since 1970; without a zone it is UTC."""
-    try:
-        moment = _rfc3339(value) if isinstance(value, str) else _since_epoch(_number(value))
-    except OverflowError:
-        raise Misfit(f"{_short(value)} is not a time between the years 1000 and 9999") from None
-    if moment < _FIRST_DATETIME:
-        raise Misfit(f"{_short(value)} is before the year 1000")
-    return moment.replace(tzinfo=None)
-
-
-def _since_epoch(seconds: Decimal) -> datetime:
-    digits, exponent = _significant(seconds)
-    if exponent < -6:
-        raise Misfit(f"{_short(seconds)} is finer than a microsecond")
-    if digits + exponent > 12:
-        raise OverflowError
-    return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
-
-
-def _rfc3339(text: str) -> datetime:
-    fraction = re.search(r"[.,](\d+)", text)
-    if fraction and len(fraction[1].rstrip("0")) > 6:
-        raise Misfit(f"{_short(text)} is finer than a microsecond")
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Misfit(f"{_short(text)} is not an RFC 3339 time") from None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _fit_json(value: Value, _: tuple[int, ...]) -> SqlValue:
-    return json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
-
-
-def _fit_varbinary(value: Value, sizes: tuple[int, ...]) -> SqlValue:
-    if not isinstance(value, bytes):
-        raise Misfit(f"{_short(value)} is not binary")
-    if len(value) > sizes[0]:
-        raise Misfit(f"{len(value)} bytes, where {sizes[0]} fit")
-    return value
-
-
-_FITTERS = {
-    Kind.BIGINT: _fit_bigint,
-    Kind.DECIMAL: _fit_decimal,
-    Kind.VARCHAR: _fit_varchar,
-    Kind.TEXT: _fit_text,
-    Kind.BOOLEAN: _fit_boolean,
-    Kind.DOUBLE: _fit_double,
-    Kind.DATETIME: _fit_datetime,
-    Kind.JSON: _fit_json,
-    Kind.VARBINARY: _fit_varbinary,
-}
-
-
-def _number(value: Value) -> Decimal:
-    if not (isinstance(value, Decimal) and value.is_finite()):
-        raise Misfit(f"{_short(value)} is not a number")
-    return value
-
-
-def _text(value: Value) -> str:
-    if not isinstance(value, str):
-        raise Misfit(f"{_short(value)} is not text")
-    return value
-
-
-def _significant(number: Decimal) -> tuple[int, int]:
-    """How many digits a number has without its trailing zeros, and the exponent of the last of them."""
-    _, digits, exponent = number.as_tuple()
-    stripped = "".join(map(str, digits)).lstrip("0").rstrip("0")
-    if not stripped:
-        return 0, 0
-    trailing = len(digits) - len("".join(map(str, digits)).rstrip("0"))
-    return len(stripped), int(exponent) + trailing
-
-
-def _plain(value: Value) -> object:
-    """A value as JSON: numbers keep their digits or are refused, sets become sorted lists, binaries base64."""
-    match value:
-        case Decimal():
-            return _json_number(value)
-        case bytes():
-            return base64.b64encode(value).decode()
-        case frozenset():
-            return sorted((_plain(member) for member in value), key=str)
-        case list():
-            return [_plain(member) for member in value]
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-        case _:
-            return value
-
-
-def _json_number(value: Decimal) -> int | float:
-    """MySQL keeps a JSON number as a 64-bit integer or a double: any other would come back changed."""
-    if value == value.to_integral_value() and -(2**63) <= value < 2**63:
-        return int(value)
-    if Decimal(repr(float(value))) == value:
-        return float(value)
-    raise Misfit(f"{_short(value)} has more digits than a JSON number keeps")
-
-
-def _short(value: object) -> str:
-    text = str(value) if isinstance(value, Decimal) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def default_product() -> Projection:

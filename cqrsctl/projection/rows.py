@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cqrsctl.change import Event
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.fitting import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from cqrsctl.change import ChangeRecord, Item
-    from cqrsctl.projection.definition import Projection, SqlValue
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.fitting import SqlValue
 
 
 class Row(NamedTuple):

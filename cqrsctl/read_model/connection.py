@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import socket
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cqrsctl.projection.definition import SqlValue
+    from cqrsctl.projection.fitting import SqlValue
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ _HICCUPS = {
     1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
     1836,  # ER_READ_ONLY_MODE
     1927,  # ER_CONNECTION_KILLED (MariaDB)
+    3032,  # ER_SERVER_OFFLINE_MODE (MySQL)
     4031,  # ER_CLIENT_INTERACTION_TIMEOUT (MySQL 8)
 }
 _CONFLICTS = {
@@ -81,8 +83,14 @@ _REJECTED_VALUES = {
     3819,  # ER_CHECK_CONSTRAINT_VIOLATED (MySQL)
     4025,  # ER_CONSTRAINT_FAILED (MariaDB)
 }
-_REFUSED_LOGIN = {ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR}
-_NO_PERMISSION = {ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.SPECIFIC_ACCESS_DENIED_ERROR}
+_REFUSED_LOGIN = {ER.ACCESS_DENIED_ERROR}
+_NO_PERMISSION = {
+    ER.DBACCESS_DENIED_ERROR,
+    ER.TABLEACCESS_DENIED_ERROR,
+    ER.COLUMNACCESS_DENIED_ERROR,
+    ER.SPECIFIC_ACCESS_DENIED_ERROR,
+}
+_TLS_REQUIRED = 3159  # ER_SECURE_TRANSPORT_REQUIRED
 _NOT_THERE = {ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR}
 
 _HINT_FOR_BUNDLE = (
@@ -117,7 +125,8 @@ class Login:
 class Endpoint:
     """A server to connect to. `login` is asked for at each connection: its password may be a token that expires.
 
-    `name` is the instance's, empty where it is not known.
+    `name` is the instance's, empty where it is unknown. `through` is where a tunnel to the server begins: it is
+    connected to, while `host` is verified.
     """
 
     host: str
@@ -126,6 +135,7 @@ class Endpoint:
     login: Callable[[], Login] = field(repr=False)
     ca_bundle: Path | None = None
     name: str = ""
+    through: tuple[str, int] | None = None
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
@@ -244,6 +254,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             local_infile=bulk,
+            defer_connect=True,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -251,6 +262,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             ),
             **tls,
         )
+        raw.connect(_tunnel(*endpoint.through) if endpoint.through else None)
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
         seconds = _BULK_SECONDS if bulk else _READ_SECONDS
         raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
@@ -287,6 +299,12 @@ def database_errors(endpoint: Endpoint) -> Iterator[None]:
         raise TransientDatabaseError(f"{endpoint}: {error}.") from error
 
 
+def _tunnel(host: str, port: int) -> socket.socket:
+    tunnel = socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
+    tunnel.settimeout(None)  # PyMySQL sets its own for each read and write
+    return tunnel
+
+
 def _tls(endpoint: Endpoint) -> dict[str, Any]:
     if is_loopback(endpoint.host):
         return {"ssl_disabled": True}
@@ -317,6 +335,13 @@ def _untrusted(endpoint: Endpoint, error: pymysql.Error) -> ConfigurationError |
         return ConfigurationError(
             f"{endpoint}: the server's certificate is not trusted: {reason}.",
             hint=_HINTS_FOR_CERTIFICATES.get(cause.verify_code, _HINT_FOR_BUNDLE),
+            code="tls",
+        )
+    if _number(error) == _TLS_REQUIRED:
+        return ConfigurationError(
+            f"{endpoint}: {_text(error)}.",
+            hint="Set database.host to the name that its certificate is made for; if a tunnel leads there, set "
+            "database.connect_host and database.connect_port to where that begins.",
             code="tls",
         )
     if _number(error) == CR.CR_SSL_CONNECTION_ERROR:

@@ -111,10 +111,13 @@ def aurora_lags(connection: Connection) -> dict[str, float] | None:
     if not connection.query("SHOW VARIABLES LIKE 'aurora\\_version'"):
         return None
     rows = connection.query(
-        "SELECT server_id AS name, replica_lag_in_milliseconds AS lag FROM information_schema.replica_host_status"
-        " WHERE session_id <> 'MASTER_SESSION_ID'"
+        """
+        SELECT server_id AS name, replica_lag_in_milliseconds AS lag_milliseconds
+        FROM information_schema.replica_host_status
+        WHERE session_id <> 'MASTER_SESSION_ID'
+        """
     )
-    return {row["name"]: float(row["lag"]) / 1_000 for row in rows}
+    return {row["name"]: float(row["lag_milliseconds"]) / 1_000 for row in rows}
 
 
 def reading(servers: Servers, wanted: Wanted, rng: random.Random, *, measured: bool = False) -> Connection:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.projection.definition import Kind
+from cqrsctl.projection.fitting import Kind
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import literal
 from cqrsctl.read_model.writing import chunks

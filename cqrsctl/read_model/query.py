@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import UsageError
-from cqrsctl.projection.definition import Kind
+from cqrsctl.projection.fitting import Kind
 from cqrsctl.read_model.schema import quoted
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cqrsctl.projection.definition import Column, Projection
     from cqrsctl.read_model.connection import Connection
 
+_ROWS_AT_ONCE = 1_000
 _READING = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "TABLE", "VALUES"}
 _SPACE_OR_COMMENT = re.compile(r"(\s+|--\s[^\n]*(\n|$)|#[^\n]*(\n|$)|/\*(?![!M]).*?\*/)*", re.DOTALL)
 _TEXT_OR_COMMENT = re.compile(
@@ -53,7 +54,8 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A page of a listing: filtered, sorted by one column and then by key, after the row that a token names."""
+    """A page of a listing: filtered, sorted by one column and then by key, both up or both down, after the row that a
+    token names."""
 
     projection: Projection
     filters: Filters
@@ -71,15 +73,21 @@ class ListQuery:
             conditions.append(condition)
             parameters += more
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        order = [f"{quoted(column.name)} {'DESC' if descending else 'ASC'}"]
-        order += [quoted(key.name) for key in self.projection.keys if key is not column]
-        rows = connection.query(
-            f"SELECT {select_list(self.projection)} FROM {quoted(self.projection.view)} {where}"
-            f" ORDER BY {', '.join(order)} LIMIT %s",
+        names = [quoted(each.name) for each in (column, *(key for key in self.projection.keys if key is not column))]
+        direction = " DESC" if descending else ""
+        # Only the keys are sorted: MySQL refuses to sort rows that are longer than its sort buffer (error 1038).
+        places = connection.query(
+            f"SELECT {', '.join(names)} FROM {quoted(self.projection.view)} {where}"
+            f" ORDER BY {', '.join(name + direction for name in names)} LIMIT %s",
             [*parameters, self.limit + 1],
         )
-        page = [typed(self.projection, row) for row in rows[: self.limit]]
-        return page, self._token(page[-1]) if len(rows) > self.limit else None
+        page: list[dict[str, Any]] = []
+        for begin in range(0, min(len(places), self.limit), _ROWS_AT_ONCE):
+            some = places[begin : min(begin + _ROWS_AT_ONCE, self.limit)]
+            keys = [tuple(place[key.name] for key in self.projection.keys) for place in some]
+            rows = rows_by_key(connection, self.projection, keys)
+            page += [rows[key] for key in keys if key in rows]
+        return page, self._token(places[self.limit - 1]) if len(places) > self.limit else None
 
     def _order(self) -> tuple[Column, bool]:
         return require_column(self.projection, self.sort.removeprefix("-")), self.sort.startswith("-")
@@ -218,7 +226,7 @@ def _after(
 ) -> tuple[str, list[Any]]:
     """The condition of rows that come after one in the order (column, keys). NULL sorts first, going up."""
     names = ", ".join(quoted(key.name) for key in keys)
-    later_key = f"({names}) > ({', '.join(['%s'] * len(keys))})"
+    later_key = f"({names}) {'<' if descending else '>'} ({', '.join(['%s'] * len(keys))})"
     if len(keys) == 1 and keys[0] is column:
         return f"{names} {'<' if descending else '>'} %s", key_values
     name = quoted(column.name)

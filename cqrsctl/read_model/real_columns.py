@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import DatabaseError
-from cqrsctl.projection.definition import Kind
+from cqrsctl.projection.fitting import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

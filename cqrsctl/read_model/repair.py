@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from cqrsctl.projection.definition import Projection, SqlValue
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.fitting import SqlValue
     from cqrsctl.projection.tables import PhysicalTable
     from cqrsctl.read_model.connection import Connection
 

@@ -21,7 +21,8 @@ from own_stack import own_stack
 from rich.console import Console
 from rich.table import Table
 
-from cqrsctl.local.mariadb import server_program
+from cqrsctl.local.database_server import server_program
+from cqrsctl.local.engines import MARIADB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,7 +97,8 @@ def _processor() -> str:
 
 
 def _server_version() -> str:
-    return subprocess.run([server_program(), "--version"], check=True, capture_output=True, text=True).stdout.split()[2]
+    command = [server_program(MARIADB), "--version"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[2]
 
 
 def _numbers(text: str) -> list[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.config import Flags, load
-from cqrsctl.local import stack
+from cqrsctl.local import engines, stack
 from cqrsctl.local.state import StackState
 from cqrsctl.read_model.connection import connect
 from cqrsctl.wiring import Wiring
@@ -30,11 +30,11 @@ OUTAGES = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Cqrsctl]:
+def own(tmp_path: Path, database: str) -> Iterator[Cqrsctl]:
     """The command on a stack of the test's own, which runs."""
     cqrsctl = Cqrsctl(tmp_path, {"CQRSCTL_STATE_DIR": str(tmp_path / "state")})
     try:
-        cqrsctl.ok("local", "up")
+        cqrsctl.ok("local", "up", "--database", database)
         yield cqrsctl
     finally:
         stack.down(_state(cqrsctl), wipe=True)
@@ -71,7 +71,8 @@ def _state(own: Cqrsctl) -> StackState:
 
 
 def _database(own: Cqrsctl) -> Service:
-    return _state(own).services()["mariadb"]
+    (found,) = (_state(own).services()[name] for name in engines.NAMES & _state(own).services().keys())
+    return found
 
 
 def _end(service: Service, number: signal.Signals) -> None:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cqrsctl.codec import encode_key
-from cqrsctl.projection.definition import Kind, Misfit, is_same
+from cqrsctl.projection.definition import is_same
+from cqrsctl.projection.fitting import Kind, Misfit
 from cqrsctl.read_model import query
 
 if TYPE_CHECKING:

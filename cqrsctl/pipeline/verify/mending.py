@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cqrsctl import retries
 from cqrsctl.errors import Busy, TransactionConflict, ValueRejected
 from cqrsctl.pipeline.verify.comparison import DriftKind, difference
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.fitting import Misfit
 from cqrsctl.read_model import rebuilds, repair
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from cqrsctl.change import Item
     from cqrsctl.pipeline.verify.comparison import Key
     from cqrsctl.pipeline.verify.sides import Seen, Sides
-    from cqrsctl.projection.definition import Projection, SqlValue
+    from cqrsctl.projection.definition import Projection
+    from cqrsctl.projection.fitting import SqlValue
     from cqrsctl.projection.tables import PhysicalTable
 
 _ROUNDS = 5

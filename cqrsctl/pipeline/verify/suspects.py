@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cqrsctl.pipeline.verify.comparison import difference, expected
 from cqrsctl.pipeline.verify.sides import LOOKED_AT_ONCE, chunks
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.fitting import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -21,7 +21,7 @@ from cqrsctl.pipeline.verify.comparison import DriftKind, difference, key_of, mi
 from cqrsctl.pipeline.verify.mending import Mender, MendingOutcome
 from cqrsctl.pipeline.verify.sides import LOOKED_AT_ONCE, READERS, ROWS_A_QUERY, Items, Sides, chunks, require_declared
 from cqrsctl.pipeline.verify.suspects import PATIENCE_SECONDS, Suspects
-from cqrsctl.projection.definition import Misfit
+from cqrsctl.projection.fitting import Misfit
 from cqrsctl.read_model import query
 from cqrsctl.read_model.connection import connect
 from cqrsctl.write_model import table

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import emulator, mariadb, ports, stack
+from cqrsctl.local import database_server, emulator, ports, stack
 from cqrsctl.local.state import Service, StackState
 from tests.conftest import Cqrsctl
 
@@ -182,7 +182,7 @@ def test_without_mariadb_the_error_gives_the_install_command(tmp_path: Path, mon
     (tools / "dnf").write_text("#!/bin/sh\n")
     (tools / "dnf").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools))
-    monkeypatch.setattr(mariadb, "_SERVER_FOLDERS", ())
+    monkeypatch.setattr(database_server, "_SERVER_FOLDERS", ())
 
     with pytest.raises(CqrsctlError) as caught:
         stack.up(StackState(tmp_path / "state"), lambda _: None)

@@ -15,7 +15,8 @@ import pymysql
 import pytest
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import client, mariadb, mariadb_cluster, replication, roster, stack
+from cqrsctl.local import client, database_cluster, database_server, engines, replication, roster, stack
+from cqrsctl.local.engines import Engine
 from cqrsctl.local.ports import LOOPBACK
 from cqrsctl.local.state import StackState
 from tests.waiting import wait_for
@@ -30,8 +31,9 @@ READ_ONLY = 1290
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackState]:
+def shared(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[StackState]:
     state = StackState(tmp_path_factory.mktemp("cluster") / "local")
+    stack.up(state, lambda _: None, database=database)
     yield state
     stack.down(state, wipe=True)
 
@@ -53,11 +55,11 @@ def table(state: StackState, request: pytest.FixtureRequest) -> str:
 
 
 def writer(state: StackState) -> str:
-    return mariadb_cluster.servers(state)[0].name
+    return database_cluster.servers(state)[0].name
 
 
 def readers(state: StackState) -> list[str]:
-    return [server.name for server in mariadb_cluster.servers(state)[1:]]
+    return [server.name for server in database_cluster.servers(state)[1:]]
 
 
 def process(state: StackState, name: str) -> psutil.Process:
@@ -75,9 +77,9 @@ def connect(state: StackState, name: str) -> pymysql.Connection[Cursor]:
     return pymysql.connect(
         host=LOOPBACK,
         port=state.services()[name].port,
-        user=mariadb.USER,
+        user=database_server.USER,
         password=state.password(),
-        database=mariadb.DATABASE,
+        database=database_server.DATABASE,
         autocommit=True,
         read_timeout=20,
     )
@@ -116,7 +118,7 @@ def assert_refuses_writes(state: StackState, name: str, table: str) -> None:
 def purge(state: StackState, name: str) -> None:
     """Remove all of a writer's binlog but the newest, empty file."""
     as_root(state, name, "FLUSH BINARY LOGS;")
-    last = as_root(state, name, "SHOW MASTER STATUS;")[0]["File"]
+    last = as_root(state, name, "SHOW BINARY LOGS;")[-1]["Log_name"]
 
     def purged() -> bool:
         as_root(state, name, f"PURGE BINARY LOGS TO '{last}';")
@@ -169,20 +171,21 @@ def test_a_reader_has_what_was_there_and_follows(state: StackState) -> None:
     execute(
         state,
         writer(state),
-        "CREATE OR REPLACE TABLE item (id BIGINT PRIMARY KEY, seen VARBINARY(8), price DECIMAL(18,4))",
-        "CREATE OR REPLACE TABLE log (id BIGINT)",
-        "CREATE OR REPLACE TRIGGER note AFTER INSERT ON item FOR EACH ROW INSERT INTO log VALUES (NEW.id)",
+        "DROP TABLE IF EXISTS item, log",
+        "CREATE TABLE item (id BIGINT PRIMARY KEY, seen VARBINARY(8), price DECIMAL(18,4))",
+        "CREATE TABLE log (id BIGINT)",
+        "CREATE TRIGGER note AFTER INSERT ON item FOR EACH ROW INSERT INTO log VALUES (NEW.id)",
         "CREATE OR REPLACE VIEW Shown AS SELECT id, price FROM item",
         r"INSERT INTO item VALUES (1, '\0ÿ', 19.9)",
         "CREATE DATABASE IF NOT EXISTS cqrs_before",
     )
     try:
-        added = mariadb_cluster.add_reader(state, "extra", lambda _: None)
+        added = database_cluster.add_reader(state, "extra", lambda _: None)
 
         assert (added.role, added.state) == ("reader", "running")
-        assert added in mariadb_cluster.servers(state)
+        assert added in database_cluster.servers(state)
         assert stack.running(state).readers["extra"] == added.service.port  # type: ignore[union-attr]
-        assert mariadb_cluster.lag_seconds(state, "extra") == 0.0
+        assert database_cluster.lag_seconds(state, "extra") == 0.0
         everything = "SELECT item.*, log.*, Shown.* FROM item JOIN log USING (id) JOIN Shown USING (id)"
         assert execute(state, "extra", everything) == execute(state, writer(state), everything)
         assert execute(state, "extra", "SHOW TRIGGERS")[0][0] == "note"
@@ -190,7 +193,7 @@ def test_a_reader_has_what_was_there_and_follows(state: StackState) -> None:
             state,
             writer(state),
             "INSERT INTO item VALUES (2, NULL, 1)",
-            "CREATE OR REPLACE DATABASE cqrs_later",
+            "CREATE DATABASE IF NOT EXISTS cqrs_later",
             "CREATE TABLE cqrs_before.a (id BIGINT)",
             "CREATE TABLE cqrs_later.b (id BIGINT)",
             "CREATE VIEW cqrs_later.Twice AS SELECT Shown.id * 2 AS twice FROM cqrs.Shown",
@@ -200,7 +203,7 @@ def test_a_reader_has_what_was_there_and_follows(state: StackState) -> None:
         assert execute(state, "extra", "SELECT COUNT(*) FROM log") == ((2,),)
         assert execute(state, "extra", "SELECT * FROM cqrs_before.a") == ()
     finally:
-        mariadb_cluster.remove_reader(state, "extra")
+        database_cluster.remove_reader(state, "extra")
 
     assert "extra" not in readers(state)
     assert not (state.directory / "servers" / "extra").exists()
@@ -210,12 +213,12 @@ def test_a_reader_has_what_was_there_and_follows(state: StackState) -> None:
 
 def test_seeding_does_not_hold_up_the_writer_and_misses_nothing(state: StackState, table: str) -> None:
     with inserting(state, table) as client:
-        mariadb_cluster.add_reader(state, "while-writing", lambda _: client.wait_for_more())
+        database_cluster.add_reader(state, "while-writing", lambda _: client.wait_for_more())
         client.wait_for_more()
     wait_until_level(state)
 
     assert ids(state, "while-writing", table) == ids(state, writer(state), table) >= set(client.acknowledged)
-    mariadb_cluster.remove_reader(state, "while-writing")
+    database_cluster.remove_reader(state, "while-writing")
 
 
 def test_a_reader_refuses_writes(state: StackState, table: str) -> None:
@@ -226,55 +229,57 @@ def test_a_reader_refuses_writes(state: StackState, table: str) -> None:
 @pytest.mark.parametrize("name", ["", "1st", "a_b", "a.b", "../a", "é", "x" * 64, "-a"])
 def test_an_illegal_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(CqrsctlError, match="is no name for a reader"):
-        mariadb_cluster.add_reader(StackState(tmp_path), name, lambda _: None)
+        database_cluster.add_reader(StackState(tmp_path), name, lambda _: None)
 
 
 def test_a_taken_name_is_refused_in_any_case(state: StackState) -> None:
     for name in ("mariadb", "Emulator", *readers(state), readers(state)[0].upper()):
         with pytest.raises(CqrsctlError, match="is taken"):
-            mariadb_cluster.add_reader(state, name, lambda _: None)
+            database_cluster.add_reader(state, name, lambda _: None)
 
 
 def test_neither_the_writer_nor_an_unknown_reader_is_removed(state: StackState) -> None:
-    before = mariadb_cluster.servers(state)
+    before = database_cluster.servers(state)
     with pytest.raises(CqrsctlError, match="is the writer"):
-        mariadb_cluster.remove_reader(state, writer(state))
+        database_cluster.remove_reader(state, writer(state))
     with pytest.raises(CqrsctlError, match="no reader 'nobody'"):
-        mariadb_cluster.remove_reader(state, "nobody")
+        database_cluster.remove_reader(state, "nobody")
     with pytest.raises(CqrsctlError, match="no reader 'nobody'"):
-        mariadb_cluster.failover(state, "nobody", lambda _: None)
+        database_cluster.failover(state, "nobody", lambda _: None)
 
-    assert mariadb_cluster.servers(state) == before
+    assert database_cluster.servers(state) == before
 
 
 def test_lag_is_none_where_a_reader_does_not_follow(state: StackState) -> None:
     name = readers(state)[0]
-    assert mariadb_cluster.lag_seconds(state, name) == 0.0
-    assert mariadb_cluster.lag_seconds(state, writer(state)) is None
-    assert mariadb_cluster.lag_seconds(state, "nobody") is None
+    assert database_cluster.lag_seconds(state, name) == 0.0
+    assert database_cluster.lag_seconds(state, writer(state)) is None
+    assert database_cluster.lag_seconds(state, "nobody") is None
 
-    as_root(state, name, "STOP SLAVE;")
-    assert mariadb_cluster.lag_seconds(state, name) is None
-    as_root(state, name, "START SLAVE;")
+    as_root(state, name, "STOP REPLICA;")
+    assert database_cluster.lag_seconds(state, name) is None
+    as_root(state, name, "START REPLICA;")
     wait_until_level(state)
-    assert mariadb_cluster.lag_seconds(state, name) == 0.0
+    assert database_cluster.lag_seconds(state, name) == 0.0
     kill(state, name)
-    assert mariadb_cluster.lag_seconds(state, name) is None
+    assert database_cluster.lag_seconds(state, name) is None
 
 
 def test_a_failover_loses_no_acknowledged_write(state: StackState, table: str) -> None:
     with inserting(state, table) as client:
         for to in (*readers(state), writer(state)):
             old = writer(state)
-            mariadb_cluster.failover(state, to, lambda _: None)
+            database_cluster.failover(state, to, lambda _: None)
             client.wait_for_more()
 
             assert stack.running(state).writer == (to, state.services()[to].port)
-            assert f"port={state.services()[to].port}\n" in (mariadb.client_folder(state) / "my.cnf").read_text()
+            assert (
+                f"port={state.services()[to].port}\n" in (database_server.client_folder(state) / "my.cnf").read_text()
+            )
             assert_refuses_writes(state, old, table)
     wait_until_level(state)
 
-    for server in mariadb_cluster.servers(state):
+    for server in database_cluster.servers(state):
         assert ids(state, server.name, table) >= set(client.acknowledged)
         assert ids(state, server.name, table) == ids(state, writer(state), table)
 
@@ -284,19 +289,19 @@ def test_what_is_not_committed_when_a_failover_begins_is_refused(state: StackSta
     connection = connect(state, old)
     connection.begin()
     connection.cursor().execute(f"INSERT INTO {table} VALUES (1)")
-    mariadb_cluster.failover(state, readers(state)[0], lambda _: None)
+    database_cluster.failover(state, readers(state)[0], lambda _: None)
     with pytest.raises(pymysql.err.OperationalError):
         connection.commit()
     wait_until_level(state)
 
-    assert not any(ids(state, server.name, table) for server in mariadb_cluster.servers(state))
+    assert not any(ids(state, server.name, table) for server in database_cluster.servers(state))
 
 
 def test_a_failover_to_the_writer_changes_nothing(state: StackState) -> None:
-    before = mariadb_cluster.servers(state)
-    mariadb_cluster.failover(state, writer(state), lambda _: None)
+    before = database_cluster.servers(state)
+    database_cluster.failover(state, writer(state), lambda _: None)
 
-    assert mariadb_cluster.servers(state) == before
+    assert database_cluster.servers(state) == before
 
 
 def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: StackState, table: str) -> None:
@@ -305,7 +310,7 @@ def test_where_a_reader_does_not_catch_up_the_writer_takes_writes_again(state: S
         holding.cursor().execute(f"LOCK TABLES {table} READ")
         execute(state, old, f"INSERT INTO {table} VALUES (1)")
         with pytest.raises(CqrsctlError, match=f"did not catch up within 1 s. {old} remains the writer"):
-            mariadb_cluster.failover(state, to, lambda _: None, patience_seconds=1)
+            database_cluster.failover(state, to, lambda _: None, patience_seconds=1)
 
     assert writer(state) == old
     execute(state, old, f"INSERT INTO {table} VALUES (2)")
@@ -318,7 +323,7 @@ def test_a_statement_that_does_not_end_stops_a_failover_and_not_the_writer(state
     with connect(state, old) as holding:
         holding.cursor().execute(f"LOCK TABLES {table} WRITE")
         with pytest.raises(CqrsctlError, match="could not be made read-only within 1 s"):
-            mariadb_cluster.failover(state, readers(state)[0], lambda _: None, patience_seconds=1)
+            database_cluster.failover(state, readers(state)[0], lambda _: None, patience_seconds=1)
 
     execute(state, old, f"INSERT INTO {table} VALUES (1)")
     assert writer(state) == old
@@ -330,9 +335,9 @@ def test_a_failover_that_dies_before_it_is_recorded_did_not_happen(
     old, to = writer(state), readers(state)[0]
     with monkeypatch.context() as patch:
         patch.setattr(roster, "save", _die)
-        patch.setattr(mariadb_cluster, "obey", lambda _: None)  # as a killed process would not
+        patch.setattr(database_cluster, "obey", lambda _: None)  # as a killed process would not
         with pytest.raises(Killed):
-            mariadb_cluster.failover(state, to, lambda _: None)
+            database_cluster.failover(state, to, lambda _: None)
 
     for name in (old, to):
         assert_refuses_writes(state, name, table)
@@ -351,15 +356,15 @@ def test_a_failover_that_dies_half_way_is_finished(
     with monkeypatch.context() as patch:
         patch.setattr(replication, "promote", lambda instance: None if instance.name == old else _die())
         with pytest.raises(Killed):
-            mariadb_cluster.failover(state, to, lambda _: None)
+            database_cluster.failover(state, to, lambda _: None)
 
     assert writer(state) == to
     for name in (old, to):
         assert_refuses_writes(state, name, table)
     if finish == "failover":
-        mariadb_cluster.failover(state, to, lambda _: None)
+        database_cluster.failover(state, to, lambda _: None)
     else:
-        for name in [server.name for server in mariadb_cluster.servers(state) if "killed" in finish]:
+        for name in [server.name for server in database_cluster.servers(state) if "killed" in finish]:
             kill(state, name)
         stack.up(state, lambda _: None)
     assert writer(state) == to
@@ -376,7 +381,7 @@ def test_a_killed_reader_is_left_out_and_started_again_by_up(state: StackState, 
     execute(state, writer(state), f"INSERT INTO {table} VALUES (1)")
 
     assert name not in stack.running(state).readers
-    assert [server.state for server in mariadb_cluster.servers(state) if server.name == name] == ["crashed"]
+    assert [server.state for server in database_cluster.servers(state) if server.name == name] == ["crashed"]
     notes: list[str] = []
     stack.up(state, notes.append)
     assert f"{name} (pid {before.pid}) had ended on its own; its data is kept. It is started anew." in notes
@@ -395,13 +400,13 @@ def test_a_killed_writer_is_started_again_by_up_and_followed(state: StackState, 
     with pytest.raises(CqrsctlError, match=f"is broken: {name} has ended"):
         stack.running(state)
     with pytest.raises(CqrsctlError, match=f"{name} does not run"):
-        mariadb_cluster.failover(state, readers(state)[0], lambda _: None)
+        database_cluster.failover(state, readers(state)[0], lambda _: None)
     with pytest.raises(CqrsctlError, match=f"{name} does not run"):
-        mariadb_cluster.add_reader(state, "too-early", lambda _: None)
+        database_cluster.add_reader(state, "too-early", lambda _: None)
     stack.up(state, lambda _: None)
     execute(state, name, f"INSERT INTO {table} VALUES (2)")
     wait_until_level(state)
-    assert all(ids(state, server.name, table) == {1, 2} for server in mariadb_cluster.servers(state))
+    assert all(ids(state, server.name, table) == {1, 2} for server in database_cluster.servers(state))
 
 
 @pytest.mark.parametrize("trouble", ["purged", "diverged", "broken", "damaged"])
@@ -425,20 +430,20 @@ def test_a_reader_that_can_no_longer_follow_is_seeded_anew_by_up(state: StackSta
     assert f"Seeding {name} from {writer(state)} …" in notes
     assert sum("Seeding" in told for told in notes) == 1
     assert ids(state, name, table) == {1}
-    assert mariadb_cluster.lag_seconds(state, name) == 0.0
+    assert database_cluster.lag_seconds(state, name) == 0.0
 
 
 def test_down_and_up_keep_the_roles_and_the_data(state: StackState, table: str) -> None:
     to = readers(state)[0]
-    mariadb_cluster.failover(state, to, lambda _: None)
+    database_cluster.failover(state, to, lambda _: None)
     execute(state, to, f"INSERT INTO {table} VALUES (1)")
-    before = [(server.name, server.role) for server in mariadb_cluster.servers(state)]
+    before = [(server.name, server.role) for server in database_cluster.servers(state)]
     ended = stack.down(state, wipe=False)
 
     assert {service.name for service in ended} == {"emulator", *(name for name, _ in before)}
-    assert {server.state for server in mariadb_cluster.servers(state)} == {"stopped"}
+    assert {server.state for server in database_cluster.servers(state)} == {"stopped"}
     stack.up(state, lambda _: None)
-    assert [(server.name, server.role) for server in mariadb_cluster.servers(state)] == before
+    assert [(server.name, server.role) for server in database_cluster.servers(state)] == before
     for name in readers(state):
         wait_until_level(state)
         assert ids(state, name, table) == {1}
@@ -449,9 +454,9 @@ def test_down_and_up_keep_the_roles_and_the_data(state: StackState, table: str) 
 def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: StackState, table: str) -> None:
     program = (
         "import pathlib, sys, time\n"
-        "from cqrsctl.local import mariadb_cluster, replication, state\n"
+        "from cqrsctl.local import database_cluster, replication, state\n"
         "replication.copy = lambda *_: (print('copying', flush=True), time.sleep(60))\n"
-        "mariadb_cluster.add_reader(state.StackState(pathlib.Path(sys.argv[1])), 'half', lambda _: None)\n"
+        "database_cluster.add_reader(state.StackState(pathlib.Path(sys.argv[1])), 'half', lambda _: None)\n"
     )
     command = [sys.executable, "-c", program, str(state.directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as making:
@@ -464,10 +469,10 @@ def test_a_reader_whose_making_was_killed_is_none_and_made_again(state: StackSta
     assert "half" not in readers(state)
     assert "half" not in stack.running(state).readers
     execute(state, writer(state), f"INSERT INTO {table} VALUES (1)")
-    mariadb_cluster.add_reader(state, "half", lambda _: None)
+    database_cluster.add_reader(state, "half", lambda _: None)
     assert not left.is_running()
     assert ids(state, "half", table) == {1}
-    mariadb_cluster.remove_reader(state, "half")
+    database_cluster.remove_reader(state, "half")
 
 
 def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
@@ -475,27 +480,27 @@ def test_a_copy_that_fails_is_tried_again_and_in_the_end_leaves_nothing(
 ) -> None:
     tries: list[str] = []
 
-    def start(target: mariadb.MariaDbInstance, _: int | None, *, read_only: bool) -> None:
+    def start(target: database_server.ServerInstance, _: int | None, *, read_only: bool) -> None:
         target.data.mkdir(parents=True)
         tries.append(target.name)
 
-    def fail(*_: mariadb.MariaDbInstance) -> None:
+    def fail(*_: database_server.ServerInstance) -> None:
         raise replication.CopyFailed("The table was changed.")
 
-    monkeypatch.setattr(mariadb, "start", start)
+    monkeypatch.setattr(database_server, "start", start)
     monkeypatch.setattr(replication, "copy", fail)
     with pytest.raises(CqrsctlError, match="The table was changed"):
-        mariadb_cluster.add_reader(state, "unlucky", lambda _: None)
+        database_cluster.add_reader(state, "unlucky", lambda _: None)
 
     assert tries == ["unlucky"] * 3
     assert "unlucky" not in state.services()
     assert not (state.directory / "servers" / "unlucky").exists()
     with pytest.raises(CqrsctlError, match="no reader 'unlucky'"):
-        mariadb_cluster.remove_reader(state, "unlucky")
+        database_cluster.remove_reader(state, "unlucky")
 
 
 def test_a_dump_that_fails_is_told_in_its_own_words(state: StackState, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "_DUMP", ("--no-such-option",))
+    monkeypatch.setattr(Engine, "dumped", lambda *_: ["--no-such-option"])
     known = roster.load(state)
     source, target = known.instance(state, known.writer), known.instance(state, known.readers[0])
 
@@ -504,20 +509,20 @@ def test_a_dump_that_fails_is_told_in_its_own_words(state: StackState, monkeypat
 
 
 def test_up_takes_the_lowest_free_name_and_ends_no_reader(state: StackState) -> None:
-    mariadb_cluster.remove_reader(state, next(name for name in readers(state) if name != "mariadb"))
-    before = {server.name for server in mariadb_cluster.servers(state)}
+    database_cluster.remove_reader(state, next(name for name in readers(state) if name not in engines.NAMES))
+    before = {server.name for server in database_cluster.servers(state)}
     lowest = next(name for n in range(1, 9) if (name := f"local-reader-{n}") not in before)
     stack.up(state, lambda _: None, readers=len(before))
     stack.up(state, lambda _: None)
 
-    assert {server.name for server in mariadb_cluster.servers(state)} == {*before, lowest}
+    assert {server.name for server in database_cluster.servers(state)} == {*before, lowest}
 
 
 def test_secrets_are_in_private_files_and_not_in_the_process_table(state: StackState) -> None:
     secrets = (state.password(), state.replication_password())
     assert len(set(secrets)) == 2
     assert stat.S_IMODE((state.directory / "replication.password").stat().st_mode) == 0o600
-    for server in mariadb_cluster.servers(state):
+    for server in database_cluster.servers(state):
         found = process(state, server.name)
         assert not any(secret in " ".join(found.cmdline()) for secret in secrets)
         listening = {c.laddr.ip for c in found.net_connections() if c.status == "LISTEN"}
@@ -532,12 +537,12 @@ def test_removing_all_leaves_an_empty_writer_and_wiping_nothing(tmp_path: Path) 
     try:
         stack.up(state, lambda _: None, readers=1)
         assert readers(state) == ["stack-9-odd-reader-1"]
-        mariadb_cluster.failover(state, "stack-9-odd-reader-1", lambda _: None)
-        mariadb_cluster.remove_reader(state, "mariadb")
+        database_cluster.failover(state, "stack-9-odd-reader-1", lambda _: None)
+        database_cluster.remove_reader(state, "mariadb")
         execute(state, writer(state), "CREATE TABLE gone (id BIGINT)")
-        mariadb_cluster.remove_all(state)
+        database_cluster.remove_all(state)
 
-        assert [(server.name, server.state) for server in mariadb_cluster.servers(state)] == [("mariadb", "stopped")]
+        assert [(server.name, server.state) for server in database_cluster.servers(state)] == [("mariadb", "stopped")]
         stack.up(state, lambda _: None)
         assert (writer(state), readers(state)) == ("mariadb", [])
         assert execute(state, "mariadb", "SHOW TABLES") == ()
@@ -554,7 +559,7 @@ def test_without_the_dump_program_only_readers_are_refused(tmp_path: Path, monke
         (tools / name).write_text("#!/bin/sh\n")
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tools))
-    monkeypatch.setattr(mariadb, "_SERVER_FOLDERS", ())
+    monkeypatch.setattr(database_server, "_SERVER_FOLDERS", ())
 
     with pytest.raises(CqrsctlError, match="mariadb-dump was not found") as caught:
         stack.up(StackState(tmp_path / "state"), lambda _: None, readers=1)
@@ -567,7 +572,7 @@ def test_a_damaged_roster_is_named(tmp_path: Path) -> None:
     for content in ("{", '{"who": 1}'):
         (tmp_path / "cluster.json").write_text(content)
         with pytest.raises(CqrsctlError, match=r"cluster\.json is damaged"):
-            mariadb_cluster.servers(StackState(tmp_path))
+            database_cluster.servers(StackState(tmp_path))
 
 
 class Killed(BaseException):

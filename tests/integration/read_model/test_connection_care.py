@@ -10,6 +10,9 @@ import pymysql
 import pytest
 
 from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError
+from cqrsctl.local import engines
+from cqrsctl.local.engines import MARIADB
+from cqrsctl.local.state import StackState
 from cqrsctl.read_model.connection import Connection, connect, database_errors
 from tests.integration.read_model.test_sink import batch, change, make_sink, names, opens
 from tests.waiting import wait_for
@@ -35,8 +38,9 @@ def sink(wiring: Wiring) -> Iterator[MySqlSink]:
 @contextmanager
 def read_only_server(stack_home: Path) -> Iterator[None]:
     """The stack's server as it is after it was failed over from."""
-    socket = stack_home / "local" / "data" / "mariadb.sock"
-    with pymysql.connect(unix_socket=str(socket), user=None) as root, root.cursor() as cursor:
+    state = StackState(stack_home / "local")
+    socket = state.directory / "data" / engines.of(state).socket
+    with pymysql.connect(unix_socket=str(socket), user="root") as root, root.cursor() as cursor:
         cursor.execute("SET GLOBAL read_only = 1")
         try:
             yield
@@ -82,17 +86,20 @@ def lock_row(connection: Connection, product_id: int) -> None:
     connection.query("SELECT * FROM product_v1 WHERE ProductId = %s FOR UPDATE", (product_id,))
 
 
-def is_waiting(wiring: Wiring) -> bool:
+def is_waiting(wiring: Wiring, database: str) -> bool:
+    waits = "time_ms > 20" if database == MARIADB.name else "time > 0"
     with connect(wiring.database) as connection:
         return bool(
             connection.query(
                 "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'INSERT INTO `prod%%'"
-                " AND time_ms > 20"
+                f" AND {waits}"
             )
         )
 
 
-def test_a_deadlock_is_a_conflict_after_which_the_same_connection_goes_on(sink: MySqlSink, wiring: Wiring) -> None:
+def test_a_deadlock_is_a_conflict_after_which_the_same_connection_goes_on(
+    sink: MySqlSink, wiring: Wiring, database: str
+) -> None:
     sink.apply(batch(change(2, 2)))
     outcome: list[BaseException] = []
 
@@ -108,7 +115,7 @@ def test_a_deadlock_is_a_conflict_after_which_the_same_connection_goes_on(sink: 
         lock_row(other, 2)
         thread = Thread(target=apply)
         thread.start()
-        wait_for(lambda: is_waiting(wiring), "the sink waits for product 2, having locked product 1")
+        wait_for(lambda: is_waiting(wiring, database), "the sink waits for product 2, having locked product 1")
         lock_row(other, 1)
         thread.join()
         other.rollback()

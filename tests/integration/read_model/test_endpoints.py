@@ -184,7 +184,9 @@ class AuroraSays:
 
 
 def test_on_aurora_each_readers_lag_is_what_the_writer_says() -> None:
-    says = AuroraSays([{"name": "products-2", "lag": 18.5}, {"name": "products-3", "lag": 2_500.0}])
+    says = AuroraSays(
+        [{"name": "products-2", "lag_milliseconds": 18.5}, {"name": "products-3", "lag_milliseconds": 2_500.0}]
+    )
 
     assert aurora_lags(cast("Connection", says)) == {"products-2": 0.0185, "products-3": 2.5}
     assert "information_schema.replica_host_status" in says.asked[-1]

@@ -8,16 +8,18 @@ import socket
 import ssl
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pymysql
 import pytest
 import trustme
 
 from cqrsctl.errors import ConfigurationError, TransientDatabaseError
-from cqrsctl.local import mariadb, roster
+from cqrsctl.local import database_server, roster
+from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.ports import LOOPBACK, listener
 from cqrsctl.local.state import StackState
 from cqrsctl.read_model import connection as connections
@@ -69,8 +71,8 @@ def server(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> I
     state = StackState(home)
     with pytest.MonkeyPatch.context() as patch:
         certificate = (f"--ssl-cert={home / 'certificate.pem'}", f"--ssl-key={home / 'key.pem'}", f"--ssl-ca={right}")
-        patch.setattr(mariadb, "_SETTINGS", (*mariadb._SETTINGS, *certificate))
-        service = mariadb.start(roster.Roster().instance(state, mariadb.NAME))
+        patch.setattr(database_server, "_SETTINGS", (*database_server._SETTINGS, *certificate))
+        service = database_server.start(roster.load(state).instance(state, MARIADB.name))
     yield Server(service.port, state.password(), right, wrong, several)
     service.stop()
 
@@ -109,8 +111,8 @@ def endpoint(
     return Endpoint(
         host=host,
         port=port,
-        database=mariadb.DATABASE,
-        login=lambda: Login(mariadb.USER, ask()),
+        database=database_server.DATABASE,
+        login=lambda: Login(database_server.USER, ask()),
         ca_bundle=ca_bundle,
     )
 
@@ -137,6 +139,21 @@ def test_a_server_that_the_bundle_vouches_for_is_spoken_to_in_tls(server: Server
         found = session(endpoint(server.port, ca_bundle=bundle, password=server.password))
         assert found["Ssl_cipher"]
         assert found["Ssl_version"] in {"TLSv1.2", "TLSv1.3"}
+
+
+def test_a_tunnel_is_connected_to_and_the_server_behind_it_verified(server: Server) -> None:
+    through = endpoint(3306, ca_bundle=server.right, password=server.password)
+    through = replace(through, host=HOST, through=(LOOPBACK, server.port))
+
+    assert session(through)["Ssl_cipher"]
+    assert f"certificate is not valid for '{ALIAS}'." in refusal(replace(through, host=ALIAS)).message
+
+
+def test_a_server_that_wants_tls_is_not_one_that_refuses_the_login() -> None:
+    error = pymysql.err.OperationalError(3159, "Connections using insecure transport are prohibited")
+    with pytest.raises(ConfigurationError) as caught, connections.database_errors(endpoint(1, LOOPBACK)):
+        raise error
+    assert "database.connect_host" in (caught.value.hint or "")
 
 
 def test_loopback_needs_no_bundle_and_no_tls(server: Server) -> None:
@@ -189,7 +206,7 @@ def certificate(authority: trustme.CA, begins_in_days: int = -1, ends_in_days: i
 
 def test_a_token_in_clear_text_goes_through_tls_only(authority: trustme.CA, server: Server) -> None:
     """As the servers of RDS ask for it where IAM authentication is on."""
-    token = f"{HOST}:3306/?Action=connect&DBUser={mariadb.USER}&X-Amz-Security-Token={'x' * 1500}"
+    token = f"{HOST}:3306/?Action=connect&DBUser={database_server.USER}&X-Amz-Security-Token={'x' * 1500}"
     fake = Fake(greeting(tls=True), certificate(authority))
 
     with fake.running() as port, connect(endpoint(port, ca_bundle=server.right, password=token)):

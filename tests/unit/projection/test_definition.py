@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cqrsctl.projection.declaration import conditions, declaration_of, projection_of
-from cqrsctl.projection.definition import Column, ColumnType, Kind, Misfit, Projection, default_product
+from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+from cqrsctl.projection.fitting import Kind, Misfit
 
 if TYPE_CHECKING:
     from cqrsctl.change import Item, Value
-    from cqrsctl.projection.definition import SqlValue
+    from cqrsctl.projection.fitting import SqlValue
 
 
 def fit(kind: str, value: Value) -> SqlValue:
@@ -281,7 +282,10 @@ class TestJson:
     def test_a_number_keeps_its_value(self, number: str, expected: str) -> None:
         assert fit("json", [Decimal(number)]) == f"[{expected}]"
 
-    @pytest.mark.parametrize("number", ["9" * 38, "0.1234567890123456789", str(-(2**63) - 1)])
+    @pytest.mark.parametrize(
+        "number",
+        ["9" * 38, "0.1234567890123456789", str(-(2**63) - 1), "15.497227080241027", "0.9007199254740993", "1E-23"],
+    )
     def test_a_number_that_json_in_mysql_would_change_is_refused(self, number: str) -> None:
         assert "more digits than a JSON number keeps" in refused("json", {"deep": [{"er": Decimal(number)}]})
 
@@ -299,6 +303,17 @@ class TestJson:
         fitted = fit("json", number)
         assert isinstance(fitted, str)
         assert json.loads(fitted, parse_float=Decimal, parse_int=Decimal) == number
+
+    @given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.floats(-180, 180)))
+    def test_what_fits_comes_back_from_a_parser_that_rounds_once(self, number: float) -> None:
+        """As MySQL 8.0 reads a number: its digits as a whole number, times or by a power of ten, in doubles."""
+        try:
+            fitted = str(fit("json", Decimal(repr(number))))
+        except Misfit:
+            return
+        _, digits, exponent = Decimal(fitted).as_tuple()
+        whole, power = float(int("".join(map(str, digits)))), 10.0 ** abs(int(exponent))
+        assert (whole * power if int(exponent) > 0 else whole / power) == abs(number)
 
 
 class TestVarbinary:

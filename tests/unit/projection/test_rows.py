@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cqrsctl.change import ChangeRecord, Event, version_of
 from cqrsctl.projection.declaration import conditions
-from cqrsctl.projection.definition import Column, ColumnType, Misfit, Projection, default_product
+from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+from cqrsctl.projection.fitting import Misfit
 from cqrsctl.projection.rows import Row, newest_per_key, row_of
 
 if TYPE_CHECKING:

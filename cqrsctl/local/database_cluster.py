@@ -13,14 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.local import mariadb, replication, roster
+from cqrsctl.local import database_server, engines, replication, roster
 from cqrsctl.local.ports import ensure
 from cqrsctl.local.seeding import seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cqrsctl.local.mariadb import MariaDbInstance
+    from cqrsctl.local.database_server import ServerInstance
     from cqrsctl.local.roster import Roster
     from cqrsctl.local.state import Service, StackState
 
@@ -28,7 +28,7 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
-_RESERVED = {"emulator", mariadb.NAME}
+_RESERVED = {"emulator", *engines.NAMES}
 _AT_ONCE = 8
 _PATIENCE_SECONDS = 30.0
 _ASKING_SECONDS = 5.0
@@ -80,7 +80,7 @@ def add_reader(state: StackState, name: str, note: Callable[[str], None]) -> Loc
             f"{name!r} is no name for a reader.",
             hint="It begins with a letter and has letters, digits and hyphens, 63 at most.",
         )
-    replication.check_installed()
+    replication.check_installed(engines.of(state))
     with state.locked():
         known = roster.load(state)
         unfinished = known.seeding.keys() - {name}
@@ -147,10 +147,10 @@ def remove_all(state: StackState) -> None:
     with state.locked():
         known = roster.load(state)
         # The first server goes first: it would be the writer again, with its old data, once the file is gone.
-        mariadb.remove(mariadb.MariaDbInstance(state, mariadb.NAME, 0), with_logs=True)
+        database_server.remove(database_server.ServerInstance(state, engines.of(state).name, 0), with_logs=True)
         roster.path(state).unlink(missing_ok=True)
         for name in known.servers.keys() | known.seeding.keys():
-            mariadb.remove(mariadb.MariaDbInstance(state, name, 0), with_logs=True)
+            database_server.remove(database_server.ServerInstance(state, name, 0), with_logs=True)
         _sweep(state, roster.load(state))
 
 
@@ -170,7 +170,7 @@ def up(state: StackState, note: Callable[[str], None], readers: int) -> None:
     missing = readers - len(known.readers) - len(known.seeding)
     wanted = [*unable, *known.seeding, *_new_names(state, known, missing)]
     if wanted:
-        replication.check_installed()
+        replication.check_installed(engines.of(state))
         seed(state, wanted, note)
 
 
@@ -214,8 +214,8 @@ def _start(state: StackState, known: Roster, note: Callable[[str], None]) -> lis
             ensure(
                 state,
                 name,
-                lambda port: mariadb.start(instance, port, read_only=not is_writer),
-                lambda service: mariadb.greets(service.port),
+                lambda port: database_server.start(instance, port, read_only=not is_writer),
+                lambda service: database_server.greets(service.port),
                 "its data is kept",
                 note,
             )
@@ -232,22 +232,26 @@ def _start(state: StackState, known: Roster, note: Callable[[str], None]) -> lis
 def _unable(state: StackState, patience_seconds: float, note: Callable[[str], None]) -> list[str]:
     """The readers that run but cannot follow, each with a note."""
     known = roster.load(state)
-    target = replication.position(known.instance(state, known.writer))
+    writer = known.instance(state, known.writer)
+    target = replication.position(writer)
 
     def check(name: str) -> str | None:
         instance = known.instance(state, name)
         if not instance.service():
             return None
         status, _ = replication.settle(instance, target, patience_seconds)
-        if status and not status.error:
+        error = status.error if status else "it follows nobody"
+        if not error and replication.has_diverged(instance, writer):
+            error = "it has changes of its own"
+        if not error:
             return None
-        note(f"{name} cannot follow {known.writer}: {status.error if status else 'it follows nobody'}")
+        note(f"{name} cannot follow {known.writer}: {error}")
         return name
 
     return [name for name in _each(check, known.readers) if name]
 
 
-def _catch_up(new: MariaDbInstance, old: MariaDbInstance, target: str, patience_seconds: float) -> None:
+def _catch_up(new: ServerInstance, old: ServerInstance, target: str, patience_seconds: float) -> None:
     status, reached = replication.settle(new, target, patience_seconds)
     if reached:
         return
@@ -263,17 +267,17 @@ def _drop(state: StackState, name: str, *, with_logs: bool = False) -> None:
     """Remove a server. The file comes first: half a server is never taken for one."""
     known = roster.load(state)
     roster.save(state, known.without(name))
-    mariadb.remove(mariadb.MariaDbInstance(state, name, 0), with_logs=with_logs)
+    database_server.remove(database_server.ServerInstance(state, name, 0), with_logs=with_logs)
 
 
 def _sweep(state: StackState, known: Roster) -> None:
     """Remove what is left of servers that were half made, or half removed."""
-    folder = state.directory / mariadb.FOLDER
+    folder = state.directory / database_server.FOLDER
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if (state.directory / "data").exists():
-        found.add(mariadb.NAME)
+        found.add(engines.of(state).name)
     for name in (found | state.services().keys()) - known.servers.keys() - {"emulator"}:
-        mariadb.remove(mariadb.MariaDbInstance(state, name, 0))
+        database_server.remove(database_server.ServerInstance(state, name, 0))
 
 
 def _new_names(state: StackState, known: Roster, count: int) -> list[str]:
@@ -302,4 +306,4 @@ def _write_client_file(state: StackState) -> None:
     known = roster.load(state)
     service = known.instance(state, known.writer).service()
     if service:
-        mariadb.write_client_file(state, service.port)
+        database_server.write_client_file(state, service.port)
