@@ -151,6 +151,13 @@ class TestPrecedence:
         )
         assert (found.database.host, found.database.port) == ("variable.example", 3308)
 
+    def test_a_tunnel_begins_at_a_host_and_perhaps_a_port(self, settings: Settings) -> None:
+        toml = '[environments.local.database]\nhost = "db.example"\nconnect_host = "127.0.0.1"\n'
+        assert settings.load(toml).database.connect_host == "127.0.0.1"
+        assert settings.load(toml, {"CQRSCTL_DATABASE_CONNECT_PORT": "13306"}).database.connect_port == 13306
+        refused = settings.refused("", {"CQRSCTL_DATABASE_CONNECT_PORT": "13306"})
+        assert "database.connect_host is not" in refused.message
+
     def test_flags_go_before_variables(self, settings: Settings) -> None:
         flags = Flags(profile="flag-profile", region="ap-south-1", endpoint_url="http://flag")
         found = settings.load(ALL_LAYERS, self.VARIABLES, flags)
@@ -219,7 +226,7 @@ class TestMistakes:
     def test_an_unknown_key_like_no_other_lists_the_known_ones(self, settings: Settings) -> None:
         error = settings.refused("[environments.local.database]\nxyzzy = 1")
         assert error.hint is not None
-        assert error.hint.startswith("Known keys: ca_bundle, cluster, host, iam_auth, ")
+        assert error.hint.startswith("Known keys: ca_bundle, cluster, connect_host, connect_port, host, ")
 
     @pytest.mark.parametrize(
         ("toml", "place"),

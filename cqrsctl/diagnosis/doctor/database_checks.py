@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
 from cqrsctl.read_model.connection import is_loopback
-from cqrsctl.read_model.grants import NEEDED
+from cqrsctl.read_model.grants import ALL, NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cqrsctl.diagnosis.servers import DatabaseServer
 
 _SUPERUSER_ROLES = {"rds_superuser_role"}
+_ADMINISTRATION = {ALL, "CREATE USER", "SUPER"}
 
 
 def tls(facts: Facts) -> Iterator[Finding]:
@@ -46,6 +47,14 @@ def too_many_rights(facts: Facts) -> Iterator[Finding]:
 
 def rights_beyond(server: DatabaseServer, database: str, *, embedded: bool) -> Iterator[Finding]:
     """What the user may do beyond the read model's own database."""
+    if _administers(server):
+        yield warning(
+            f"The user {server.user} administers the server.",
+            "It can do far more than the read model needs, and so can who gets its password.",
+            f"a user of its own, as the administrator: CREATE USER 'cqrsctl'@'%' IDENTIFIED BY '…' REQUIRE SSL; "
+            f"{_grant('cqrsctl@%', database, NEEDED)}; then set database.user, and the secret or IAM login that it has",
+        )
+        return
     user = _quoted(server.user)
     for grant in server.grants.grants:
         rights = ", ".join(sorted(grant.privileges))
@@ -58,15 +67,19 @@ def rights_beyond(server: DatabaseServer, database: str, *, embedded: bool) -> I
             revoke = f"REVOKE GRANT OPTION ON {grant.place} FROM {user}"
             yield _beyond(server, f"may give its rights on {grant.place} to others", database, revoke)
     for role in server.grants.roles:
-        if role in _SUPERUSER_ROLES:
-            instead = f"a user of its own: {_grant('…', database, NEEDED)}"
-            yield _beyond(server, f"has the role {role}, which may do nearly everything", database, instead)
-        else:
-            yield note(
-                f"The user {server.user} has rights by the role {role}, which are not looked at.",
-                "They may be more than are needed.",
-                f"SHOW GRANTS FOR '{role}'",
-            )
+        yield note(
+            f"The user {server.user} has rights by the role {role}, which are not looked at.",
+            "They may be more than are needed.",
+            f"SHOW GRANTS FOR '{role}'",
+        )
+
+
+def _administers(server: DatabaseServer) -> bool:
+    """Whether it is a master user: what RDS gives one is not to be revoked."""
+    return not _SUPERUSER_ROLES.isdisjoint(server.grants.roles) or any(
+        grant.everywhere and (grant.grantable or not _ADMINISTRATION.isdisjoint(grant.privileges))
+        for grant in server.grants.grants
+    )
 
 
 def too_few_rights(facts: Facts) -> Iterator[Finding]:

@@ -200,13 +200,13 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("cluster_protection", WARNING, {"cluster": replace(CLUSTER, deletion_protection=False)}, "deletion protection"),
     ("cluster_pause", NOTE, {"cluster": replace(CLUSTER, capacity=CapacityRange(0, 8))}, "pauses"),
     ("database_secure_transport", NOTE, {"server": replace(SERVER, demands_tls=False)}, "without TLS"),
-    ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT FILE, SUPER ON *.* TO `u`@`%`")},
-     "FILE, SUPER on *.*"),
+    ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT FILE, PROCESS ON *.* TO `u`@`%`")},
+     "FILE, PROCESS on *.*"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT SELECT ON `mysql`.* TO `u`@`%`")}, "`mysql`.*"),
     ("database_rights", WARNING, {"server": rights("GRANT ALL PRIVILEGES ON `cqrs%`.* TO `u`@`%`")}, "`cqrs%`.*"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS + " WITH GRANT OPTION")}, "give its rights on"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT `rds_superuser_role`@`%` TO `u`@`%`")},
-     "nearly everything"),
+     "administers the server"),
     ("database_rights", NOTE, {"server": rights(OWN_RIGHTS, "GRANT `reporting` TO `u`@`%`")}, "role reporting"),
     ("database_rights_missing", WARNING, {"server": rights("GRANT SELECT ON `cqrs`.* TO `u`@`%`")}, "lacks INSERT"),
     ("read_model_missing", NOTE, {"inventory": ReadModelMissing("no such table")}, "no read model yet of product"),
@@ -441,6 +441,25 @@ def test_the_permissions_are_those_of_the_readme() -> None:
             listed.add(f"{service}:{name}")
 
     assert listed == {action.name for action in ACTIONS}
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        # What RDS gives a master user: Amazon RDS User Guide, "Master user account privileges".
+        (
+            "GRANT SELECT, CREATE USER, PROCESS ON *.* TO `u`@`%` WITH GRANT OPTION",
+            "GRANT `rds_superuser_role`@`%` TO `u`@`%`",
+        ),
+        ("GRANT ALL PRIVILEGES ON *.* TO `u`@`%`",),
+    ],
+)
+def test_of_a_master_user_nothing_is_to_be_revoked(tmp_path: Path, granted: tuple[str, ...]) -> None:
+    (found,) = diagnose(look(tmp_path, server=rights(*granted))).found
+
+    assert found.finding.what == "The user cqrsctl@% administers the server."
+    assert "REVOKE" not in found.finding.mend
+    assert "CREATE USER 'cqrsctl'@'%'" in found.finding.mend
 
 
 def test_what_mends_the_rights_is_sql_that_can_be_run(tmp_path: Path) -> None:
