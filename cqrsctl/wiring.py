@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import ConfigurationError
@@ -148,6 +149,7 @@ class Wiring:
     def _session(self) -> Any:
         import boto3  # noqa: PLC0415
         import botocore.session  # noqa: PLC0415
+        from botocore.utils import JSONFileCache  # noqa: PLC0415
 
         from cqrsctl.aws import aws_errors  # noqa: PLC0415
 
@@ -160,7 +162,11 @@ class Wiring:
                     aws_secret_access_key=_EMBEDDED_KEY,
                     region_name=environment.region or _EMBEDDED_REGION,
                 )
-            return boto3.Session(profile_name=environment.profile, region_name=environment.region)
+            core = botocore.session.Session(profile=environment.profile)
+            # As the AWS CLI does it: a role that wants a code from a device is not assumed by each command again.
+            assumed = core.get_component("credential_provider").get_provider("assume-role")
+            assumed.cache = JSONFileCache(Path(JSONFileCache.CACHE_DIR).parents[1] / "cli" / "cache")
+            return boto3.Session(botocore_session=core, region_name=environment.region)
 
     def _endpoint_url(self, service: str) -> str | None:
         """The endpoint that was asked for; None leaves it to boto3, which knows AWS_ENDPOINT_URL and its kin."""

@@ -123,7 +123,7 @@ def test_declared_projections_are_made_and_shown(cqrsctl: Cqrsctl) -> None:
     as_json = cqrsctl.ok("read-model", "init", "--dry-run", "-o", "json").json()
     cqrsctl.ok("project", "--once", "--projection", "stock")
 
-    assert "CREATE OR REPLACE SQL SECURITY INVOKER VIEW `Stock`" in planned
+    assert "CREATE OR REPLACE SQL SECURITY DEFINER VIEW `Stock`" in planned
     assert "KEY (`Sold`)" in as_json[-2]["statement"]
     assert cqrsctl.ok("query", "list", "-o", "json").json() == [{"Id": 1, "Sold": True}]
     assert cqrsctl("query", "list", "--name-like", "x").code == 2

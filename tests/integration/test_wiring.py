@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.utils import JSONFileCache
+from moto import mock_aws
 
 from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
@@ -77,6 +80,35 @@ def test_an_iam_token_is_made_for_the_host_and_user_anew_each_time(tmp_path: Pat
 
     assert "127.0.0.1:3306/?Action=connect&DBUser=reader" in endpoint.login().password
     assert "X-Amz-Signature=" in endpoint.login().password
+
+
+@pytest.mark.filterwarnings("ignore::getpass.GetPassWarning")
+def test_a_role_with_a_code_from_a_device_is_assumed_once_for_many_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile me]\naws_access_key_id = a\naws_secret_access_key = b\n"
+        "[profile ops]\nsource_profile = me\nrole_arn = arn:aws:iam::123456789012:role/ops\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/me\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setattr(JSONFileCache, "CACHE_DIR", str(tmp_path / ".aws" / "boto" / "cache"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    asked: list[str] = []
+
+    def code(prompt: str, *_: object, **__: object) -> str:
+        asked.append(prompt)
+        return "123456"
+
+    monkeypatch.setattr(getpass, "_raw_input", code)
+    environment = prod(tmp_path, CQRSCTL_PROFILE="ops")
+    used = set()
+    with mock_aws(config={"core": {"mock_credentials": False}}):
+        for _ in range(2):  # as two commands
+            used.add(Wiring(environment)._session.get_credentials().access_key)
+    assert len(used) == len(asked) == 1
 
 
 def test_the_variable_wins_over_the_secret_and_never_shows(tmp_path: Path) -> None:

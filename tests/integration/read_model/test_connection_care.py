@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import pymysql
 import pytest
 
-from cqrsctl.errors import Busy, TransactionConflict, TransientDatabaseError
+from cqrsctl.errors import Busy, DatabaseError, TransactionConflict, TransientDatabaseError
 from cqrsctl.local import engines
 from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.state import StackState
-from cqrsctl.read_model.connection import Connection, connect, database_errors
+from cqrsctl.projection.definition import default_product
+from cqrsctl.projection.tables import PhysicalTable
+from cqrsctl.read_model import schema
+from cqrsctl.read_model.connection import Connection, Login, connect, database_errors
 from tests.integration.read_model.test_sink import batch, change, make_sink, names, opens
 from tests.waiting import wait_for
 
@@ -36,11 +40,18 @@ def sink(wiring: Wiring) -> Iterator[MySqlSink]:
 
 
 @contextmanager
-def read_only_server(stack_home: Path) -> Iterator[None]:
-    """The stack's server as it is after it was failed over from."""
+def administrator(stack_home: Path) -> Iterator[pymysql.cursors.Cursor]:
+    """The root of the stack's server, over its socket."""
     state = StackState(stack_home / "local")
     socket = state.directory / "data" / engines.of(state).socket
     with pymysql.connect(unix_socket=str(socket), user="root") as root, root.cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def read_only_server(stack_home: Path) -> Iterator[None]:
+    """The stack's server as it is after it was failed over from."""
+    with administrator(stack_home) as cursor:
         cursor.execute("SET GLOBAL read_only = 1")
         try:
             yield
@@ -152,3 +163,24 @@ def test_each_error_of_the_server_is_of_its_class(wiring: Wiring, number: int, k
     with pytest.raises(TransientDatabaseError) as raised, database_errors(wiring.database):
         raise pymysql.err.OperationalError(number, "planned")
     assert type(raised.value) is kind
+
+
+def test_who_may_read_the_view_alone_reads_it_after_a_rebuild_too(
+    sink: MySqlSink, wiring: Wiring, stack_home: Path
+) -> None:
+    endpoint, name = wiring.database, wiring.environment.database.name
+    reporting = replace(endpoint, login=lambda: Login("reporting", "pw"))
+    with administrator(stack_home) as root, connect(endpoint) as owner:
+        root.execute("CREATE USER reporting@'127.0.0.1' IDENTIFIED BY 'pw'")
+        try:
+            root.execute(f"GRANT SELECT ON `{name}`.Product TO reporting@'127.0.0.1'")
+            rebuilt = PhysicalTable(default_product(), 2)
+            owner.execute(schema.table_ddl(rebuilt))
+            for statement in ("", schema.view_ddl(rebuilt)):
+                owner.execute(statement or "DO 0")
+                with connect(reporting) as reader:
+                    assert len(reader.query("SELECT * FROM Product")) == (0 if statement else 1)
+                    with pytest.raises(DatabaseError):
+                        reader.query("SELECT * FROM product_v1")
+        finally:
+            root.execute("DROP USER reporting@'127.0.0.1'")

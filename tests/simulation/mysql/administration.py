@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.mysql.sessions import Session
 
 _VIEW = re.compile(
-    r"\s*CREATE (?P<replace>OR REPLACE )?(?:SQL SECURITY INVOKER )?VIEW\s+`?(?P<name>\w+)`?\s+AS\s+(?P<select>.*)",
+    r"\s*CREATE (?P<replace>OR REPLACE )?(?:SQL SECURITY DEFINER )?VIEW\s+`?(?P<name>\w+)`?\s+AS\s+(?P<select>.*)",
     re.DOTALL,
 )
 _IGNORED_SETTINGS = {"time_zone", "sql_mode", "wait_timeout"}
