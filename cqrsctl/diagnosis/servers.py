@@ -29,11 +29,13 @@ class ReaderLag:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
-    """The database server as this user sees it. `demands_tls`: it refuses connections without."""
+    """The database server as this user sees it. `demands_tls`: it refuses connections without. `logs_statements`: its
+    binlog holds statements (binlog_format = STATEMENT)."""
 
     user: str
     grants: Grants
     demands_tls: bool
+    logs_statements: bool
     most_connections: int
 
 
@@ -71,11 +73,15 @@ def _lag(reader: Endpoint, freshness: Freshness) -> ReaderLag:
 
 
 def _server(connection: Connection) -> DatabaseServer:
-    rows = connection.query("SHOW VARIABLES WHERE Variable_name IN ('require_secure_transport', 'max_connections')")
+    rows = connection.query(
+        "SHOW VARIABLES WHERE Variable_name IN"
+        " ('require_secure_transport', 'max_connections', 'log_bin', 'binlog_format')"
+    )
     variables = {row["Variable_name"]: row["Value"] for row in rows}
     return DatabaseServer(
         user=connection.query("SELECT CURRENT_USER() AS name")[0]["name"],
         grants=grants.read(connection),
         demands_tls=variables.get("require_secure_transport") == "ON",
+        logs_statements=(variables.get("log_bin"), variables.get("binlog_format")) == ("ON", "STATEMENT"),
         most_connections=int(variables["max_connections"]),
     )

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cqrsctl.errors import DatabaseError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -91,6 +93,19 @@ def read(connection: Connection) -> Grants:
     """The rights of the user who is connected. Raises DatabaseError."""
     rows = connection.query("SHOW GRANTS FOR CURRENT_USER()")
     return parse(str(value) for row in rows for value in row.values())
+
+
+def require(connection: Connection, database: str) -> None:
+    """Raises DatabaseError where the user lacks rights that a rebuild needs at its end, hours later. Rights that come
+    by a role are unknown, and taken to be enough."""
+    found = read(connection)
+    connection.commit()
+    if not found.roles and (missing := ", ".join(found.missing(database))):
+        raise DatabaseError(
+            f"The database user lacks {missing} on the whole database {database}.",
+            hint=f"Grant it first: GRANT {missing} ON `{database}`.* TO that user.",
+            code="database_permission",
+        )
 
 
 def parse(lines: Iterable[str]) -> Grants:

@@ -41,6 +41,15 @@ def secure_transport(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def binlog(facts: Facts) -> Iterator[Finding]:
+    if facts.server().logs_statements:
+        yield critical(
+            "The database server's binlog holds statements (binlog_format is STATEMENT).",
+            "MySQL then refuses every write of a transaction that is READ COMMITTED, as the projector's are (1665).",
+            "set binlog_format = ROW in the cluster's parameter group",
+        )
+
+
 def too_many_rights(facts: Facts) -> Iterator[Finding]:
     yield from rights_beyond(facts.server(), facts.environment.database.name, embedded=facts.environment.embedded)
 
@@ -114,6 +123,7 @@ def _quoted(user: str) -> str:
 CHECKS = (
     Check("database_tls", "database", tls),
     Check("database_secure_transport", "database", secure_transport),
+    Check("database_binlog", "database", binlog),
     Check("database_rights", "database", too_many_rights),
     Check("database_rights_missing", "database", too_few_rights),
 )

@@ -32,7 +32,7 @@ from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Rebuilt, U
 from cqrsctl.pipeline.rebuild.snapshot import Snapshot
 from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.projection.recovery import OnError
-from cqrsctl.read_model import checkpoints, dead_letters, rebuilds
+from cqrsctl.read_model import checkpoints, dead_letters, grants, rebuilds
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import prepare
@@ -110,6 +110,7 @@ class Rebuilding:
             connection.require_writable()
             rebuilds.be_patient(connection, rebuilds.VIEW_LOCK_SECONDS)
             rebuilds.take_lock(connection, endpoint.database, self.projection.name)
+            grants.require(connection, endpoint.database)
             mark_lost(
                 connection,
                 stream_arn,

@@ -23,8 +23,10 @@ from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.projection.rows import Row
 from cqrsctl.read_model import checkpoints, function_position, rebuilds, registry, schema
-from cqrsctl.read_model.connection import connect
+from cqrsctl.read_model.connection import Login, connect
+from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.function_position import Reason
+from cqrsctl.read_model.grants import NEEDED
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import prepare
@@ -33,11 +35,13 @@ from cqrsctl.stream.reader import Beginning
 from cqrsctl.write_model.product import Product
 from cqrsctl.write_model.products import delete
 from cqrsctl.write_model.table import TableSpec, delete_calls, describe, enable_stream_calls
+from tests.integration.read_model.test_connection_care import administrator
 from tests.pipelines import MARK_GAP
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from cqrsctl.wiring import Wiring
 
@@ -261,6 +265,27 @@ def test_only_one_rebuilds_a_projection_at_a_time(wiring: Wiring) -> None:
 def gap(wiring: Wiring) -> None:
     projected(wiring)
     execute(wiring, MARK_GAP)
+
+
+def test_rights_that_the_cutover_needs_are_asked_for_before_anything_is_loaded(
+    wiring: Wiring, stack_home: Path
+) -> None:
+    endpoint, name = wiring.database, wiring.environment.database.name
+    run(wiring)
+    needed = ", ".join(right for right in NEEDED if right != "CREATE VIEW")
+    with administrator(stack_home) as root:
+        root.execute("CREATE USER narrow@'127.0.0.1' IDENTIFIED BY 'pw'")
+        try:
+            root.execute(f"GRANT {needed} ON `{name}`.* TO narrow@'127.0.0.1'")
+            narrow = replace(endpoint, login=lambda: Login("narrow", "pw"))
+            wiring.servers = Servers(lambda: Topology(narrow))
+            with pytest.raises(DatabaseError, match=r"lacks CREATE VIEW on the whole database"):
+                run(wiring)
+        finally:
+            root.execute("DROP USER narrow@'127.0.0.1'")
+    wiring.servers = Servers(lambda: Topology(endpoint))
+    with connect(endpoint) as connection:
+        assert rebuilds.under_way(connection, PRODUCT.name) is None
 
 
 def test_a_gap_is_ended(wiring: Wiring) -> None:

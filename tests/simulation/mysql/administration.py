@@ -116,6 +116,8 @@ def _show(server: MemoryServer, session: Session, reader: Reader) -> Outcome:
     if reader.accept("TABLES"):
         database = _database(session)
         return Outcome((f"Tables_in_{database.name}",), [(name,) for name in sorted(database.catalog)])
+    if reader.accept("GRANTS", "FOR", "CURRENT_USER"):
+        return Outcome(("Grants",), [("GRANT ALL PRIVILEGES ON *.* TO `memory`@`%`",)])
     names = "Variable_name", "Value"
     if reader.accept("VARIABLES"):
         return Outcome(names)  # MariaDB has none of those that are asked for

@@ -85,7 +85,7 @@ CLUSTER = Cluster(
     ),
 )  # fmt: skip
 OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
-SERVER = DatabaseServer("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, 1_000)
+SERVER = DatabaseServer("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, False, 1_000)
 PRODUCT = StoredProjection("product", "Product", "product_v1", 100, 20_000)
 CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": "shard-1", "state": "open"}
 LAST = LastProjected("me@host, process 7", NOW)
@@ -200,6 +200,7 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("cluster_protection", WARNING, {"cluster": replace(CLUSTER, deletion_protection=False)}, "deletion protection"),
     ("cluster_pause", NOTE, {"cluster": replace(CLUSTER, capacity=CapacityRange(0, 8))}, "pauses"),
     ("database_secure_transport", NOTE, {"server": replace(SERVER, demands_tls=False)}, "without TLS"),
+    ("database_binlog", CRITICAL, {"server": replace(SERVER, logs_statements=True)}, "STATEMENT"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT FILE, PROCESS ON *.* TO `u`@`%`")},
      "FILE, PROCESS on *.*"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT SELECT ON `mysql`.* TO `u`@`%`")}, "`mysql`.*"),
