@@ -254,7 +254,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             local_infile=bulk,
-            defer_connect=True,
+            defer_connect=endpoint.through is not None,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -262,7 +262,8 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             ),
             **tls,
         )
-        raw.connect(_tunnel(*endpoint.through) if endpoint.through else None)
+        if endpoint.through is not None:
+            raw.connect(_tunnel(*endpoint.through))
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
         seconds = _BULK_SECONDS if bulk else _READ_SECONDS
         raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
