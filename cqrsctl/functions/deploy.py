@@ -97,7 +97,7 @@ def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, opti
         timeout_seconds=options.timeout_seconds,
         reserved_concurrency=options.reserved_concurrency,
     )
-    role = RoleSpec(COMMAND, roles.command_policy(place, COMMAND, table_arn))
+    role = RoleSpec(COMMAND, place.region, roles.command_policy(place, COMMAND, table_arn))
     return [
         _log_part(clients, COMMAND),
         _role_part(clients, role),
@@ -137,7 +137,7 @@ def plan_projector(
     return [
         _log_part(clients, PROJECTOR),
         *([_queue_part(clients, PROJECTOR)] if own_queue else []),
-        _role_part(clients, RoleSpec(PROJECTOR, policy)),
+        _role_part(clients, RoleSpec(PROJECTOR, place.region, policy)),
         spec.part(found),
         mapping.part(mapped, now),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError
-from cqrsctl.functions.parts import MANAGED_BY, Part, require_ours, updated
+from cqrsctl.functions.parts import MANAGED_BY, Part, former_role_name, require_ours, updated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ class FunctionSpec:
             before = "none" if found.reserved_concurrency is None else found.reserved_concurrency
             changes["reserved concurrency"] = f"{before} → {self.reserved_concurrency}"
             calls += concurrency
-        return updated(self.title, changes, tuple(calls))
+        return updated(self.title, changes, tuple(calls), found.former_role_note)
 
     def _concurrency_calls(self, found: Function | None) -> list[ApiCall]:
         wanted = self.reserved_concurrency
@@ -157,6 +157,17 @@ class Function:
             code_sha256=found.get("CodeSha256", ""),
             reserved_concurrency=(described.get("Concurrency") or {}).get("ReservedConcurrentExecutions"),
             tags=dict(described.get("Tags") or {}),
+        )
+
+    @property
+    def former_role_note(self) -> str:
+        """What is said of a role that an earlier version made for all regions; empty if it has another one."""
+        name = self.role.rpartition("/")[2]
+        if name != former_role_name(self.name):
+            return ""
+        return (
+            f"Role {name}, which an earlier version made, is kept: this function in another region may still have it. "
+            "If none has, delete it in IAM."
         )
 
     def configuration(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Place:
         return f"arn:{self.partition}:{service}:{self.region if regional else ''}:{self.account}:{resource}"
 
     def role(self, function: str) -> str:
-        return self.arn("iam", f"role/{role_name(function)}", regional=False)
+        return self.arn("iam", f"role/{role_name(function, self.region)}", regional=False)
 
     def log_group(self, function: str) -> str:
         return self.arn("logs", f"log-group:{log_group(function)}")
@@ -64,7 +64,16 @@ class Part:
     note: str = ""
 
 
-def role_name(function: str) -> str:
+def role_name(function: str, region: str) -> str:
+    """The name of a function's role, at most 64 characters: roles are global, so another region has another one.
+
+    Source: "IAM and AWS STS quotas", IAM User Guide.
+    """
+    return f"{former_role_name(function)}-{region}"
+
+
+def former_role_name(function: str) -> str:
+    """The name that earlier versions gave the role, the same in every region."""
     return f"{function}Role"
 
 

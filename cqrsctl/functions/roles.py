@@ -25,11 +25,12 @@ class RoleSpec:
     """A function's role as it shall be."""
 
     function: str
+    region: str
     policy: Document
 
     @property
     def name(self) -> str:
-        return role_name(self.function)
+        return role_name(self.function, self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def part(spec: RoleSpec, found: Role | None) -> Part:
         {"RoleName": spec.name, "PolicyName": POLICY_NAME, "PolicyDocument": json.dumps(spec.policy)},
     )
     if found is None:
-        description = f"Made by cqrsctl for {spec.function}"
+        description = f"Made by cqrsctl for {spec.function} in {spec.region}"
         parameters = {"RoleName": spec.name, "Description": description, "Tags": TAG_LIST}
         trust = {"AssumeRolePolicyDocument": json.dumps(policies.trust())}
         return Part(title, "created", (ApiCall("iam", "CreateRole", {**parameters, **trust}), policy))

@@ -182,8 +182,9 @@ class Functions:
                 continue
             there.require_ours(self.wiring.environment.table)
             calls = [mappings.delete_call(each) for each in mappings.of_function(lambda_client, name)]
-            found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)]))
-        there_roles = [roles.find(self.client("iam"), role_name(name)) for name in (PROJECTOR, COMMAND)]
+            found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)], there.former_role_note))
+        region = lambda_client.meta.region_name
+        there_roles = [roles.find(self.client("iam"), role_name(name, region)) for name in (PROJECTOR, COMMAND)]
         found += [_removal(f"role {role.name}", *roles.delete_calls(role)) for role in there_roles if role]
         if there_queue := queue.find(self.client("sqs"), queue_name(PROJECTOR)):
             found.append(_removal(f"queue {there_queue.name}", *queue.delete_calls(there_queue)))

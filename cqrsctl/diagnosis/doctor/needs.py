@@ -113,6 +113,12 @@ def _on_table(operation: str, **parameters: Any) -> Try:
     return lambda target: ApiCall("dynamodb", operation, {"TableName": target.table, **parameters})
 
 
+def _on_role(operation: str, **parameters: Any) -> Try:
+    return lambda target: ApiCall(
+        "iam", operation, {"RoleName": role_name(PROJECTOR, target.place.region), **parameters}
+    )
+
+
 def _on_stream(operation: str, given: Callable[[Target], dict[str, Any]]) -> Try:
     """A call on the stream; none where what it needs is not there."""
 
@@ -222,14 +228,14 @@ ACTIONS: tuple[Action, ...] = (
         Purpose.FUNCTIONS,
     ),
     *(
-        Action(f"iam:{name}", Purpose.FUNCTIONS, _role, _call("iam", name, RoleName=role_name(PROJECTOR)))
+        Action(f"iam:{name}", Purpose.FUNCTIONS, _role, _on_role(name))
         for name in ("GetRole", "ListRolePolicies", "ListAttachedRolePolicies")
     ),
     Action(
         "iam:GetRolePolicy",
         Purpose.FUNCTIONS,
         _role,
-        _call("iam", "GetRolePolicy", RoleName=role_name(PROJECTOR), PolicyName=POLICY_NAME),
+        _on_role("GetRolePolicy", PolicyName=POLICY_NAME),
     ),
     *_simulated(
         "iam",

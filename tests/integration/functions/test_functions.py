@@ -61,7 +61,7 @@ def test_every_parameter_of_the_functions_is_as_decided(functions: Operated) -> 
     projector, command = functions.client("lambda").made("create_function")
     assert projector == {
         "FunctionName": "ProductHandlerFunction",
-        "Role": f"arn:aws:iam::{ACCOUNT}:role/ProductHandlerFunctionRole",
+        "Role": f"arn:aws:iam::{ACCOUNT}:role/ProductHandlerFunctionRole-eu-west-1",
         "Runtime": "python3.13",
         "Handler": "cqrsctl.functions.handlers.projector",
         "Description": "Projects the changes of products into the read model.",
@@ -85,7 +85,7 @@ def test_every_parameter_of_the_functions_is_as_decided(functions: Operated) -> 
     assert command == {
         **projector,
         "FunctionName": "ProductCommandFunction",
-        "Role": f"arn:aws:iam::{ACCOUNT}:role/ProductCommandFunctionRole",
+        "Role": f"arn:aws:iam::{ACCOUNT}:role/ProductCommandFunctionRole-eu-west-1",
         "Handler": "cqrsctl.functions.handlers.command",
         "Description": "Puts products into the write model.",
         "Timeout": 15,
@@ -122,13 +122,13 @@ def test_every_parameter_of_roles_logs_queue_and_secret_is_as_decided(functions:
     (role,) = iam.made("create_role")
     assert json.loads(role.pop("AssumeRolePolicyDocument")) == policies.trust()
     assert role == {
-        "RoleName": "ProductHandlerFunctionRole",
-        "Description": "Made by cqrsctl for ProductHandlerFunction",
+        "RoleName": "ProductHandlerFunctionRole-eu-west-1",
+        "Description": "Made by cqrsctl for ProductHandlerFunction in eu-west-1",
         "Tags": TAG_LIST,
     }
     (policy,) = iam.made("put_role_policy")
     statements = {each["Sid"]: each for each in json.loads(policy.pop("PolicyDocument"))["Statement"]}
-    assert policy == {"RoleName": "ProductHandlerFunctionRole", "PolicyName": "cqrsctl"}
+    assert policy == {"RoleName": "ProductHandlerFunctionRole-eu-west-1", "PolicyName": "cqrsctl"}
     assert list(statements) == ["ReadStream", "FindStream", "ReadLogin", "WriteLogs", "ReportFailures"]
     assert statements["ReadLogin"]["Resource"] == secret_arn(functions)
     assert statements["ReportFailures"]["Resource"] == QUEUE
@@ -217,7 +217,7 @@ def test_what_was_asked_for_once_stays(deployed: Operated) -> None:
 
 def test_a_policy_and_a_retention_that_somebody_changed_are_mended(deployed: Operated) -> None:
     deployed.client("iam").put_role_policy(
-        RoleName="ProductHandlerFunctionRole", PolicyName="cqrsctl", PolicyDocument=POLICY
+        RoleName="ProductHandlerFunctionRole-eu-west-1", PolicyName="cqrsctl", PolicyDocument=POLICY
     )
     deployed.client("logs").put_retention_policy(logGroupName=f"/aws/lambda/{PROJECTOR}", retentionInDays=1)
     url = deployed.client("sqs").get_queue_url(QueueName=QUEUE.rsplit(":", maxsplit=1)[-1])["QueueUrl"]
@@ -226,7 +226,7 @@ def test_a_policy_and_a_retention_that_somebody_changed_are_mended(deployed: Ope
     found = changes(deployed.deploy(Which.ALL, Options(), ZIP, wait=True))
 
     assert {name: change for name, change in found.items() if change != "unchanged"} == {
-        "role ProductHandlerFunctionRole": "updated: policy",
+        "role ProductHandlerFunctionRole-eu-west-1": "updated: policy",
         "log group /aws/lambda/ProductHandlerFunction": "updated: retention 1 days → 30 days",
         "queue ProductHandlerFunction-failures": "updated: MessageRetentionPeriod 60 → 1209600",
     }
@@ -260,9 +260,9 @@ def test_a_function_of_somebody_else_is_refused_before_anything_is_made(function
 
 def test_a_role_of_somebody_else_is_refused_before_anything_is_made(functions: Operated) -> None:
     iam = functions.client("iam")._client
-    iam.create_role(RoleName=f"{COMMAND}Role", AssumeRolePolicyDocument=json.dumps(policies.trust()))
+    iam.create_role(RoleName=f"{COMMAND}Role-eu-west-1", AssumeRolePolicyDocument=json.dumps(policies.trust()))
 
-    with pytest.raises(AwsError, match="Role 'ProductCommandFunctionRole' exists, but is not cqrsctl's"):
+    with pytest.raises(AwsError, match="Role 'ProductCommandFunctionRole-eu-west-1' exists, but is not cqrsctl's"):
         functions.deploy(Which.ALL, Options(), ZIP, wait=True)
 
     assert set(writes(functions)) == {"create_table"}
@@ -286,17 +286,17 @@ def test_another_pipelines_functions_are_left_to_it(deployed: Operated, tmp_path
 
 def test_other_policies_of_a_role_are_said_and_stay(deployed: Operated) -> None:
     iam = deployed.client("iam")._client
-    iam.put_role_policy(RoleName=f"{COMMAND}Role", PolicyName="theirs", PolicyDocument=POLICY)
+    iam.put_role_policy(RoleName=f"{COMMAND}Role-eu-west-1", PolicyName="theirs", PolicyDocument=POLICY)
     arn = iam.create_policy(PolicyName="audit", PolicyDocument=POLICY)["Policy"]["Arn"]
-    iam.attach_role_policy(RoleName=f"{COMMAND}Role", PolicyArn=arn)
+    iam.attach_role_policy(RoleName=f"{COMMAND}Role-eu-west-1", PolicyArn=arn)
 
     parts = deployed.deploy(Which.COMMAND, Options(), ZIP, wait=True)
 
     (note,) = [part.note for part in parts if part.note]
-    assert note == "Role ProductCommandFunctionRole has other policies too, which stay: audit, theirs."
+    assert note == "Role ProductCommandFunctionRole-eu-west-1 has other policies too, which stay: audit, theirs."
     deployed.remove(deployed.removals(with_logs=False))
     assert any("is kept: it has other policies: audit, theirs" in line for line in deployed.notes)
-    assert iam.list_role_policies(RoleName=f"{COMMAND}Role")["PolicyNames"] == ["theirs"]
+    assert iam.list_role_policies(RoleName=f"{COMMAND}Role-eu-west-1")["PolicyNames"] == ["theirs"]
 
 
 def test_a_new_role_that_lambda_does_not_know_yet_is_waited_for(functions: Operated) -> None:
@@ -320,7 +320,7 @@ def test_a_role_that_lambda_never_gets_to_know_ends_the_wait(functions: Operated
         functions.deploy(Which.COMMAND, Options(), ZIP, wait=True)
 
     assert "Done before that: CreateLogGroup (log group /aws/lambda/ProductCommandFunction)" in caught.value.message
-    assert "CreateRole (role ProductCommandFunctionRole)" in caught.value.message
+    assert "CreateRole (role ProductCommandFunctionRole-eu-west-1)" in caught.value.message
     assert 120 <= functions.clock.monotonic() <= 130
 
 

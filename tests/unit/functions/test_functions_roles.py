@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import boto3
 import pytest
 
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions import policies, roles
-from cqrsctl.functions.parts import COMMAND, MANAGED_BY, PROJECTOR, Place
+from cqrsctl.functions.parts import COMMAND, MANAGED_BY, PROJECTOR, Place, role_name
 from cqrsctl.functions.queue import require_destination
 from cqrsctl.functions.roles import Role, RoleSpec
 
@@ -144,11 +145,25 @@ def test_a_token_is_for_one_user_of_one_cluster() -> None:
 def test_arns_keep_the_partition_of_the_table() -> None:
     place = Place.of(TABLE.replace("arn:aws:", "arn:aws-cn:").replace("eu-west-1", "cn-north-1"))
 
-    assert place.role(COMMAND) == "arn:aws-cn:iam::123456789012:role/ProductCommandFunctionRole"
+    assert place.role(COMMAND) == "arn:aws-cn:iam::123456789012:role/ProductCommandFunctionRole-cn-north-1"
     assert place.queue(PROJECTOR) == "arn:aws-cn:sqs:cn-north-1:123456789012:ProductHandlerFunction-failures"
 
 
-SPEC = RoleSpec(PROJECTOR, policy())
+@pytest.mark.parametrize("function", [COMMAND, PROJECTOR])
+def test_a_role_has_another_name_in_each_region_and_iam_takes_it_in_all_of_them(function: str) -> None:
+    session = boto3.Session()
+    regions = [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("lambda", partition)
+    ]
+    names = {role_name(function, region) for region in regions}
+
+    assert len(names) == len(set(regions))
+    assert max(map(len, names)) <= 64
+
+
+SPEC = RoleSpec(PROJECTOR, PLACE.region, policy())
 
 
 def role(**changed: object) -> Role:
