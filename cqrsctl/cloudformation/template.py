@@ -110,8 +110,9 @@ def _stores(settings: Settings) -> dict[str, Any]:
             "Whether IAM identities may log in to the database.", Default="false", AllowedValues=_SWITCH
         ),
         "DeletionProtection": _text(
-            "Whether table and cluster refuse to be deleted; turn it off before you delete the stack.",
-            Default="true",
+            "Whether table and cluster refuse to be deleted. Turn it on once the stack is created: it would block "
+            "the rollback of a creation; turn it off before you delete the stack.",
+            Default="false",
             AllowedValues=_SWITCH,
         ),
     }

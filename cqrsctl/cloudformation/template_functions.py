@@ -148,6 +148,7 @@ def _mapping() -> dict[str, Any]:
                 "MaximumRetryAttempts": ref("RetryAttempts"),
                 "MaximumRecordAgeInSeconds": MOST_AGE_SECONDS,
                 "FunctionResponseTypes": ["ReportBatchItemFailures"],
+                "MetricsConfig": {"Metrics": ["EventCount"]},
                 "DestinationConfig": {"OnFailure": {"Destination": attribute("FailureQueue", "Arn")}},
             },
         },

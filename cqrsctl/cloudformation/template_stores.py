@@ -19,9 +19,13 @@ def resources() -> dict[str, Any]:
 
 
 def _table() -> dict[str, Any]:
+    """The table, which outlives its stack, but not a creation that failed: the next try would meet it.
+
+    Source: "DeletionPolicy attribute", AWS CloudFormation Template Reference.
+    """
     return {
         "Type": "AWS::DynamoDB::Table",
-        "DeletionPolicy": "Retain",
+        "DeletionPolicy": "RetainExceptOnCreate",
         "UpdateReplacePolicy": "Retain",
         "Properties": {
             "TableName": ref("TableName"),
@@ -101,7 +105,10 @@ def _port(description: str, port: Any) -> dict[str, Any]:
 
 
 def _cluster() -> dict[str, Any]:
-    """The first instance of a cluster becomes its writer, so the reader waits for it."""
+    """The first instance of a cluster becomes its writer, so the reader waits for it.
+
+    The snapshot of a creation that failed has a name of its own, so the next try does not meet it.
+    """
     return {
         "Cluster": {
             "Type": "AWS::RDS::DBCluster",

@@ -27,7 +27,11 @@ def document(statements: Iterable[Statement]) -> Document:
 
 
 def trust() -> Document:
-    """Lambda may take the role, nobody else."""
+    """Lambda may take the role, nobody else.
+
+    Its name is the same in every partition; IAM refuses lambda.amazonaws.com.cn. Source:
+    https://github.com/aws/aws-cdk/issues/2198.
+    """
     principal = {"Service": "lambda.amazonaws.com"}
     return document([{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}])
 

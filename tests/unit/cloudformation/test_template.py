@@ -111,7 +111,19 @@ def test_the_table_is_as_table_create_makes_it_and_nothing_deletes_it_with_the_s
     )
     assert table["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
     assert table["SSESpecification"] == {"SSEEnabled": True}
-    assert RESOURCES["Table"]["DeletionPolicy"] == RESOURCES["Table"]["UpdateReplacePolicy"] == "Retain"
+    assert RESOURCES["Table"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_a_creation_that_failed_leaves_nothing_that_the_next_one_would_meet() -> None:
+    kept = {
+        name: each["DeletionPolicy"]
+        for name, each in RESOURCES.items()
+        if each.get("DeletionPolicy") != "Delete" and "DeletionPolicy" in each
+    }
+
+    assert kept == {"Table": "RetainExceptOnCreate", "Cluster": "Snapshot"}
+    protection = template(SETTINGS)["Parameters"]["DeletionProtection"]
+    assert protection["Default"] == "false", "protection blocks the rollback"
 
 
 def test_the_cluster_is_as_aurora_create_makes_it_and_leaves_a_snapshot() -> None:
@@ -131,7 +143,6 @@ def test_the_cluster_is_as_aurora_create_makes_it_and_leaves_a_snapshot() -> Non
     parameters = template(SETTINGS)["Parameters"]
     assert parameters["EngineVersion"]["Default"] == created["EngineVersion"]
     assert parameters["InstanceClass"]["Default"] == spec.writer_class
-    assert parameters["DeletionProtection"]["Default"] == "true"
     assert parameters["IamAuthentication"]["Default"] == "false"
     assert RESOURCES["Cluster"]["DeletionPolicy"] == RESOURCES["Cluster"]["UpdateReplacePolicy"] == "Snapshot"
 
@@ -211,6 +222,7 @@ def test_the_mapping_is_set_so_that_nothing_is_skipped_and_nothing_blocks_the_st
         "MaximumRetryAttempts": {"Ref": "RetryAttempts"},
         "MaximumRecordAgeInSeconds": 86_400,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "MetricsConfig": {"Metrics": ["EventCount"]},
         "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailureQueue", "Arn"]}}},
     }
     assert properties("FailureQueue") == {"MessageRetentionPeriod": 1_209_600, "SqsManagedSseEnabled": True}
@@ -339,7 +351,7 @@ def test_only_lambda_may_take_the_roles() -> None:
         }
 
 
-def test_alarms_tell_of_a_late_projector_of_batches_given_up_and_of_dead_letters() -> None:
+def test_alarms_tell_of_a_late_failing_or_stopped_projector_of_batches_given_up_and_of_dead_letters() -> None:
     alarms = {
         name: resource["Properties"]
         for name, resource in RESOURCES.items()
@@ -348,6 +360,7 @@ def test_alarms_tell_of_a_late_projector_of_batches_given_up_and_of_dead_letters
     projector = {"Name": "FunctionName", "Value": {"Ref": "ProjectorFunction"}}
     queue = {"Name": "QueueName", "Value": {"Fn::GetAtt": ["FailureQueue", "QueueName"]}}
 
+    mapping = {"Name": "EventSourceMappingUUID", "Value": {"Ref": "Mapping"}}
     watched = {
         name: (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"], alarm["Statistic"], alarm["Threshold"])
         for name, alarm in alarms.items()
@@ -360,6 +373,8 @@ def test_alarms_tell_of_a_late_projector_of_batches_given_up_and_of_dead_letters
             "Maximum",
             {"Ref": "IteratorAgeAlarmMilliseconds"},
         ),
+        "MappingAlarm": ("AWS/Lambda", "PolledEventCount", [mapping], "SampleCount", 1),
+        "ProjectorErrorAlarm": ("AWS/Lambda", "Errors", [projector], "Sum", 0),
         "FailureQueueAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", [queue], "Maximum", 0),
         "DeadLetterAlarm": ("cqrsctl", "DeadLettered", [projector], "Sum", 0),
     }
@@ -367,7 +382,16 @@ def test_alarms_tell_of_a_late_projector_of_batches_given_up_and_of_dead_letters
         assert alarm["AlarmActions"] == {
             "Fn::If": ["AlarmTopicGiven", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
         }
-        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    judged = {name: (alarm["ComparisonOperator"], alarm["TreatMissingData"]) for name, alarm in alarms.items()}
+    assert judged.pop("MappingAlarm") == ("LessThanThreshold", "breaching")
+    assert set(judged.values()) == {("GreaterThanThreshold", "notBreaching")}
+
+
+def test_nothing_in_it_is_of_one_partition_only() -> None:
+    text = json.dumps(template(SETTINGS)).replace('"lambda.amazonaws.com"', "")
+
+    assert "arn:aws:" not in text
+    assert "amazonaws.com" not in text
 
 
 def test_the_outputs_are_what_an_environment_is_declared_with() -> None:
