@@ -25,6 +25,16 @@ TAG_LIST = [{"Key": key, "Value": value} for key, value in MANAGED_BY.items()]
 UNKNOWN_SUFFIX = "??????"
 """Secrets Manager ends a secret's ARN with six characters of its own; in a policy each ? stands for one."""
 _MASK = "***"
+_DOMAIN = "amazonaws.com"
+_DOMAINS = {
+    "aws-cn": "amazonaws.com.cn",
+    "aws-eusc": "amazonaws.eu",
+    "aws-iso": "c2s.ic.gov",
+    "aws-iso-b": "sc2s.sgov.gov",
+    "aws-iso-e": "cloud.adc-e.uk",
+    "aws-iso-f": "csp.hci.ic.gov",
+}
+"""The domains of the partitions that have another one, as in botocore's partitions.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,15 @@ class Place:
 
     def arn(self, service: str, resource: str, *, regional: bool = True) -> str:
         return f"arn:{self.partition}:{service}:{self.region if regional else ''}:{self.account}:{resource}"
+
+    def service_names(self, service: str) -> list[str]:
+        """What `kms:ViaService` may call a service here.
+
+        AWS documents amazonaws.com for every region. Outside of that domain the partition's own is allowed too: both
+        name one service of one region. Source: "AWS KMS condition keys", AWS KMS Developer Guide.
+        """
+        domains = dict.fromkeys((_DOMAIN, _DOMAINS.get(self.partition, _DOMAIN)))
+        return [f"{service}.{self.region}.{domain}" for domain in domains]
 
     def role(self, function: str) -> str:
         return self.arn("iam", f"role/{role_name(function, self.region)}", regional=False)

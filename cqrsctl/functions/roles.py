@@ -76,7 +76,7 @@ def secret_statements(place: Place, secret_arn: str, kms_key: str | None) -> lis
     read = policies.secret(secret_arn)
     if kms_key is None:
         return [read]
-    via = {"kms:ViaService": f"secretsmanager.{place.region}.amazonaws.com"}
+    via = {"kms:ViaService": place.service_names("secretsmanager")}
     name = kms_key.split(":")[-1] if kms_key.startswith("arn:") else kms_key
     if name.startswith("alias/"):
         # An alias is no resource of kms:Decrypt: any key that has it.

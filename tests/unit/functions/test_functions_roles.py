@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import boto3
 import pytest
+from botocore.loaders import create_loader
 
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions import policies, roles
@@ -15,6 +18,7 @@ TABLE = "arn:aws:dynamodb:eu-west-1:123456789012:table/Products"
 QUEUE = "arn:aws:sqs:eu-west-1:123456789012:ProductHandlerFunction-failures"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:rds!cluster-1-AbCdEf"
 PLACE = Place.of(TABLE)
+PARTITIONS = create_loader().load_data("partitions")["partitions"]
 READ = {"Sid": "ReadLogin", "Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": SECRET}
 LOG = {
     "Sid": "WriteLogs",
@@ -127,7 +131,7 @@ def test_a_secret_with_a_key_of_its_own_is_decrypted_through_secrets_manager_onl
         "Effect": "Allow",
         "Action": ["kms:Decrypt"],
         "Resource": resource,
-        "Condition": {"StringEquals": {"kms:ViaService": "secretsmanager.eu-west-1.amazonaws.com"}, **condition},
+        "Condition": {"StringEquals": {"kms:ViaService": ["secretsmanager.eu-west-1.amazonaws.com"]}, **condition},
     }
 
 
@@ -161,6 +165,14 @@ def test_a_role_has_another_name_in_each_region_and_iam_takes_it_in_all_of_them(
 
     assert len(names) == len(set(regions))
     assert max(map(len, names)) <= 64
+
+
+@pytest.mark.parametrize("partition", PARTITIONS, ids=lambda each: each["id"])
+def test_a_key_is_used_through_a_service_by_its_name_in_each_partition(partition: dict[str, Any]) -> None:
+    names = Place(partition["id"], "here-1", "123456789012").service_names("sqs")
+
+    domain = partition["outputs"]["dnsSuffix"]
+    assert names == [f"sqs.here-1.{each}" for each in dict.fromkeys(("amazonaws.com", domain))]
 
 
 SPEC = RoleSpec(PROJECTOR, PLACE.region, policy())
