@@ -50,7 +50,7 @@ def status(operated: Functions) -> FunctionsStatus:
     """Raises AwsError where there is no function. What else AWS does not tell is a note, and not known."""
     facts = Facts(operated.wiring, operated.clock)
     facts.clients = operated.clients
-    code = functions.code_sha256(operated.package())
+    code = functions.code_sha256(operated.code())
     found = [there for there in (functions.find(facts.client("lambda"), COMMAND), facts.function()) if there]
     if not found:
         functions.describe(facts.client("lambda"), PROJECTOR)

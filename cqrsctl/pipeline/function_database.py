@@ -11,9 +11,11 @@ from cqrsctl.functions import roles, secret
 from cqrsctl.functions import settings as function_settings
 from cqrsctl.functions.deploy import Access
 from cqrsctl.functions.parts import UNKNOWN_SUFFIX, Part
+from cqrsctl.read_model.connection import is_loopback
 
 if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.config import Environment
     from cqrsctl.functions.deploy import Clients
     from cqrsctl.functions.parts import Place
     from cqrsctl.functions.policies import Statement
@@ -24,6 +26,13 @@ def needs_own_secret(wiring: Wiring) -> bool:
     """Whether the login is known here only: by the variable, or by the embedded stack."""
     settings = wiring.environment.database
     return settings.password is not None or (wiring.environment.embedded and settings.host is None)
+
+
+def unverifiable_server(environment: Environment) -> str | None:
+    """The host or cluster elsewhere whose certificate there is no CA bundle for; None if there is none."""
+    settings = environment.database
+    remote = settings.host or environment.own_cluster
+    return None if remote is None or is_loopback(remote) or settings.ca_bundle else remote
 
 
 def secret_part(wiring: Wiring, clients: Clients) -> Part | None:

@@ -16,6 +16,7 @@ from cqrsctl.functions import logs, package, queue, readiness, roles, secret
 from cqrsctl.functions import mapping as mappings
 from cqrsctl.functions.parts import COMMAND, PROJECTOR, Part, log_group, queue_name, role_name
 from cqrsctl.pipeline import function_database, function_gaps
+from cqrsctl.read_model.connection import HINT_FOR_BUNDLE
 from cqrsctl.write_model import table
 from cqrsctl.write_model.products import Existence
 
@@ -83,7 +84,18 @@ class Functions:
         return self.clients[service]
 
     def package(self) -> bytes:
-        """The zip of both functions, with the environment's projections."""
+        """The zip of both functions. Raises ConfigurationError where the projector would refuse the database."""
+        remote = function_database.unverifiable_server(self.wiring.environment)
+        if remote is not None:
+            raise ConfigurationError(
+                f"The projector would not connect to {remote}: there is no CA bundle to verify it with.",
+                hint=HINT_FOR_BUNDLE,
+                code="tls",
+            )
+        return self.code()
+
+    def code(self) -> bytes:
+        """The zip of both functions, with the environment's projections, whether they could work with it or not."""
         environment = self.wiring.environment
         return package.build(environment.projections, environment.database.ca_bundle)
 

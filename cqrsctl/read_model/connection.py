@@ -93,9 +93,9 @@ _NO_PERMISSION = {
 _TLS_REQUIRED = 3159  # ER_SECURE_TRANSPORT_REQUIRED
 _NOT_THERE = {ER.NO_SUCH_TABLE, ER.BAD_DB_ERROR}
 
-_HINT_FOR_BUNDLE = (
+HINT_FOR_BUNDLE = (
     "Set database.ca_bundle to a PEM file of the authority that signed the server's certificate; "
-    "for RDS, AWS's global-bundle.pem."
+    "for RDS: https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 )
 _HINT_FOR_NAME = "Set database.host to a name that the certificate is made for; for RDS, the endpoint's own."
 _HINT_FOR_TIME = "Renew the server's certificate, or set this machine's clock."
@@ -312,7 +312,7 @@ def _tls(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.ca_bundle is None:
         raise ConfigurationError(
             f"{endpoint.host} is not this machine, and there is no CA bundle to verify it with.",
-            hint=_HINT_FOR_BUNDLE,
+            hint=HINT_FOR_BUNDLE,
             code="tls",
         )
     try:
@@ -320,7 +320,7 @@ def _tls(endpoint: Endpoint) -> dict[str, Any]:
     except OSError as error:
         reason = "it holds no certificates (PEM)" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(
-            f"database.ca_bundle: {endpoint.ca_bundle} cannot be used: {reason}.", hint=_HINT_FOR_BUNDLE, code="tls"
+            f"database.ca_bundle: {endpoint.ca_bundle} cannot be used: {reason}.", hint=HINT_FOR_BUNDLE, code="tls"
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Python 3.13 became stricter than authorities are that were made by hand, or by MySQL and MariaDB themselves.
@@ -335,7 +335,7 @@ def _untrusted(endpoint: Endpoint, error: pymysql.Error) -> ConfigurationError |
         reason = cause.verify_message.rstrip(".")
         return ConfigurationError(
             f"{endpoint}: the server's certificate is not trusted: {reason}.",
-            hint=_HINTS_FOR_CERTIFICATES.get(cause.verify_code, _HINT_FOR_BUNDLE),
+            hint=_HINTS_FOR_CERTIFICATES.get(cause.verify_code, HINT_FOR_BUNDLE),
             code="tls",
         )
     if _number(error) == _TLS_REQUIRED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
+from cqrsctl.pipeline.function_database import unverifiable_server
 from cqrsctl.read_model.connection import is_loopback
 from cqrsctl.read_model.grants import ALL, NEEDED
 
@@ -20,9 +21,7 @@ _ADMINISTRATION = {ALL, "CREATE USER", "SUPER"}
 
 
 def tls(facts: Facts) -> Iterator[Finding]:
-    settings = facts.environment.database
-    remote = settings.host or (None if facts.environment.embedded else settings.cluster)
-    if remote is not None and not is_loopback(remote) and settings.ca_bundle is None:
+    if unverifiable_server(facts.environment) is not None:
         yield critical(
             "There is no CA bundle to verify the database server with (database.ca_bundle).",
             "Anybody on the way could take its place and get the password; so cqrsctl does not connect.",

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.diagnosis import function_status
-from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.errors import AwsError, ConfigurationError, UsageError
 from cqrsctl.functions.deploy import Options
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
+from cqrsctl.pipeline.function_database import unverifiable_server
 from cqrsctl.pipeline.function_operations import FunctionFailed, Which, mapping_state, put_call, put_via_function
 from cqrsctl.write_model.product import product
 from cqrsctl.write_model.products import Existence
@@ -21,12 +22,14 @@ from tests.functions_world import (
     NOW,
     OTHER_ZIP,
     QUEUE,
+    SETTINGS,
     ZIP,
     Clock,
     Operated,
     changes,
     deploy_all,
     moto_for,
+    operated,
     secret_arn,
     stream_arn,
     with_table,
@@ -158,7 +161,7 @@ def test_an_identity_that_may_not_look_is_told_of_no_mapping(
 def test_status_tells_state_code_numbers_and_the_destinations_depth(
     deployed: Operated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deployed, "package", lambda: ZIP)
+    monkeypatch.setattr(deployed, "code", lambda: ZIP)
     numbers = {"errors": [1.0, 2.0], "duration_p99_ms": [10.0, 60_000.0], "iterator_age_ms": [5.0]}
     seen: list[dict[str, Any]] = []
 
@@ -206,8 +209,24 @@ def test_status_tells_state_code_numbers_and_the_destinations_depth(
     assert seen[1]["EndTime"] - seen[1]["StartTime"] == timedelta(hours=1)
 
 
+@pytest.mark.parametrize("database", ['host = "db.example"', 'cluster = "products"'])
+def test_a_zip_whose_projector_could_not_connect_is_not_made(tmp_path: Path, database: str) -> None:
+    settings = f'[environments.prod]\nregion = "eu-west-1"\n[environments.prod.database]\n{database}\n'
+
+    with pytest.raises(ConfigurationError, match=r"projector would not connect to .*: there is no CA bundle") as caught:
+        operated(tmp_path, settings).package()
+
+    assert "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem" in str(caught.value.hint)
+    verified = operated(tmp_path, settings + 'ca_bundle = "bundle.pem"\n')
+    assert unverifiable_server(verified.wiring.environment) is None
+
+
+def test_a_zip_for_a_database_on_this_machine_needs_no_bundle(tmp_path: Path) -> None:
+    assert operated(tmp_path, SETTINGS.replace("db.example", "127.0.0.1")).package()
+
+
 def test_status_notes_what_it_may_not_know(deployed: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployed, "package", lambda: OTHER_ZIP)
+    monkeypatch.setattr(deployed, "code", lambda: OTHER_ZIP)
     deployed.client("cloudwatch").refuse("get_metric_data")
     deployed.client("sqs").refuse("get_queue_url")
 
@@ -224,7 +243,7 @@ def test_status_notes_what_it_may_not_know(deployed: Operated, monkeypatch: pyte
 def test_the_depth_of_a_bucket_and_of_a_queue_that_is_gone_is_not_known(
     deployed: Operated, monkeypatch: pytest.MonkeyPatch, destination: str
 ) -> None:
-    monkeypatch.setattr(deployed, "package", lambda: ZIP)
+    monkeypatch.setattr(deployed, "code", lambda: ZIP)
     deployed.deploy(Which.PROJECTOR, Options(on_failure=destination), ZIP, wait=True)
 
     assert [each.depth for each in function_status.status(deployed).mappings] == [None]
