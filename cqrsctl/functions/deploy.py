@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import make_in_order
-from cqrsctl.errors import UsageError
+from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions import function as functions
 from cqrsctl.functions import logs, queue, readiness, roles
 from cqrsctl.functions import mapping as mappings
@@ -61,11 +61,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class EventSource:
-    """The write model's table, and the stream that comes out of it."""
+    """The write model's table, and the stream that comes out of it; both with one key, if it is their own."""
 
     table: str
     table_arn: str
     stream_arn: str
+    kms_key: str | None = None
 
     @property
     def place(self) -> Place:
@@ -82,8 +83,13 @@ class Access:
     security_groups: tuple[str, ...] = ()
 
 
-def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, options: Options) -> list[Part]:
-    """The command function's parts. Raises AwsError where one of their names is not ours."""
+def plan_command(
+    clients: Clients, table: str, table_arn: str, code: bytes, options: Options, kms_key: str | None = None
+) -> list[Part]:
+    """The command function's parts; `kms_key` is the table's, if it has one of its own.
+
+    Raises AwsError where one of their names is not ours.
+    """
     place = Place.of(table_arn)
     spec = FunctionSpec(
         name=COMMAND,
@@ -97,10 +103,10 @@ def plan_command(clients: Clients, table: str, table_arn: str, code: bytes, opti
         timeout_seconds=options.timeout_seconds,
         reserved_concurrency=options.reserved_concurrency,
     )
-    role = RoleSpec(COMMAND, place.region, roles.command_policy(place, COMMAND, table_arn))
+    policy = roles.command_policy(place, COMMAND, table_arn, roles.table_key(place, kms_key))
     return [
         _log_part(clients, COMMAND),
-        _role_part(clients, role),
+        _role_part(clients, RoleSpec(COMMAND, place.region, policy)),
         spec.part(functions.find(clients("lambda"), COMMAND)),
     ]
 
@@ -129,15 +135,26 @@ def plan_projector(
         security_groups=groups,
         reserved_concurrency=options.reserved_concurrency,
     )
+    destination_key, note = _destination_key(clients, destination)
     policy = roles.projector_policy(
-        place, PROJECTOR, source.table_arn, access.statements, destination, security_groups=groups
+        place,
+        PROJECTOR,
+        source.table_arn,
+        access.statements,
+        destination,
+        security_groups=groups,
+        keys=[
+            *roles.table_key(place, source.kms_key),
+            *roles.destination_key(place, destination, destination_key),
+        ],
     )
     mapping = MappingSpec(PROJECTOR, source.stream_arn, destination, options.batch_size, options.parallelization)
     own_queue = destination == place.queue(PROJECTOR)
+    role = _role_part(clients, RoleSpec(PROJECTOR, place.region, policy))
     return [
         _log_part(clients, PROJECTOR),
         *([_queue_part(clients, PROJECTOR)] if own_queue else []),
-        _role_part(clients, RoleSpec(PROJECTOR, place.region, policy)),
+        replace(role, note=f"{role.note} {note}".strip()),
         spec.part(found),
         mapping.part(mapped, now),
     ]
@@ -177,6 +194,18 @@ def _network(options: Options, found: Function | None, access: Access) -> tuple[
             "A function in a VPC needs subnets and security groups.", hint="Give both --subnet and --security-group."
         )
     return subnets, groups
+
+
+def _destination_key(clients: Clients, destination: str) -> tuple[str | None, str]:
+    """The key of a destination, and what is said if AWS does not tell it."""
+    try:
+        return queue.destination_key(clients, destination), ""
+    except AwsError as error:
+        if error.code != "access_denied":
+            raise
+        return None, (
+            f"Whether {destination} has a KMS key is unknown, so the role may use none for it: {error.message}"
+        )
 
 
 def _log_part(clients: Clients, function: str) -> Part:

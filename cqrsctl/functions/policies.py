@@ -60,9 +60,9 @@ def secret(of_login: Resource) -> Statement:
     return _allow("ReadLogin", ["secretsmanager:GetSecretValue"], of_login)
 
 
-def decrypt(keys: Resource, condition: dict[str, Any]) -> Statement:
-    """Decrypt a secret that has a key of its own."""
-    return {**_allow("DecryptLogin", ["kms:Decrypt"], keys), "Condition": condition}
+def use_key(name: str, operations: Iterable[str], keys: Resource, condition: dict[str, Any]) -> Statement:
+    """Use a key of KMS: what is encrypted with a key of its own needs that besides."""
+    return {**_allow(name, [f"kms:{operation}" for operation in operations], keys), "Condition": condition}
 
 
 def token(user: Resource) -> Statement:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.parts import MANAGED_BY, Part, require_ours, updated
 
-_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
-_ATTRIBUTES = {"MessageRetentionPeriod": str(14 * 24 * 3600), "SqsManagedSseEnabled": "true"}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "NotFound", "NotFoundException"}
+_OWN_ENCRYPTION = "SqsManagedSseEnabled"
+_ATTRIBUTES = {"MessageRetentionPeriod": str(14 * 24 * 3600), _OWN_ENCRYPTION: "true"}
 """Kept for 14 days, the most that SQS allows, and encrypted."""
 _DESTINATION = re.compile(r"arn:[\w-]+:(?:(?:sqs|sns):[\w-]+:\d{12}:[\w-]+|s3:::[a-z0-9.-]{3,63})")
 
@@ -30,6 +34,11 @@ class Queue:
         """Messages that are in it, about, also those that somebody is reading now."""
         counted = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(self.attributes.get(name, 0)) for name in counted)
+
+    @property
+    def kms_key(self) -> str | None:
+        """The key that its messages are encrypted with, by id, ARN or alias; None if it has no key of its own."""
+        return _own_key(self.attributes)
 
 
 def require_destination(arn: str) -> str:
@@ -60,6 +69,22 @@ def find(client: Any, name: str, account: str | None = None) -> Queue | None:
     return Queue(name, url, attributes, tags)
 
 
+def destination_key(clients: Callable[[str], Any], arn: str) -> str | None:
+    """The key of its own that a queue or topic has; None also for a bucket, and for what is not there."""
+    _, _, service, _, account, name = arn.split(":", 5)
+    if service == "sqs":
+        found = find(clients(service), name, account)
+        return found.kms_key if found else None
+    if service != "sns":
+        return None
+    try:
+        return _own_key(ApiCall(service, "GetTopicAttributes", {"TopicArn": arn}).make(clients(service))["Attributes"])
+    except AwsError as error:
+        if error_code(error) in _MISSING:
+            return None
+        raise
+
+
 def part(name: str, found: Queue | None) -> Part:
     """What makes the queue as it shall be. Raises AwsError where one of its name is not ours."""
     title = f"queue {name}"
@@ -67,7 +92,9 @@ def part(name: str, found: Queue | None) -> Part:
         parameters: dict[str, Any] = {"QueueName": name, "Attributes": _ATTRIBUTES, "tags": MANAGED_BY}
         return Part(title, "created", (ApiCall("sqs", "CreateQueue", parameters),))
     require_ours(f"Queue {name!r}", found.tags)
-    wanted = {key: value for key, value in _ATTRIBUTES.items() if found.attributes.get(key, "").lower() != value}
+    # A queue is encrypted with SQS's own key or with one of KMS, not with both.
+    asked = {key: value for key, value in _ATTRIBUTES.items() if key != _OWN_ENCRYPTION or not found.kms_key}
+    wanted = {key: value for key, value in asked.items() if found.attributes.get(key, "").lower() != value}
     if not wanted:
         return Part(title)
     changes = {key: f"{found.attributes.get(key)} → {value}" for key, value in wanted.items()}
@@ -82,3 +109,12 @@ def delete_calls(found: Queue) -> tuple[list[ApiCall], str]:
         told = f"Queue {found.name} is kept: {found.depth} of its messages tell of batches that failed."
         return [], told
     return [ApiCall("sqs", "DeleteQueue", {"QueueUrl": found.url})], ""
+
+
+def _own_key(attributes: Mapping[str, str]) -> str | None:
+    """The key's policy of an AWS managed key allows all that may use the service, so that one counts as none.
+
+    Source: "Amazon SQS Key management", Amazon SQS Developer Guide.
+    """
+    key = attributes.get("KmsMasterKeyId")
+    return None if not key or "alias/aws/" in key else key

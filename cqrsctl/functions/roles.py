@@ -12,7 +12,7 @@ from cqrsctl.functions import policies
 from cqrsctl.functions.parts import TAG_LIST, Part, require_ours, role_name, tags_of, updated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cqrsctl.functions.parts import Place
     from cqrsctl.functions.policies import Document, Statement
@@ -44,9 +44,10 @@ class Role:
     tags: dict[str, str]
 
 
-def command_policy(place: Place, function: str, table_arn: str) -> Document:
-    """Put items into the table, and write the function's own log."""
-    return policies.command(table_arn, _log_streams(place, function))
+def command_policy(place: Place, function: str, table_arn: str, keys: Iterable[Statement] = ()) -> Document:
+    """Put items into the table, and write the function's own log. `keys` are used for that."""
+    statements = policies.command(table_arn, _log_streams(place, function))["Statement"]
+    return policies.document([*statements, *keys])
 
 
 def projector_policy(
@@ -57,18 +58,19 @@ def projector_policy(
     destination: str,
     *,
     security_groups: Sequence[str] = (),
+    keys: Iterable[Statement] = (),
 ) -> Document:
     """Read the table's streams, log in to the database, write its own log, tell of what failed for good.
 
     The stream's ARN is left open at its label, so that a stream switched off and on needs no new policy. A function
-    with security groups is in a VPC.
+    with security groups is in a VPC. `keys` are used for all that.
     """
     statements = policies.projector(
         f"{table_arn}/stream/*", login, _log_streams(place, function), policies.destination(destination)
     )
     if security_groups:
         statements += policies.network(place.arn, security_groups, function)
-    return policies.document(statements)
+    return policies.document([*statements, *keys])
 
 
 def secret_statements(place: Place, secret_arn: str, kms_key: str | None) -> list[Statement]:
@@ -76,16 +78,40 @@ def secret_statements(place: Place, secret_arn: str, kms_key: str | None) -> lis
     read = policies.secret(secret_arn)
     if kms_key is None:
         return [read]
-    via = {"kms:ViaService": place.service_names("secretsmanager")}
-    name = kms_key.split(":")[-1] if kms_key.startswith("arn:") else kms_key
-    if name.startswith("alias/"):
-        # An alias is no resource of kms:Decrypt: any key that has it.
+    return [read, _use_key(place, "DecryptLogin", ["Decrypt"], kms_key, "secretsmanager")]
+
+
+def table_key(place: Place, kms_key: str | None) -> list[Statement]:
+    """Read and write a table with a key of its own, and read its stream, which has the same key.
+
+    Source: "DynamoDB encryption at rest usage notes", Amazon DynamoDB Developer Guide.
+    """
+    return [_use_key(place, "UseTable", ["Decrypt"], kms_key, "dynamodb")] if kms_key else []
+
+
+def destination_key(place: Place, destination: str, kms_key: str | None) -> list[Statement]:
+    """Tell a queue or a topic with a key of its own of what failed.
+
+    Source: "Capturing discarded batches", AWS Lambda Developer Guide.
+    """
+    if kms_key is None:
+        return []
+    service = destination.split(":")[2]
+    return [_use_key(place, "EncryptFailures", ["Decrypt", "GenerateDataKey"], kms_key, service)]
+
+
+def _use_key(place: Place, name: str, operations: Iterable[str], kms_key: str, service: str) -> Statement:
+    """Use a key, named by id, ARN or alias, through one service only."""
+    via = {"kms:ViaService": place.service_names(service)}
+    alias = kms_key.rsplit(":", maxsplit=1)[-1] if kms_key.startswith("arn:") else kms_key
+    if alias.startswith("alias/"):
+        # An alias is no resource of what uses a key: any key that has it.
         resource = place.arn("kms", "key/*")
-        condition = {"StringEquals": via, "ForAnyValue:StringEquals": {"kms:ResourceAliases": name}}
+        condition = {"StringEquals": via, "ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}}
     else:
         resource = kms_key if kms_key.startswith("arn:") else place.arn("kms", f"key/{kms_key}")
         condition = {"StringEquals": via}
-    return [read, policies.decrypt(resource, condition)]
+    return policies.use_key(name, operations, resource, condition)
 
 
 def token_statements(place: Place, resource_id: str, user: str) -> list[Statement]:

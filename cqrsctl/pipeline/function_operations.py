@@ -114,7 +114,7 @@ class Functions:
         if which is not Which.COMMAND:
             parts += self._projector_parts(found, options, code)
         if which is not Which.PROJECTOR:
-            parts += deployment.plan_command(self.client, name, found.arn, code, options)
+            parts += deployment.plan_command(self.client, name, found.arn, code, options, found.kms_key)
         return parts
 
     def deploy(self, which: Which, options: Options, code: bytes, *, wait: bool) -> list[Part]:
@@ -216,7 +216,7 @@ class Functions:
                 self.note(removal.remark)
 
     def _projector_parts(self, found: table.Table, options: Options, code: bytes) -> list[Part]:
-        source = deployment.EventSource(found.name, found.arn, table.require_stream(found))
+        source = deployment.EventSource(found.name, found.arn, table.require_stream(found), found.kms_key)
         own_secret = function_database.secret_part(self.wiring, self.client)
         access = function_database.access(self.wiring, self.client, source.place)
         parts = deployment.plan_projector(self.client, source, access, code, options, self.clock.now())

@@ -258,6 +258,7 @@ ACTIONS: tuple[Action, ...] = (
         Purpose.FUNCTIONS,
         _queue,
     ),
+    *_simulated("sns", "GetTopicAttributes", Purpose.FUNCTIONS),
     Action(
         "secretsmanager:DescribeSecret",
         Purpose.FUNCTIONS,

@@ -41,7 +41,7 @@ def operated(tmp_path: Path, wiring: Wiring, monkeypatch: pytest.MonkeyPatch) ->
     with moto_for(monkeypatch):
         found = deploy_all(with_table(tmp_path))
         found.wiring.servers = Servers(lambda: Topology(endpoint))
-        monkeypatch.setattr(found, "package", lambda: ZIP)
+        monkeypatch.setattr(found, "code", lambda: ZIP)
         yield found
 
 

@@ -1,0 +1,128 @@
+"""Roles of functions whose table, or whose destination of failed batches, has a KMS key of its own, against moto."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cqrsctl.functions.deploy import Options
+from cqrsctl.functions.parts import COMMAND, PROJECTOR
+from cqrsctl.pipeline.function_operations import Which
+from cqrsctl.write_model.table import TableSpec
+from tests.functions_world import (
+    ACCOUNT,
+    QUEUE,
+    ZIP,
+    Operated,
+    changes,
+    deploy_all,
+    moto_for,
+    operated,
+    with_table,
+    writes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with moto_for(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Operated:
+    return with_table(tmp_path)
+
+
+def key_of(found: Operated) -> str:
+    arn: str = found.wiring.client("kms").create_key()["KeyMetadata"]["Arn"]
+    return arn
+
+
+def statements(found: Operated, function: str) -> dict[str, dict[str, Any]]:
+    name = f"{function}Role-eu-west-1"
+    policy = found.client("iam").get_role_policy(RoleName=name, PolicyName="cqrsctl")["PolicyDocument"]
+    return {each["Sid"]: each for each in policy["Statement"]}
+
+
+def used(key: str, sid: str, service: str, *operations: str) -> dict[str, Any]:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": [f"kms:{operation}" for operation in operations],
+        "Resource": key,
+        "Condition": {"StringEquals": {"kms:ViaService": [f"{service}.eu-west-1.amazonaws.com"]}},
+    }
+
+
+def test_both_functions_use_the_tables_key_through_dynamodb_only(tmp_path: Path) -> None:
+    functions = operated(tmp_path)
+    key = key_of(functions)
+    TableSpec("Products", kms_key=key).create_call().make(functions.client("dynamodb"))
+
+    functions.deploy(Which.ALL, Options(), ZIP, wait=True)
+
+    assert statements(functions, PROJECTOR)["UseTable"] == used(key, "UseTable", "dynamodb", "Decrypt")
+    assert statements(functions, COMMAND)["UseTable"] == used(key, "UseTable", "dynamodb", "Decrypt")
+    assert set(changes(functions.deploy(Which.ALL, Options(), ZIP, wait=True)).values()) == {"unchanged"}
+
+
+def test_the_projector_uses_the_key_of_the_queue_or_topic_for_failures_through_its_service_only(
+    functions: Operated,
+) -> None:
+    key = key_of(functions)
+    functions.wiring.client("sqs").create_queue(QueueName="failed", Attributes={"KmsMasterKeyId": key})
+    topic = functions.wiring.client("sns").create_topic(Name="failed", Attributes={"KmsMasterKeyId": key})["TopicArn"]
+
+    for destination in (f"arn:aws:sqs:eu-west-1:{ACCOUNT}:failed", topic):
+        functions.deploy(Which.PROJECTOR, Options(on_failure=destination), ZIP, wait=True)
+
+        service = destination.split(":")[2]
+        expected = used(key, "EncryptFailures", service, "Decrypt", "GenerateDataKey")
+        assert statements(functions, PROJECTOR)["EncryptFailures"] == expected
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        "arn:aws:s3:::failed",
+        f"arn:aws:sqs:eu-west-1:{ACCOUNT}:gone",
+        f"arn:aws:sns:eu-west-1:{ACCOUNT}:gone",
+        f"arn:aws:sqs:eu-west-1:{ACCOUNT}:managed",
+    ],
+)
+def test_without_a_key_of_its_own_nothing_is_allowed_for_a_destination(functions: Operated, destination: str) -> None:
+    functions.wiring.client("sqs").create_queue(QueueName="managed", Attributes={"KmsMasterKeyId": "alias/aws/sqs"})
+
+    functions.deploy(Which.PROJECTOR, Options(on_failure=destination), ZIP, wait=True)
+
+    assert not {"EncryptFailures", "UseTable"} & statements(functions, PROJECTOR).keys()
+
+
+def test_a_destination_that_may_not_be_looked_at_is_said(functions: Operated) -> None:
+    topic = f"arn:aws:sns:eu-west-1:{ACCOUNT}:theirs"
+    functions.client("sns").refuse("get_topic_attributes")
+
+    parts = functions.deploy(Which.PROJECTOR, Options(on_failure=topic), ZIP, wait=True)
+
+    (note,) = [part.note for part in parts if part.note]
+    assert note.startswith(f"Whether {topic} has a KMS key is unknown")
+
+
+def test_a_queue_that_somebody_gave_a_key_keeps_it(functions: Operated) -> None:
+    deploy_all(functions)
+    key, name = key_of(functions), QUEUE.rpartition(":")[2]
+    sqs = functions.client("sqs")._client
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"KmsMasterKeyId": key, "SqsManagedSseEnabled": "false"})
+
+    found = changes(functions.deploy(Which.PROJECTOR, Options(), ZIP, wait=True))
+
+    assert found[f"queue {name}"] == "unchanged"
+    assert "set_queue_attributes" not in writes(functions)
+    assert statements(functions, PROJECTOR)["EncryptFailures"]["Resource"] == key
