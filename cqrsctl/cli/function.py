@@ -280,7 +280,8 @@ def delete(
 ) -> None:
     """Delete the functions with their mapping, roles, queue and secret; the table and the read model stay.
 
-    A queue that holds messages stays, and so does a role with policies that are not cqrsctl's.
+    A queue that holds messages stays, and so does a role with policies that are not cqrsctl's. The role of a function
+    in a VPC stays until the same command is run again, 20 minutes later.
 
     \b
     Example:

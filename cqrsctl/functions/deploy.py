@@ -175,11 +175,14 @@ class Maker:
     def _make(self, call: ApiCall) -> None:
         self.progress(call.operation)
         client = self.clients(call.service)
-        if call.service != "lambda":
+        if call.service not in {"lambda", "sqs"}:
             call.make(client)
             return
         if call.operation in _NEED_IDLE:
             readiness.until_idle(client, call.parameters["FunctionName"], self.clock, self.progress)
+        if call.operation == "CreateEventSourceMapping":
+            stream_arn = call.parameters["EventSourceArn"]
+            readiness.until_unmapped(client, PROJECTOR, stream_arn, self.clock, self.progress)
         elif call.operation == "UpdateEventSourceMapping":
             readiness.until_settled(client, PROJECTOR, call.parameters["UUID"], None, self.clock, self.progress)
         readiness.make(call, client, self.clock)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ENABLED = "Enabled"
 DISABLED = "Disabled"
+_LEAVING = "Deleting"
 MOST_BATCH = 10_000
 MOST_PARALLEL = 10
 BATCH_SIZE = 1_000
@@ -194,15 +195,24 @@ def of_function(client: Any, function: str) -> list[Mapping]:
     return _listed(client, {"FunctionName": function})
 
 
+def is_leaving(client: Any, function: str, stream_arn: str) -> bool:
+    """Whether a mapping of a stream to a function is being deleted: for about a minute there can be no other one."""
+    found = _described(client, {"FunctionName": function, "EventSourceArn": stream_arn})
+    return any(mapping.state == _LEAVING for mapping in found)
+
+
 def of_stream(client: Any, stream_arn: str) -> list[Mapping]:
     """The mappings of a stream, to whatever functions; those that are being deleted count no more."""
     return _listed(client, {"EventSourceArn": stream_arn})
 
 
 def _listed(client: Any, asked: dict[str, Any]) -> list[Mapping]:
+    return [mapping for mapping in _described(client, asked) if mapping.state != _LEAVING]
+
+
+def _described(client: Any, asked: dict[str, Any]) -> list[Mapping]:
     pages = ApiCall("lambda", "ListEventSourceMappings", asked).pages(client)
-    found = [Mapping.of(described) for page in pages for described in page["EventSourceMappings"]]
-    return [mapping for mapping in found if mapping.state != "Deleting"]
+    return [Mapping.of(described) for page in pages for described in page["EventSourceMappings"]]
 
 
 def serving(mappings: Sequence[Mapping], table: str, stream_arn: str | None) -> Mapping | None:

@@ -32,10 +32,15 @@ _NOT_YET = (
 """What Lambda says while a new role, or a policy of it, is not known everywhere yet."""
 _BUSY = {"ResourceConflictException", "ResourceInUseException"}
 _ANOTHER_UPDATE = "in progress"
+_JUST_DELETED = {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}
 
 
 def make(call: ApiCall, client: Any, clock: Clock) -> Any:
-    """Make a call of Lambda's; again, for two minutes, while it does not know a new role or is busy with a change."""
+    """Make a call of Lambda's or SQS's; again, for two minutes, while what refuses it passes.
+
+    Lambda does not know a new role yet, or is busy with a change; SQS refuses a queue's name for 60 seconds after a
+    queue of that name was deleted (Amazon SQS API, CreateQueue).
+    """
     return _until(
         lambda: call.make(client), lambda _: True, clock, f"{call.operation} was not made", _ROLE_PATIENCE, _passes
     )
@@ -68,6 +73,18 @@ def until_idle(client: Any, name: str, clock: Clock, progress: Callable[[str], N
     return _until(lambda: functions.describe(client, name), done, clock, f"Function {name!r} was not ready")
 
 
+def until_unmapped(client: Any, function: str, stream_arn: str, clock: Clock, progress: Callable[[str], None]) -> None:
+    """Wait until no mapping of a stream to a function is being deleted any more."""
+
+    def done(leaving: bool) -> bool:
+        if leaving:
+            progress("mapping Deleting")
+        return not leaving
+
+    not_reached = f"The former mapping of {function!r} was not deleted"
+    _until(lambda: mappings.is_leaving(client, function, stream_arn), done, clock, not_reached)
+
+
 def until_settled(
     client: Any, function: str, uuid: str | None, wanted: str | None, clock: Clock, progress: Callable[[str], None]
 ) -> Mapping:
@@ -89,6 +106,8 @@ def until_settled(
 
 def _passes(error: AwsError) -> bool:
     code = error_code(error)
+    if code in _JUST_DELETED:
+        return True
     if code == "InvalidParameterValueException":
         return any(said in error.message for said in _NOT_YET)
     return code == "ResourceInUseException" or (code in _BUSY and _ANOTHER_UPDATE in error.message)

@@ -185,9 +185,13 @@ class Functions:
         return logs.lines(self.client("logs"), name, since, self.clock, follow=follow)
 
     def removals(self, *, with_logs: bool) -> list[Removal]:
-        """All that a deletion does, in order; data stays. Raises AwsError where something is not ours."""
+        """All that a deletion does, in order; data stays. Raises AwsError where something is not ours.
+
+        The roles are last, so that they are there for as long as anything uses them.
+        """
         found = []
         lambda_client = self.client("lambda")
+        with_interfaces = []
         for name in (PROJECTOR, COMMAND):
             there = functions.find(lambda_client, name)
             if there is None:
@@ -195,9 +199,7 @@ class Functions:
             there.require_ours(self.wiring.environment.table)
             calls = [mappings.delete_call(each) for each in mappings.of_function(lambda_client, name)]
             found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)], there.former_role_note))
-        region = lambda_client.meta.region_name
-        there_roles = [roles.find(self.client("iam"), role_name(name, region)) for name in (PROJECTOR, COMMAND)]
-        found += [_removal(f"role {role.name}", *roles.delete_calls(role)) for role in there_roles if role]
+            with_interfaces += [name] if there.subnets else []
         if there_queue := queue.find(self.client("sqs"), queue_name(PROJECTOR)):
             found.append(_removal(f"queue {there_queue.name}", *queue.delete_calls(there_queue)))
         name = secret.secret_name(self.wiring.environment.name)
@@ -206,7 +208,27 @@ class Functions:
             found.append(_removal(f"secret {name}", calls, remark))
         groups = [log_group(name) for name in (PROJECTOR, COMMAND)] if with_logs else []
         there_groups = [group for group in groups if logs.find(self.client("logs"), group)]
-        return [*found, *(_removal(f"log group {group}", [logs.delete_call(group)]) for group in there_groups)]
+        found += [_removal(f"log group {group}", [logs.delete_call(group)]) for group in there_groups]
+        return [*found, *self._role_removals(lambda_client.meta.region_name, with_interfaces)]
+
+    def _role_removals(self, region: str, with_interfaces: Sequence[str]) -> Iterator[Removal]:
+        """The roles; that of a function in a VPC only once the function is gone.
+
+        Lambda removes a function's network interfaces with the function's role, up to 20 minutes after the function.
+        Source: https://github.com/awslabs/aws-support-tools/pull/174.
+        """
+        for function in (PROJECTOR, COMMAND):
+            role = roles.find(self.client("iam"), role_name(function, region))
+            if role is None:
+                continue
+            calls, remark = roles.delete_calls(role)
+            if function in with_interfaces:
+                calls = []
+                remark = (
+                    f"Role {role.name} is kept, because Lambda removes the function's network interfaces with it, "
+                    "for up to 20 minutes. Delete it after that with the same command."
+                )
+            yield _removal(f"role {role.name}", calls, remark)
 
     def remove(self, removals: Sequence[Removal]) -> None:
         """Make a planned deletion, and say what stays."""

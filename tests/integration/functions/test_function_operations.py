@@ -262,9 +262,9 @@ def test_a_deletion_leaves_data_alone_and_the_logs_unless_asked(deployed: Operat
         "DeleteEventSourceMapping",
         "DeleteFunction",
         "DeleteFunction",
-        *["DeleteRolePolicy", "DeleteRole"] * 2,
         "DeleteQueue",
         "DeleteSecret",
+        *["DeleteRolePolicy", "DeleteRole"] * 2,
     ]
     assert deployed.client("secretsmanager").made("delete_secret") == [
         {"SecretId": "cqrsctl/prod/database", "RecoveryWindowInDays": 7}
@@ -274,6 +274,55 @@ def test_a_deletion_leaves_data_alone_and_the_logs_unless_asked(deployed: Operat
     assert [call.operation for removal in left for call in removal.part.calls] == ["DeleteLogGroup"] * 2
     deployed.remove(left)
     assert deployed.removals(with_logs=True) == []
+
+
+def test_the_roles_are_deleted_last(deployed: Operated) -> None:
+    removals = deployed.removals(with_logs=True)
+
+    operations = [call.operation for removal in removals for call in removal.part.calls]
+    assert operations[-6:] == ["DeleteLogGroup"] * 2 + ["DeleteRolePolicy", "DeleteRole"] * 2
+
+
+def test_the_role_of_a_function_in_a_vpc_outlives_it(deployed: Operated) -> None:
+    options = Options(subnets=("subnet-1",), security_groups=("sg-1",))
+    deployed.deploy(Which.PROJECTOR, options, ZIP, wait=True)
+    role = f"{PROJECTOR}Role-eu-west-1"
+
+    deployed.remove(deployed.removals(with_logs=False))
+
+    assert any(note.startswith(f"Role {role} is kept") for note in deployed.notes)
+    assert deployed.client("iam").get_role(RoleName=role)
+    later = deployed.removals(with_logs=False)
+    assert [removal.part.name for removal in later] == [f"role {role}"]
+    deployed.remove(later)
+    assert deployed.removals(with_logs=False) == []
+
+
+def test_a_deployment_waits_until_a_deleted_mapping_and_queue_are_gone(deployed: Operated) -> None:
+    (gone,) = deployed.client("lambda").list_event_source_mappings(FunctionName=PROJECTOR)["EventSourceMappings"]
+    deployed.remove(deployed.removals(with_logs=False))
+    looks = [4]
+
+    def leaving(real: Any, **asked: Any) -> Any:
+        looks[0] -= 1
+        return {"EventSourceMappings": [{**gone, "State": "Deleting"}]} if looks[0] > 0 else real(**asked)
+
+    def once_gone(real: Any, **asked: Any) -> Any:
+        assert looks[0] <= 0, "a mapping that is being deleted is in the way"
+        return real(**asked)
+
+    deployed.client("lambda").instead |= {
+        "list_event_source_mappings": leaving,
+        "create_event_source_mapping": once_gone,
+    }
+    code = "AWS.SimpleQueueService.QueueDeletedRecently"
+    deployed.client("sqs").refuse("create_queue", code, "You must wait 60 seconds.", times=3)
+
+    found = changes(deployed.deploy(Which.PROJECTOR, Options(), ZIP, wait=False))
+
+    assert (found["mapping of ProductHandlerFunction"], found[f"queue {QUEUE.rpartition(':')[2]}"]) == ("created",) * 2
+    assert "mapping Deleting" in deployed.notes
+    assert len(deployed.client("sqs").made("create_queue")) == 4
 
 
 def test_a_queue_that_holds_messages_is_kept_and_said(deployed: Operated) -> None:
