@@ -1,7 +1,7 @@
 """ProductCommandFunction: puts a product, validated as `cqrsctl product put` does.
 
 It is invoked with the product itself, and then raises what is wrong; or through API Gateway (REST and HTTP APIs, and
-function URLs), and then answers with a status.
+function URLs), by POST or PUT, and then answers with a status.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EXISTENCE = "existence"
+_METHODS = ("POST", "PUT")
 _CONDITIONS = {"if-none-match": Existence.ABSENT, "if-match": Existence.EXISTS}
 
 
@@ -49,6 +50,10 @@ class CommandFunction:
         return _done(self._put(fields, _existence(fields.pop(_EXISTENCE, Existence.ANY.value))))
 
     def _answered(self, request: Mapping[str, Any]) -> Done:
+        method = _method(request)
+        if method is not None and method not in _METHODS:
+            error = InvalidCommand(f"{method} puts no product.", hint=f"Use {' or '.join(_METHODS)}.", code="method")
+            return _refused(405, error, {"Allow": ", ".join(_METHODS)})
         try:
             done = self._put(_fields(_body(request)), _condition(_headers(request)))
         except (InvalidCommand, InvalidProduct) as error:
@@ -67,17 +72,19 @@ def _done(answer: dict[str, Any], **told: Any) -> Done:
     return Done(answer, {"Commands": 1, "Rejected": 0}, told or {"outcome": answer["outcome"]})
 
 
-def _refused(status: int, error: CqrsctlError) -> Done:
+def _refused(status: int, error: CqrsctlError, headers: Mapping[str, str] | None = None) -> Done:
     content = {"message": error.message, "code": error.code}
     if error.hint:
         content["hint"] = error.hint
-    return Done(_response(status, content), {"Commands": 1, "Rejected": 1}, {"status": status, "code": error.code})
+    return Done(
+        _response(status, content, headers), {"Commands": 1, "Rejected": 1}, {"status": status, "code": error.code}
+    )
 
 
-def _response(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
+def _response(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     return {
         "statusCode": status,
-        "headers": {"Content-Type": "application/json"},
+        "headers": {"Content-Type": "application/json", **(headers or {})},
         "body": json.dumps(content, ensure_ascii=False),
     }
 
@@ -99,6 +106,14 @@ def _existence(value: object) -> Existence:
 def _headers(request: Mapping[str, Any]) -> dict[str, str]:
     """By lower-case name: HTTP's are case-insensitive, and REST APIs hand them on as they were sent."""
     return {str(name).lower(): str(value).strip() for name, value in (request.get("headers") or {}).items()}
+
+
+def _method(request: Mapping[str, Any]) -> str | None:
+    """The HTTP method, in payloads of version 1 or 2; None if it is not given."""
+    context = request["requestContext"]
+    http = context.get("http") if isinstance(context, dict) else None
+    method = request.get("httpMethod") or (http.get("method") if isinstance(http, dict) else None)
+    return str(method).upper() if method else None
 
 
 def _condition(headers: Mapping[str, str]) -> Existence:

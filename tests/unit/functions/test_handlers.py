@@ -377,7 +377,32 @@ def http(body: str, **headers: str) -> dict[str, Any]:
     }
 
 
+def by(event: dict[str, Any], method: str) -> dict[str, Any]:
+    """The same event with another HTTP method."""
+    text = json.dumps(event).replace('"PUT"', json.dumps(method))
+    changed: dict[str, Any] = json.loads(text)
+    return changed
+
+
 class TestGatewayCommands:
+    @pytest.mark.parametrize("method", ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "delete"])
+    @pytest.mark.parametrize("event", [rest, http])
+    def test_no_other_method_than_post_and_put_puts_a_product(self, event: Any, method: str) -> None:
+        dynamodb = FakeDynamoDb()
+
+        answer = CommandFunction("Products", dynamodb)(by(event(json.dumps(LAMP)), method)).answer
+
+        assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "POST, PUT")
+        assert json.loads(answer["body"])["hint"] == "Use POST or PUT."
+        assert dynamodb.asked == []
+
+    @pytest.mark.parametrize("event", [rest, http])
+    def test_post_puts_a_product_and_so_does_a_request_without_a_method(self, event: Any) -> None:
+        request = event(json.dumps(LAMP))
+
+        assert self.invoke(by(request, "POST"))[0] == 200
+        assert self.invoke({**request, "httpMethod": None, "requestContext": {}})[0] == 200
+
     def invoke(self, event: Any, dynamodb: FakeDynamoDb | None = None) -> tuple[int, dict[str, Any]]:
         answer = CommandFunction("Products", dynamodb or FakeDynamoDb())(event).answer
         assert set(answer) == {"statusCode", "headers", "body"}
