@@ -107,7 +107,7 @@ def _port(description: str, port: Any) -> dict[str, Any]:
 def _cluster() -> dict[str, Any]:
     """The first instance of a cluster becomes its writer, so the reader waits for it.
 
-    The snapshot of a creation that failed has a name of its own, so the next try does not meet it.
+    A snapshot that a failed creation leaves has a name of its own, so the next try does not meet it.
     """
     return {
         "Cluster": {

@@ -57,8 +57,8 @@ class Place:
     def service_names(self, service: str) -> list[str]:
         """What `kms:ViaService` may call a service here.
 
-        AWS documents amazonaws.com for every region. Outside of that domain the partition's own is allowed too: both
-        name one service of one region. Source: "AWS KMS condition keys", AWS KMS Developer Guide.
+        AWS's guides write amazonaws.com, and say nothing of partitions with another domain. There both are allowed, as
+        each names one service of one region. Source: "AWS KMS condition keys", AWS KMS Developer Guide.
         """
         domains = dict.fromkeys((_DOMAIN, _DOMAINS.get(self.partition, _DOMAIN)))
         return [f"{service}.{self.region}.{domain}" for domain in domains]
