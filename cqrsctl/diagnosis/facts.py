@@ -327,6 +327,8 @@ class Facts:
         if found_here := [(name, reason) for reason, found in gaps.items() for name in found if name in names]:
             raise function_position.error(found_here)
         if made.by_function and self.known_mapping():
+            for gap in made.gaps(names, stream_arn):  # the function looks at no checkpoints
+                raise gap
             return None
         return self.positions() or (None if made.by_function else {})
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cqrsctl.change import Position, SequenceNumber
+from cqrsctl.change import Position, SequenceNumber, ShardState
+from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis import function_status
+from cqrsctl.diagnosis.facts import Facts
+from cqrsctl.errors import StreamGap
 from cqrsctl.functions.deploy import Options
 from cqrsctl.local.ports import free_port
 from cqrsctl.pipeline.function_operations import Which, reads_since
@@ -291,6 +294,31 @@ def test_the_functions_status_shows_gaps_or_says_that_they_are_unknown(operated:
     unreachable(operated)
     assert function_status.status(operated).gaps is None
     assert any("Whether changes were lost is unknown" in line for line in operated.notes)
+
+
+def test_a_gap_that_a_projector_marked_stays_one_after_the_function_took_over(
+    operated: Operated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was trimmed before a projector read it never reached the function either."""
+    mapped, client = operated.client("lambda"), operated.wiring.client
+    monkeypatch.setattr(
+        operated.wiring, "client", lambda name, **more: mapped if name == "lambda" else client(name, **more)
+    )
+    modified(operated, NOW, LastProcessingResult="OK")
+    handled(operated)
+    arn = stream_arn(operated)
+    assert Facts(operated.wiring, SystemClock())._following(arn) is None  # the function has the position
+
+    lost = Position("shard-1", None, SequenceNumber("7"), ShardState.GAP)
+    with connect(operated.wiring.database) as connection:
+        checkpoints.write(connection, arn, {"product": [lost]})
+        connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL 1 HOUR")
+        connection.commit()
+    facts = Facts(operated.wiring, SystemClock())
+    with pytest.raises(StreamGap) as caught:
+        facts._following(arn)
+    assert caught.value.followers == {"product"}
+    assert [str(each) for each in facts.gaps()] == [str(caught.value)]
 
 
 def test_a_mapping_reads_since_its_last_change_if_it_is_enabled_and_well(
