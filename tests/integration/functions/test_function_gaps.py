@@ -18,7 +18,7 @@ from cqrsctl.functions.deploy import Options
 from cqrsctl.local.ports import free_port
 from cqrsctl.pipeline.function_operations import Which, reads_since
 from cqrsctl.projection.definition import default_product
-from cqrsctl.read_model import checkpoints, function_position, rebuilds
+from cqrsctl.read_model import checkpoints, function_position, heartbeat, rebuilds
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.function_position import Reason
@@ -306,6 +306,9 @@ def test_a_gap_that_a_projector_marked_stays_one_after_the_function_took_over(
     )
     modified(operated, NOW, LastProcessingResult="OK")
     handled(operated)
+    with connect(operated.wiring.database) as connection:
+        heartbeat.write(connection, heartbeat.FUNCTION)
+        connection.commit()
     arn = stream_arn(operated)
     assert Facts(operated.wiring, SystemClock())._following(arn) is None  # the function has the position
 
