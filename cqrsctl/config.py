@@ -28,6 +28,10 @@ EMBEDDED = ("local", "demo")
 """The environments that exist without being declared: the embedded stack, and the demo's own."""
 
 
+DEFAULT_USER = "cqrsctl"
+"""Who logs in to the database if nothing names somebody."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
     """Where the read model's database is, by Aurora cluster or by host, and where its password comes from.

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl.config import DEFAULT_USER
 from cqrsctl.errors import ConfigurationError
 from cqrsctl.read_model.connection import Endpoint, Login
 from cqrsctl.read_model.endpoints import Servers, Topology
@@ -22,7 +23,6 @@ _EMBEDDED_REGION = "us-east-1"
 _EMBEDDED_KEY = "local"
 _NO_PROFILE = {"profile": (None, None, None, None)}
 """The embedded stack needs none, so an AWS_PROFILE that does not exist does not matter."""
-_USER = "cqrsctl"
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _ATTEMPTS = 4
@@ -129,7 +129,7 @@ class Wiring:
         stack, settings = self._running(), self.environment.database
 
         def endpoint(name: str, port: int) -> Endpoint:
-            login = Login(settings.user or _USER, stack.database_password)
+            login = Login(settings.user or DEFAULT_USER, stack.database_password)
             return Endpoint("127.0.0.1", port, settings.name, lambda: login, name=name)
 
         return Topology(endpoint(*stack.writer), tuple(endpoint(name, port) for name, port in stack.readers.items()))
@@ -181,7 +181,7 @@ class Wiring:
 
     def _login(self, host: str, port: int, secret: str | None) -> Callable[[], Login]:
         settings = self.environment.database
-        user, password = settings.user or _USER, settings.password
+        user, password = settings.user or DEFAULT_USER, settings.password
         if password is not None:
             return lambda: Login(user, password)
         if settings.iam_auth:
@@ -204,4 +204,6 @@ class Wiring:
     def _secret_login(self, name: str) -> Login:
         from cqrsctl.aws import database_secret  # noqa: PLC0415
 
-        return Login(*database_secret(self.client("secretsmanager"), name, self.environment.database.user, _USER))
+        return Login(
+            *database_secret(self.client("secretsmanager"), name, self.environment.database.user, DEFAULT_USER)
+        )

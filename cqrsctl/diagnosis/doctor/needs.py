@@ -1,4 +1,7 @@
-"""The permissions that cqrsctl needs in AWS: the actions, what each is needed for, and how it is tried. A table."""
+"""The permissions that cqrsctl needs in AWS: the actions, what each is needed for, and how it is tried. A table.
+
+Some are needed by what AWS does in turn for a call: tags and keys of what is made, secrets and roles of services.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from cqrsctl.functions.parts import Place
 
 
+EXAMPLE_SUFFIX = "AbCdEf"
+"""Secrets Manager ends a secret's ARN with six characters of its own; IAM is asked about some."""
+
+
 class Purpose(Enum):
     """What actions are needed for; the value is how it is said."""
 
@@ -26,11 +33,14 @@ class Purpose(Enum):
     CLUSTER = "to find and operate the cluster"
     COSTS = "for aurora cost"
     FUNCTIONS = "to deploy and operate the functions"
+    SELDOM = "for a KMS key of one's own, and what an account has its first of"
+    """What most accounts need never or once, so that its absence is nothing to find."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What actions are made on. `key` is one of an item; `shard` and `iterator` are of the stream, if it has any."""
+    """What actions are made on. `key` is one of an item; `shard` and `iterator` are of the stream, if it has any;
+    `instance` is a member of the cluster, by default its first."""
 
     place: Place
     environment: str
@@ -41,6 +51,7 @@ class Target:
     iterator: str | None = None
     cluster: str | None = None
     secret: str | None = None
+    instance: str | None = None
 
     @property
     def table(self) -> str:
@@ -77,7 +88,7 @@ def _cluster(target: Target) -> str:
 
 
 def _instance(target: Target) -> str:
-    return target.place.arn("rds", f"db:{target.cluster}-1")
+    return target.place.arn("rds", f"db:{target.instance or f'{target.cluster}-1'}")
 
 
 def _function(target: Target) -> str:
@@ -98,7 +109,12 @@ def _queue(target: Target) -> str:
 
 def _secret(target: Target) -> str:
     named = target.secret or secret_name(target.environment)
-    return named if named.startswith("arn:") else target.place.arn("secretsmanager", f"secret:{named}-AbCdEf")
+    return named if named.startswith("arn:") else target.place.arn("secretsmanager", f"secret:{named}-{EXAMPLE_SUFFIX}")
+
+
+def _managed_secret(target: Target) -> str:
+    """The secret that RDS makes for a cluster's master user."""
+    return target.place.arn("secretsmanager", "secret:rds!cluster-*")
 
 
 def _anything(_: Target) -> str:
@@ -175,7 +191,12 @@ ACTIONS: tuple[Action, ...] = (
     ),
     *_simulated("dynamodb", "PutItem DeleteItem BatchWriteItem", Purpose.PRODUCTS, _table),
     Action("dynamodb:DescribeContinuousBackups", Purpose.TABLE, _table, _on_table("DescribeContinuousBackups")),
-    *_simulated("dynamodb", "CreateTable UpdateTable DeleteTable UpdateContinuousBackups", Purpose.TABLE, _table),
+    *_simulated(
+        "dynamodb",
+        "CreateTable UpdateTable DeleteTable UpdateContinuousBackups ListTagsOfResource TagResource",
+        Purpose.TABLE,
+        _table,
+    ),
     Action("rds:DescribeDBClusters", Purpose.CLUSTER, _cluster, _call("rds", "DescribeDBClusters", **_FIRST)),
     Action("rds:DescribeDBInstances", Purpose.CLUSTER, _instance, _call("rds", "DescribeDBInstances", **_FIRST)),
     Action(
@@ -186,6 +207,11 @@ ACTIONS: tuple[Action, ...] = (
     ),
     *_simulated("rds", "CreateDBCluster ModifyDBCluster DeleteDBCluster FailoverDBCluster", Purpose.CLUSTER, _cluster),
     *_simulated("rds", "CreateDBInstance DeleteDBInstance", Purpose.CLUSTER, _instance),
+    *_simulated("rds", "AddTagsToResource", Purpose.CLUSTER, _cluster),
+    *_simulated("kms", "DescribeKey", Purpose.CLUSTER),
+    *_simulated("secretsmanager", "CreateSecret TagResource", Purpose.CLUSTER, _managed_secret),
+    *_simulated("kms", "DescribeKey CreateGrant", Purpose.SELDOM),
+    *_simulated("iam", "CreateServiceLinkedRole", Purpose.SELDOM),
     *(
         Action(
             f"{_SCALING}:{name}",
@@ -202,6 +228,8 @@ ACTIONS: tuple[Action, ...] = (
     ),
     *_simulated("pricing", "GetProducts", Purpose.COSTS),
     *_simulated("cloudwatch", "GetMetricData", Purpose.COSTS),
+    *_simulated("lambda", "GetFunctionConfiguration", Purpose.COSTS, _function),
+    *_simulated("cloudwatch", "GetMetricData", Purpose.FUNCTIONS),
     Action("lambda:GetFunction", Purpose.FUNCTIONS, _function, _call("lambda", "GetFunction", FunctionName=PROJECTOR)),
     Action(
         "lambda:ListEventSourceMappings",
@@ -279,4 +307,4 @@ ACTIONS: tuple[Action, ...] = (
         for name in ("DescribeSubnets", "DescribeSecurityGroups", "DescribeVpcs")
     ),
 )
-"""All actions that the README lists. `rds-db:connect` is not among them: the database itself refuses without."""
+"""All that cqrsctl asks of AWS. `rds-db:connect` is not among them: the database itself refuses without."""

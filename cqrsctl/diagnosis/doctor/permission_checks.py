@@ -91,12 +91,13 @@ def _denied(facts: Facts, identity: str, target: Target) -> list[Action]:
     for action in _needed(facts):
         if action.tried is None:
             by_arn.setdefault(action.arn(target), []).append(action)
-    denied: set[str] = set()
+    denied: list[Action] = []
     for arn, actions in by_arn.items():
-        names = [action.name for action in actions]
-        for begin in range(0, len(names), _ACTIONS_A_CALL):
-            denied |= set(_simulate(facts, identity, arn, names[begin : begin + _ACTIONS_A_CALL]))
-    return [action for action in _needed(facts) if action.name in denied]
+        for begin in range(0, len(actions), _ACTIONS_A_CALL):
+            some = actions[begin : begin + _ACTIONS_A_CALL]
+            refused = set(_simulate(facts, identity, arn, [action.name for action in some]))
+            denied += [action for action in some if action.name in refused]
+    return denied
 
 
 def _simulate(facts: Facts, identity: str, arn: str, names: list[str]) -> Iterator[str]:
@@ -114,7 +115,7 @@ def _simulate(facts: Facts, identity: str, arn: str, names: list[str]) -> Iterat
 
 def _needed(facts: Facts) -> list[Action]:
     """The actions that this environment needs: no cluster and no functions need none of theirs."""
-    unused = set()
+    unused = {Purpose.SELDOM}
     if facts.environment.own_cluster is None:
         unused |= {Purpose.CLUSTER, Purpose.COSTS}
     if _if_allowed(facts.mappings) is None:

@@ -433,17 +433,6 @@ def test_functions_that_are_not_deployed_and_a_cluster_that_is_not_named_need_no
     assert diagnose(look(tmp_path, settings, aws, mappings=None, cluster=None)).found == ()
 
 
-def test_the_permissions_are_those_of_the_readme() -> None:
-    listed: set[str] = set()
-    for paragraph in re.findall(r"^The identity needs,.*?\n\n", README, re.MULTILINE | re.DOTALL):
-        service = ""
-        for prefix, name in re.findall(r"`(?:([a-z0-9-]+):)?([A-Z]\w+)`", paragraph):
-            service = prefix or service
-            listed.add(f"{service}:{name}")
-
-    assert listed == {action.name for action in ACTIONS}
-
-
 @pytest.mark.parametrize(
     "granted",
     [
