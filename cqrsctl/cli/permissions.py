@@ -28,8 +28,8 @@ def permissions(
 ) -> None:
     """Print the IAM policy that commands need.
 
-    It is JSON, and names the environment's table, cluster, functions and secret; AWS is not asked. It is for the person or the machine that runs the
-    commands; the functions' own roles are made by `function deploy`.
+    It is JSON, and names the environment's table, cluster, functions and secret; AWS is not asked. It is for the person
+    or the machine that runs the commands: the functions' own roles are made by `function deploy`.
 
     \b
     Examples:

@@ -44,7 +44,7 @@ def asked() -> set[str]:
         }
         for node in ast.walk(tree):
             match node:
-                case ast.Call(func=ast.Name(id="ApiCall"), args=[service, ast.Constant(value=operation), *_]):
+                case ast.Call(func=ast.Name(id="ApiCall"), args=[service, ast.Constant(value=str(operation)), *_]):
                     named = (
                         service.value if isinstance(service, ast.Constant) else names.get(ast.unparse(service), "sns")
                     )
