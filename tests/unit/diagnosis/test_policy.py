@@ -45,10 +45,9 @@ def asked() -> set[str]:
         for node in ast.walk(tree):
             match node:
                 case ast.Call(func=ast.Name(id="ApiCall"), args=[service, ast.Constant(value=str(operation)), *_]):
-                    named = (
-                        service.value if isinstance(service, ast.Constant) else names.get(ast.unparse(service), "sns")
-                    )
-                    name = f"{'dynamodb' if named == 'dynamodbstreams' else named}:{operation}"
+                    literal = service.value if isinstance(service, ast.Constant) else names.get(ast.unparse(service))
+                    named = literal if isinstance(literal, str) else "sns"  # the ARN of a destination tells its service
+                    name = f"{named.removesuffix('streams')}:{operation}"
                     found.add(_CALLED_OTHERWISE.get(name, name))
     return found - _NEEDS_NONE - _EMBEDDED
 
