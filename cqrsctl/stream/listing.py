@@ -55,6 +55,8 @@ class Listing:
     check: Callable[[], None] = lambda: None
     """Called with each listing of all shards; what it raises the listing raises."""
     known: Mapping[str, Shard] | None = None
+    all_listed_at: float = 0.0
+    """When the last listing of all shards began."""
     is_enabled: bool = True
     _under_way: Future[Mapping[str, Shard]] | None = None
     _pace: ListingPace = field(init=False)
@@ -136,10 +138,12 @@ class Listing:
             pages += 1
             self._pace()
 
-        self._all_due = self.clock.monotonic() + RELIST_SECONDS
+        begun = self.clock.monotonic()
+        self._all_due = begun + RELIST_SECONDS
         stream = shards.describe(self.client, self.stream_arn, pace=pace)
         self.check()
         self._pages = pages
+        self.all_listed_at = begun
         self.is_enabled = stream.status in {"ENABLED", "ENABLING"}
         return stream.shards
 

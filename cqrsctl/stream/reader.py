@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_READS_UNDER_WAY = 16
 _CHILD_PATIENCE_SECONDS = 60.0
 """A closed shard's child is listed within about a minute (observed by users of other consumers)."""
+_SIBLING_PATIENCE_SECONDS = 10.0
+"""So much later than the end of a shard, all its children are listed once one is: a split shard has two."""
 _FIRST_NOTICE_SECONDS = 5.0
 _NOTICE_SECONDS = 30.0
 _LISTING = "DescribeStream"
@@ -88,11 +90,13 @@ class StreamReader:
         self._polls: dict[str, Poll] = {}
         self._under_way: dict[Future[Read], Poll] = {}
         self._at_latest: dict[str, ShardReader] = {}
+        self._is_counted_on = bool(following)
         self._first = self._following.is_new
         self._listing = Listing(client, stream_arn, clock, executor, self._check_current)
         self._listing_fails_since: float | None = None
         self._late_since: float | None = None
-        self._childless: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        """Shards that ended lately, and since when that is known."""
         self._past_until: set[str] = set()
         """Shards that brought a change of `until` or later, and their children."""
         self._notice_due = 0.0
@@ -242,18 +246,27 @@ class StreamReader:
         )
 
     def _waits_for_children(self) -> bool:
-        """Whether a shard ended a moment ago and the listing shows no child of it yet.
+        """Whether a shard ended a moment ago, of which the listing may not show all children yet.
 
-        For about a minute: a shard that was merged with another may have none of its own.
+        Without any it is waited for about a minute: a shard that was merged with another may have none of its own.
         """
-        now = self._clock.monotonic()
-        childless = lineage.childless(self._shards) - self._past_until if self._listing.is_enabled else set()
-        self._childless = {shard_id: self._childless.get(shard_id, now) for shard_id in childless}
-        return any(
-            now - since < _CHILD_PATIENCE_SECONDS
-            and not ended_long_ago(self._following.positions.get(shard_id), self._clock.now())
-            for shard_id, since in self._childless.items()
-        )
+        if not self._listing.is_enabled:
+            return False
+        now, positions = self._clock.monotonic(), self._following.positions
+        self._ended = {
+            shard_id: self._ended.get(shard_id, now)
+            for shard_id, shard in self._shards.items()
+            if not (shard.is_open or shard_id in self._past_until)
+            and not ended_long_ago(positions.get(shard_id), self._clock.now())
+        }
+        childless = lineage.childless(self._shards)
+        if any(now - since < _CHILD_PATIENCE_SECONDS for key, since in self._ended.items() if key in childless):
+            return True
+        settled_at = max(self._ended.values(), default=-_SIBLING_PATIENCE_SECONDS) + _SIBLING_PATIENCE_SECONDS
+        if not self._is_counted_on or self._listing.all_listed_at >= settled_at:
+            return False
+        self._listing.again(max(settled_at - now, 0.0))
+        return True
 
     def _begin_reads(self) -> None:
         now = self._clock.monotonic()

@@ -55,6 +55,26 @@ def test_it_is_not_caught_up_while_the_child_of_a_closed_shard_is_not_listed() -
     assert world.differences() == []
 
 
+def test_it_is_not_caught_up_while_one_of_two_children_is_not_listed() -> None:
+    world = a_world()
+    put(world, 1)
+    world.project()
+    world.stream.lists_children_of_ended = False
+    world.stream.split(world.stream.open_shards[0])
+    late = world.stream.open_shards[0]
+    late.listed_from = world.clock.monotonic() + 5
+    put(world, *range(2, 12))
+    begun = world.clock.monotonic()
+    assert world.project().changes == 10
+    assert world.differences() == []
+    assert world.clock.monotonic() - begun < 20
+
+    world.clock.sleep(20 * 60)
+    begun = world.clock.monotonic()
+    world.project()
+    assert world.clock.monotonic() - begun < 5  # whatever children it has, they are listed by now
+
+
 def test_what_comes_after_a_shard_without_listed_children_is_unknown_and_not_nothing() -> None:
     world = a_world()
     put(world, 1)
