@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,21 @@ _FIRST_REFUSAL = 300
 """The first HTTP status that is no success."""
 _REST = "rest-json"
 _JSON_PROTOCOLS = {"json", _REST}
+_XML_ROOT = re.compile(rb"<(?:\w+:)?\w+Response[\s>]")
+_NAME_THEIR_TYPE = {"dynamodb", "dynamodbstreams"}
+"""Services whose responses say that they are JSON; emulators of others send it as a page."""
+
+
+class Answer(dict[str, Any]):
+    """What AWS answered to a call. A member that is not there is a fault of the endpoint, and not of the caller."""
+
+    def __init__(self, about: str, content: dict[str, Any]) -> None:
+        super().__init__(content)
+        self._about = about
+
+    def __missing__(self, name: str) -> Any:
+        """Raises TransientAwsError."""
+        raise _not_valid(f"{self._about}: {name} is missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +78,29 @@ class ApiCall:
 
     def make(self, client: Any) -> Any:
         """Make the call with a boto3 client of the service."""
-        _log.info("%s %s", self.service, self.operation)
-        with aws_errors(f"{self.service} {self.operation}"):
-            return getattr(client, xform_name(self.operation))(**self.parameters)
+        with self._made():
+            answer = getattr(client, xform_name(self.operation))(**self.parameters)
+        return Answer(self._about, answer) if isinstance(answer, dict) else answer
 
     def pages(self, client: Any) -> Iterator[dict[str, Any]]:
         """Make the call for each page of its answer, by boto3's paginator, as they are asked for."""
         pages = iter(client.get_paginator(xform_name(self.operation)).paginate(**self.parameters))
         while True:
-            _log.info("%s %s", self.service, self.operation)
-            with aws_errors(f"{self.service} {self.operation}"):
+            with self._made():
                 page = next(pages, None)
             if page is None:
                 return
-            yield page
+            yield Answer(self._about, page)
+
+    @property
+    def _about(self) -> str:
+        return f"{self.service} {self.operation}"
+
+    @contextmanager
+    def _made(self) -> Iterator[None]:
+        _log.info("%s", self._about)
+        with aws_errors(self._about):
+            yield
 
 
 def make_all(client: Any, calls: Sequence[ApiCall]) -> None:
@@ -123,23 +149,45 @@ def database_secret(client: Any, name: str, user: str | None, default_user: str 
 def require_valid_bodies(client: Any) -> Any:
     """The same boto3 client, which from now on refuses a success whose body is not that of its protocol.
 
-    botocore makes an empty response of a page of HTML that a proxy sends with status 200: a put would look done. Of
-    the other protocols it does raise ResponseParserError.
+    botocore makes an empty response of a page of HTML that a proxy sends with status 200: a put would look done.
     """
-    # Last, so that bodies that are kept raw are empty objects by then.
-    client.meta.events.register_last("before-parse", _require_json)
+    client.meta.events.register_last("before-parse", _require_valid)
     return client
 
 
-def _require_json(response_dict: dict[str, Any], operation_model: Any, **_: Any) -> None:
-    """Raises ResponseParserError where a service that speaks JSON says yes in something else."""
-    protocol, shape = operation_model.service_model.resolved_protocol, operation_model.output_shape
-    if response_dict["status_code"] >= _FIRST_REFUSAL or protocol not in _JSON_PROTOCOLS:
+def _require_valid(
+    response_dict: dict[str, Any], operation_model: Any, customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    """Raises ResponseParserError if a success is not in the service's protocol.
+
+    Bodies that are kept raw are decoded by their own decoder, which is told here only that they came whole.
+    """
+    if response_dict["status_code"] >= _FIRST_REFUSAL:
         return
     if operation_model.has_streaming_output or operation_model.has_event_stream_output:
         return
-    body = response_dict["body"]
-    may_be_empty = protocol == _REST or shape is None or not shape.members
+    headers, body = response_dict["headers"], customized_response_dict.get("Body", response_dict["body"])
+    _require_whole(headers.get("x-amz-crc32"), body)
+    service = operation_model.service_model
+    kind = headers.get("content-type")
+    if kind and "json" not in kind and service.service_name in _NAME_THEIR_TYPE:
+        raise ResponseParserError(f"the body is {kind}, not JSON")
+    if service.resolved_protocol == "query":
+        if not _XML_ROOT.search(body):
+            raise ResponseParserError("the body is not a response of the query protocol")
+    elif service.resolved_protocol in _JSON_PROTOCOLS and "Body" not in customized_response_dict:
+        shape = operation_model.output_shape
+        _require_json(body, may_be_empty=service.resolved_protocol == _REST or shape is None or not shape.members)
+
+
+def _require_whole(checksum: str | None, body: bytes) -> None:
+    """Raises ResponseParserError if a body is not the one that DynamoDB computed the checksum of."""
+    if checksum is not None and str(zlib.crc32(body)) != checksum.strip():
+        raise ResponseParserError(f"the body does not have the checksum {checksum}")
+
+
+def _require_json(body: bytes, *, may_be_empty: bool) -> None:
+    """Raises ResponseParserError if a body is not a JSON object."""
     if not body and may_be_empty:
         return
     try:
@@ -148,6 +196,14 @@ def _require_json(response_dict: dict[str, Any], operation_model: Any, **_: Any)
         raise ResponseParserError(f"the body is not JSON: {error}") from error
     if not isinstance(content, dict) and not (content is None and may_be_empty):
         raise ResponseParserError("the body is not a JSON object")
+
+
+def _not_valid(what: str) -> TransientAwsError:
+    return TransientAwsError(
+        f"{what}: the response is not valid: is this endpoint AWS?",
+        hint="Check the endpoint URL and proxies; not every emulator knows every call.",
+        code="unexpected_answer",
+    )
 
 
 @contextmanager
@@ -177,10 +233,7 @@ def aws_errors(what: str) -> Iterator[None]:
             hint="Check the region, the endpoint URL and the network; `cqrsctl local status` for the local stack.",
         ) from error
     except ResponseParserError as error:
-        raise TransientAwsError(
-            f"{what}: the response is not valid: is this endpoint AWS?",
-            hint="Check the endpoint URL; not every emulator knows every call.",
-        ) from error
+        raise _not_valid(what) from error
     except BotoCoreError as error:
         raise AwsError(f"{what}: {error}") from error
 

@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 
 from cqrsctl.change import ChangeRecord, Event, SequenceNumber
 from cqrsctl.codec import decode_item, decode_record, encode_key
-from cqrsctl.errors import AwsError
+from cqrsctl.errors import TransientAwsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ class ScanPage:
 def records_page(answer: Mapping[str, Any], stream_arn: str, received_at: datetime | None = None) -> RecordsPage:
     """The page in an answer of GetRecords; `received_at` (None: now) is for records that tell no time.
 
-    Raises AwsError where it is none.
+    Raises TransientAwsError where it is none.
     """
     received_at = received_at or datetime.now(UTC)
     if "Body" not in answer:
@@ -87,7 +87,7 @@ def records_page(answer: Mapping[str, Any], stream_arn: str, received_at: dateti
 
 
 def scan_page(answer: Mapping[str, Any]) -> ScanPage:
-    """The page in an answer of Scan. Raises AwsError where it is none."""
+    """The page in an answer of Scan. Raises TransientAwsError where it is none."""
     if "Body" not in answer:
         return ScanPage(
             [decode_item(item) for item in member(answer, "Items", "Scan")],
@@ -104,7 +104,7 @@ def scan_page(answer: Mapping[str, Any]) -> ScanPage:
 
 
 def member(answer: Mapping[str, Any], name: str, operation: str) -> Any:
-    """A member that every answer of an operation has. Raises AwsError (`unexpected_answer`) where it is missing.
+    """A member that every answer of an operation has. Raises TransientAwsError (`unexpected_answer`) if it is missing.
 
     boto3 makes an empty answer of a page of HTML that a proxy sends with status 200.
     """
@@ -114,8 +114,8 @@ def member(answer: Mapping[str, Any], name: str, operation: str) -> Any:
         raise _unexpected(operation, error) from error
 
 
-def _unexpected(operation: str, error: Exception) -> AwsError:
-    return AwsError(
+def _unexpected(operation: str, error: Exception) -> TransientAwsError:
+    return TransientAwsError(
         f"dynamodb {operation}: the response is not valid ({error}).",
         hint="Is this endpoint AWS, or an emulator of DynamoDB? Check the endpoint URL and proxies.",
         code="unexpected_answer",

@@ -83,10 +83,14 @@ def _pages(client: Any, parameters: dict[str, Any], pace: ScanPace | None = None
     while True:
         if pace:
             parameters["Limit"] = pace.page_items
-        page = scan_page(retrying(ApiCall("dynamodb", "Scan", parameters).make, client))
+        page = retrying(_page, client, parameters)
         if pace and page.units is not None:
             pace.used(page.units, len(page.items))
         yield page
         if page.last_key is None:
             return
         parameters["ExclusiveStartKey"] = page.last_key
+
+
+def _page(client: Any, parameters: dict[str, Any]) -> ScanPage:
+    return scan_page(ApiCall("dynamodb", "Scan", parameters).make(client))

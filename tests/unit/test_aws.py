@@ -53,7 +53,7 @@ def refused(code: str, status: int = 400, message: str = "because") -> ClientErr
         (UnauthorizedSSOTokenError(), ConfigurationError, "configuration"),
         (EndpointConnectionError(endpoint_url="http://x"), TransientAwsError, "aws_unavailable"),
         (ReadTimeoutError(endpoint_url="http://x"), TransientAwsError, "aws_unavailable"),
-        (ResponseParserError("<!doctype html>"), TransientAwsError, "aws_unavailable"),
+        (ResponseParserError("<!doctype html>"), TransientAwsError, "unexpected_answer"),
         (ParamValidationError(report="x"), AwsError, "aws"),
     ],
 )
@@ -117,13 +117,13 @@ class Raw(io.BytesIO):
         yield self.read()
 
 
-def answering(service: str, body: bytes, status: int = 200) -> Any:
+def answering(service: str, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Any:
     """A boto3 client of a service whose every response has this body."""
     session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
     client = session.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
     def respond(request: Any, **_: Any) -> AWSResponse:
-        return AWSResponse(request.url, status, {}, Raw(body))
+        return AWSResponse(request.url, status, headers or {}, Raw(body))
 
     client.meta.events.register("before-send", respond)
     return require_valid_bodies(client)
@@ -157,8 +157,37 @@ def test_valid_bodies_and_those_that_are_meant_to_be_empty_are_taken() -> None:
 
 
 def test_bodies_that_are_kept_raw_are_left_to_their_decoder() -> None:
+    """Only that they came whole is looked at: decoding them twice would take long."""
     scan = ApiCall("dynamodb", "Scan", {"TableName": "t"})
     assert scan.make(keep_raw_bodies(answering("dynamodb", b"<html>")))["Body"] == b"<html>"
+    with pytest.raises(TransientAwsError, match="not valid"):
+        scan.make(keep_raw_bodies(answering("dynamodb", b"{}", headers={"x-amz-crc32": "1"})))
+
+
+@pytest.mark.parametrize("service", ["rds", "iam"])
+def test_a_page_that_is_xml_is_no_success_either(service: str) -> None:
+    call = {
+        "rds": ApiCall("rds", "DescribeDBClusters", {}),
+        "iam": ApiCall("iam", "DeleteRole", {"RoleName": "r"}),
+    }[service]
+    with pytest.raises(TransientAwsError, match="not valid"):
+        call.make(answering(service, b"<html><body>Sign in</body></html>"))
+
+
+@pytest.mark.parametrize("service", ["dynamodb", "rds"])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+@pytest.mark.parametrize("body", [b"<html><body>later</body></html>", b"<html><br>later", b"", b"{}"])
+def test_a_status_that_passes_is_transient_whatever_the_body(service: str, status: int, body: bytes) -> None:
+    call = DESCRIBE if service == "dynamodb" else ApiCall("rds", "DescribeDBClusters", {})
+    with pytest.raises(TransientAwsError):
+        call.make(answering(service, body, status))
+
+
+def test_a_member_that_is_missing_is_told_with_the_operation() -> None:
+    answer = DESCRIBE.make(answering("dynamodb", b"{}"))
+    with pytest.raises(TransientAwsError, match="dynamodb DescribeTable: Table is missing: the response is not valid"):
+        answer["Table"]
+    assert answer.get("Table") is None
 
 
 def test_refusals_stay_what_they_are_though_their_body_is_not_json() -> None:

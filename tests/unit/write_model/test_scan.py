@@ -105,6 +105,12 @@ def test_throttling_is_waited_out() -> None:
     assert clock.time > 100
 
 
+def test_an_answer_that_is_none_is_asked_for_again() -> None:
+    pace, _ = paced(None)
+    table = Table({"Body": b"<html>"}, page(1, last=True))
+    assert [len(one.items) for one in scan_segment(table, "Products", 0, 1, None, pace)] == [1]
+
+
 def test_a_refusal_is_told_at_once() -> None:
     with pytest.raises(AwsError) as raised:
         list(scan(Table("AccessDeniedException"), "Products"))
