@@ -247,7 +247,9 @@ def error_code(error: BaseException | None) -> str:
 def attempts_before(error: AwsError) -> int:
     """How often boto3 had sent a request before the one that was refused: an earlier one may have been carried out."""
     cause = error.__cause__
-    return int(cause.response["ResponseMetadata"].get("RetryAttempts", 0)) if isinstance(cause, ClientError) else 0
+    return (
+        int(cause.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) if isinstance(cause, ClientError) else 0
+    )
 
 
 def refused_item(error: AwsError) -> dict[str, Any] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from cqrsctl import retries
 from cqrsctl.aurora import autoscaling, availability, cluster, readers
-from cqrsctl.aws import make_in_order
+from cqrsctl.aws import attempts_before, error_code, make_in_order
 from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
     from cqrsctl.aurora.readers import ReaderSpec
     from cqrsctl.aws import ApiCall
     from cqrsctl.clock import Clock
+
+
+Result = TypeVar("Result")
+
+_DONE_BEFORE = {
+    "CreateDBCluster": "DBClusterAlreadyExistsFault",
+    "CreateDBInstance": "DBInstanceAlreadyExists",
+    "DeleteDBInstance": "DBInstanceNotFound",
+    "DeleteDBCluster": "DBClusterNotFoundFault",
+    "DeleteScalingPolicy": "ObjectNotFoundException",
+    "DeregisterScalableTarget": "ObjectNotFoundException",
+}
+"""The refusal that a call meets if an earlier attempt, whose response was lost, was carried out."""
 
 
 class ServersBehind(Protocol):
@@ -174,16 +188,26 @@ class Aurora:
 
         Once autoscaling is off, the cluster is looked at again: a reader may have been on its way.
         """
-        self.make(autoscaling.off_calls(autoscaling.describe(self.scaling, self.name)))
-        self.make(cluster.delete_calls(cluster.describe(self.rds, self.name), final_snapshot))
+        self.make(autoscaling.off_calls(self.again(autoscaling.describe, self.scaling, self.name)))
+        self.make(cluster.delete_calls(self.again(cluster.describe, self.rds, self.name), final_snapshot))
         if self.embedded:
             self.embedded.remove_all(self.rds)
         if wait:
             availability.until_gone(self.rds, self.name, None, self.clock, self.progress)
 
+    def again(self, step: Callable[..., Result], *arguments: Any) -> Result:
+        """Take a step in the midst of a command; what AWS throttles is tried again for about a minute."""
+        return retries.of_calls(self.clock.sleep)(step, *arguments)
+
     def make(self, calls: Sequence[ApiCall]) -> None:
         """Make calls in order; where one fails, the error names what was made before."""
-        make_in_order(
-            ((call.parameters.get("DBInstanceIdentifier", self.name), call) for call in calls),
-            lambda call: call.make(self.scaling if call.service == autoscaling.SERVICE else self.rds),
-        )
+        make_in_order(((call.parameters.get("DBInstanceIdentifier", self.name), call) for call in calls), self._make)
+
+    def _make(self, call: ApiCall) -> None:
+        again = retries.of_calls(self.clock.sleep)
+        try:
+            again(call.make, self.scaling if call.service == autoscaling.SERVICE else self.rds)
+        except AwsError as error:
+            was_sent_before = again.statistics["attempt_number"] > 1 or attempts_before(error) > 0
+            if not was_sent_before or error_code(error) != _DONE_BEFORE.get(call.operation):
+                raise

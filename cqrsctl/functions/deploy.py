@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl import retries
 from cqrsctl.aws import make_in_order
 from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions import function as functions
@@ -176,7 +177,7 @@ class Maker:
         self.progress(call.operation)
         client = self.clients(call.service)
         if call.service not in {"lambda", "sqs"}:
-            call.make(client)
+            retries.of_calls(self.clock.sleep)(call.make, client)
             return
         if call.operation in _NEED_IDLE:
             readiness.until_idle(client, call.parameters["FunctionName"], self.clock, self.progress)

@@ -110,7 +110,7 @@ def _passes(error: AwsError) -> bool:
         return True
     if code == "InvalidParameterValueException":
         return any(said in error.message for said in _NOT_YET)
-    return code == "ResourceInUseException" or (code in _BUSY and _ANOTHER_UPDATE in error.message)
+    return _throttled(error) or code == "ResourceInUseException" or (code in _BUSY and _ANOTHER_UPDATE in error.message)
 
 
 def _throttled(error: AwsError) -> bool:

@@ -67,7 +67,7 @@ def run(aurora: Aurora, servers: Servers, planned: Plan) -> FailoverOutcome:
     with WriteProbe(servers) as probe:
         if aurora.embedded and planned.to:
             aurora.embedded.promote(planned.to)
-        cluster.failover_call(planned.cluster, planned.to).make(aurora.rds)
+        aurora.again(_begin, aurora, planned)
 
         def done(found: Cluster) -> bool:
             writer = found.writer.name if found.writer else "none"
@@ -77,6 +77,13 @@ def run(aurora: Aurora, servers: Servers, planned: Plan) -> FailoverOutcome:
         found = availability.until(aurora.rds, planned.cluster, done, aurora.clock, "failed over")
         refused_seconds = probe.settled()
     return FailoverOutcome(planned.before, found.writer.name if found.writer else "", refused_seconds)
+
+
+def _begin(aurora: Aurora, planned: Plan) -> None:
+    """Ask for the failover, unless an earlier attempt, whose response was lost, did: a second one would lead back."""
+    found = cluster.describe(aurora.rds, planned.cluster)
+    if found.status == cluster.AVAILABLE and found.writer and found.writer.name == planned.before:
+        cluster.failover_call(planned.cluster, planned.to).make(aurora.rds)
 
 
 @dataclass

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
 from cqrsctl.aurora import cluster as clusters
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cqrsctl.aurora.operations import Aurora
+
+Planned = TypeVar("Planned")
 
 SPEC = ClusterSpec("products", "cqrs", deletion_protection=True)
 SETTINGS = """
@@ -68,11 +71,18 @@ class Api(Paginated):
     def __init__(self, client: Any) -> None:
         self.calls: list[str] = []
         self.instead: dict[str, Callable[..., Any]] = {}
+        self.throttles = False
+        """Whether calls are refused at random once something was changed."""
+        self.changing = False
+        self._rng = random.Random(1)
         self._client = client
 
     def __getattr__(self, operation: str) -> Any:
         def call(**parameters: Any) -> Any:
             self.calls.append(operation)
+            self.changing = self.changing or not operation.startswith("describe")
+            if self.throttles and self.changing and self._rng.random() < 0.4:
+                raise ClientError({"Error": {"Code": "Throttling", "Message": "Rate exceeded"}}, operation)
             real = getattr(self._client, operation)
             return self.instead[operation](real, **parameters) if operation in self.instead else real(**parameters)
 
@@ -203,6 +213,62 @@ def test_a_wait_has_an_end(aurora: Aurora, api: Api) -> None:
 
     with pytest.raises(AwsError, match="not available within 45 minutes"):
         aurora.create(SPEC, wait=True)
+
+
+def test_throttling_in_the_midst_of_a_command_is_waited_out(aurora: Aurora, prod: Wiring) -> None:
+    def planned(plan: Callable[[], Planned]) -> Planned:
+        """Looks at the start of a command are not refused here: the person is still there."""
+        for api in (aurora.rds, aurora.scaling):
+            api.throttles, api.changing = True, False
+        return plan()
+
+    planned(lambda: None)
+    aurora.create(SPEC, wait=True)
+    aurora.add_readers(planned(lambda: aurora.plan_readers(ReaderSpec("reports"))), wait=True)
+    aurora.set_autoscaling(*planned(lambda: aurora.plan_autoscaling(Wish(Metric.CPU, 60, 1, 5))))
+    failover.run(aurora, prod.servers, planned(lambda: failover.plan(aurora, "reports")))
+    aurora.remove_reader(planned(lambda: aurora.reader("products-1"))[0])
+    aurora.delete(None, wait=True)
+
+    assert planned(aurora.find) is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "refusal"),
+    [
+        ("create_db_cluster", "DBClusterAlreadyExistsFault"),
+        ("create_db_instance", "DBInstanceAlreadyExists"),
+        ("delete_db_instance", "DBInstanceNotFound"),
+        ("delete_db_cluster", "DBClusterNotFoundFault"),
+    ],
+)
+def test_a_call_that_was_carried_out_though_its_answer_was_lost_is_done(
+    aurora: Aurora, api: Api, operation: str, refusal: str
+) -> None:
+    def lost(real: Callable[..., Any], **parameters: Any) -> Any:
+        real(**parameters)
+        api.refuse(operation, refusal)
+        raise ReadTimeoutError(endpoint_url="https://rds")
+
+    api.instead[operation] = lost
+
+    aurora.create(SPEC, wait=True)
+    aurora.delete(None, wait=True)
+
+    assert api.calls.count(operation) == 2
+
+
+def test_a_failover_whose_answer_was_lost_is_not_asked_for_twice(created: Aurora, api: Api, prod: Wiring) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+
+    def lost(real: Callable[..., Any], **parameters: Any) -> Any:
+        real(**parameters)
+        raise ReadTimeoutError(endpoint_url="https://rds")
+
+    api.instead["failover_db_cluster"] = lost
+
+    assert failover.run(created, prod.servers, failover.plan(created, None)).after == "reports"
+    assert api.calls.count("failover_db_cluster") == 1
 
 
 def test_a_throttled_look_does_not_end_the_wait(aurora: Aurora, api: Api) -> None:

@@ -424,6 +424,17 @@ def test_a_throttled_look_does_not_end_the_wait(deployed: Operated, code: str) -
     assert [mapping.state for mapping in deployed.mappings()] == ["Disabled"]
 
 
+def test_throttled_changes_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto_for(monkeypatch):
+        found = with_table(tmp_path)
+        for service, operation in (("iam", "create_role"), ("lambda", "create_function"), ("logs", "create_log_group")):
+            found.client(service).refuse(operation, "Throttling", "Rate exceeded", times=3)
+
+        found.deploy(Which.COMMAND, Options(), ZIP, wait=True)
+
+        assert len(found.client("iam").made("create_role")) == 4
+
+
 def test_a_paused_projector_stays_paused_through_a_deployment(deployed: Operated) -> None:
     assert deployed.switch(enabled=False, wait=True)
     assert not deployed.switch(enabled=False, wait=True)
