@@ -10,21 +10,23 @@ from cqrsctl.aurora.cluster import AVAILABLE, describe
 from cqrsctl.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from cqrsctl.aurora.cluster import Cluster
     from cqrsctl.clock import Clock
 
 _PATIENCE = timedelta(minutes=45)
 _FAILED = {
+    "cloning-failed",
     "failed",
-    "incompatible-network",
-    "incompatible-parameters",
-    "incompatible-restore",
-    "inaccessible-encryption-credentials",
     "insufficient-capacity",
+    "migration-failed",
+    "restore-error",
+    "stopped",
     "storage-full",
 }
+_FAILED_PREFIXES = ("incompatible-", "inaccessible-encryption-credentials")
+"""States that do not pass by themselves. Source: "Viewing cluster status", Aurora User Guide."""
 
 
 def until_available(
@@ -35,13 +37,18 @@ def until_available(
     def done(cluster: Cluster) -> bool:
         known = {member.name: member.status for member in cluster.members}
         states = {cluster.name: cluster.status, **{name: known.get(name, "missing") for name in members}}
-        for name, state in states.items():
-            if state in _FAILED:
-                raise AwsError(f"{name!r} is {state}.", hint="See its events: aws rds describe-events", code="failed")
+        require_recoverable(states)
         progress(", ".join(f"{name} {state}" for name, state in states.items()))
         return set(states.values()) == {AVAILABLE}
 
     return until(client, cluster_name, done, clock, "available")
+
+
+def require_recoverable(states: Mapping[str, str]) -> None:
+    """Raises AwsError if a cluster or a member, by name, is in a state that does not pass by itself."""
+    for name, state in states.items():
+        if state in _FAILED or state.startswith(_FAILED_PREFIXES):
+            raise AwsError(f"{name!r} is {state}.", hint="See its events: aws rds describe-events", code="failed")
 
 
 def until_gone(

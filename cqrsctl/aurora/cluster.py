@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENGINE = "aurora-mysql"
 AVAILABLE = "available"
+DELETING = "deleting"
 SERVERLESS_CLASS = "db.serverless"
 MOST_READERS = 15
 AUTOSCALED_PREFIX = "application-autoscaling-"
@@ -296,16 +297,24 @@ def differences(spec: ClusterSpec, cluster: Cluster) -> list[str]:
 def delete_calls(cluster: Cluster, final_snapshot: str | None) -> list[ApiCall]:
     """The calls that delete a cluster: first the protection, then its readers, its writer, and the cluster itself.
 
-    `final_snapshot` None: the data is gone for good.
+    `final_snapshot` None: the data is gone for good. What is being deleted already is left out: RDS would refuse it.
     """
+    if cluster.status == DELETING:
+        return []
     calls = []
     if cluster.deletion_protection:
         parameters = {"DBClusterIdentifier": cluster.name, "DeletionProtection": False, "ApplyImmediately": True}
         calls.append(ApiCall("rds", "ModifyDBCluster", parameters))
-    calls += [delete_instance_call(member.name) for member in (*cluster.readers, *filter(None, [cluster.writer]))]
+    members = (*cluster.readers, *filter(None, [cluster.writer]))
+    calls += [call for member in members for call in delete_instance_calls(member)]
     kept = {"FinalDBSnapshotIdentifier": final_snapshot} if final_snapshot else {}
     parameters = {"DBClusterIdentifier": cluster.name, "SkipFinalSnapshot": final_snapshot is None, **kept}
     return [*calls, ApiCall("rds", "DeleteDBCluster", parameters)]
+
+
+def delete_instance_calls(member: Instance) -> list[ApiCall]:
+    """None if the member is being deleted already."""
+    return [] if member.status == DELETING else [delete_instance_call(member.name)]
 
 
 def delete_instance_call(name: str) -> ApiCall:

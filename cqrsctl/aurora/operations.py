@@ -32,6 +32,8 @@ _DONE_BEFORE = {
 }
 """The refusal that a call meets if an earlier attempt, whose response was lost, was carried out."""
 
+_WRONG_STATES = {"InvalidDBInstanceState", "InvalidDBClusterStateFault"}
+
 
 class ServersBehind(Protocol):
     """The real servers that stand behind the API of an embedded environment."""
@@ -111,7 +113,7 @@ class Aurora:
 
     def _missing(self, spec: ClusterSpec, found: Cluster) -> list[ApiCall]:
         cluster.require_mysql(found)
-        if found.status == "deleting":
+        if found.status == cluster.DELETING:
             cluster.require_available(found)
         if differing := cluster.differences(spec, found):
             raise AwsError(
@@ -148,8 +150,8 @@ class Aurora:
         return readers.require_reader(found, name), found
 
     def remove_reader(self, reader: Instance) -> None:
-        """Delete a reader, and wait until it is gone."""
-        self.make(readers.remove_calls(reader))
+        """Delete a reader, and wait until it is gone; if it is being deleted already, only wait."""
+        self.make(cluster.delete_instance_calls(reader))
         if self.embedded:
             self.embedded.remove(reader.name)
         availability.until_gone(self.rds, self.name, [reader.name], self.clock, self.progress)
@@ -178,18 +180,20 @@ class Aurora:
     def delete_calls(self, final_snapshot: str | None) -> list[ApiCall]:
         """All calls that delete the cluster: autoscaling first, or it would make readers while they are removed."""
         found = self.cluster()
-        if found.status == "deleting":
-            cluster.require_available(found)
         off = autoscaling.off_calls(autoscaling.describe(self.scaling, self.name))
         return [*off, *cluster.delete_calls(found, final_snapshot)]
 
     def delete(self, final_snapshot: str | None, *, wait: bool) -> None:
         """Delete the cluster with all its instances.
 
-        Once autoscaling is off, the cluster is looked at again: a reader may have been on its way.
+        Once autoscaling is off, the cluster is looked at again: a reader may have been on its way. A deletion that is
+        under way is joined.
         """
         self.make(autoscaling.off_calls(self.again(autoscaling.describe, self.scaling, self.name)))
-        self.make(cluster.delete_calls(self.again(cluster.describe, self.rds, self.name), final_snapshot))
+        found = self.again(cluster.describe, self.rds, self.name)
+        if found.status == cluster.DELETING:
+            self.note(f"Cluster {found.name} is being deleted already, with or without a snapshot as it was begun.")
+        self.make(cluster.delete_calls(found, final_snapshot))
         if self.embedded:
             self.embedded.remove_all(self.rds)
         if wait:
@@ -209,5 +213,16 @@ class Aurora:
             again(call.make, self.scaling if call.service == autoscaling.SERVICE else self.rds)
         except AwsError as error:
             was_sent_before = again.statistics["attempt_number"] > 1 or attempts_before(error) > 0
-            if not was_sent_before or error_code(error) != _DONE_BEFORE.get(call.operation):
+            is_done = was_sent_before and error_code(error) == _DONE_BEFORE.get(call.operation)
+            if not is_done and not self._is_being_deleted(call, error):
                 raise
+
+    def _is_being_deleted(self, call: ApiCall, error: AwsError) -> bool:
+        """Whether a deletion was refused because another one, from a moment ago, is under way."""
+        if error_code(error) not in _WRONG_STATES or not call.operation.startswith("Delete"):
+            return False
+        found = self.again(cluster.find, self.rds, self.name)
+        if found is None or found.status == cluster.DELETING:
+            return True
+        name = call.parameters.get("DBInstanceIdentifier")
+        return name is not None and all(m.status == cluster.DELETING for m in found.members if m.name == name)

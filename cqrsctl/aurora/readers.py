@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.aurora.cluster import ENGINE, MOST_READERS, SERVERLESS_CLASS, delete_instance_call, require_name
+from cqrsctl.aurora.cluster import ENGINE, MOST_READERS, SERVERLESS_CLASS, require_name
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError, UsageError
 
@@ -96,10 +96,6 @@ def require_reader(cluster: Cluster, name: str) -> Instance:
             code="is_writer",
         )
     return member
-
-
-def remove_calls(reader: Instance) -> list[ApiCall]:
-    return [delete_instance_call(reader.name)]
 
 
 def require_free_name(client: Any, name: str) -> None:

@@ -175,12 +175,12 @@ def remove_reader(
     Example:
       cqrsctl -e prod aurora remove-reader reports --yes
     """
-    from cqrsctl.aurora.readers import remove_calls
+    from cqrsctl.aurora.cluster import delete_instance_calls
 
     aurora = operated(ctx)
     reader, cluster = aurora.reader(name)
     if dry_run:
-        return render.planned(output, remove_calls(reader))
+        return render.planned(output, delete_instance_calls(reader))
     last = " It is the last one: queries go to the writer then." if len(cluster.readers) == 1 else ""
     if aurora.embedded is None:
         of(ctx).confirm(f"This removes reader {reader.name} of cluster {cluster.name}.{last}", yes=yes)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.endpoints import Servers
 
 _PROBE_SECONDS = 0.1
+_LOOK_UP_SECONDS = 1.0
+"""RDS is asked less often than the database: other programs share its rate."""
 _PATIENCE_SECONDS = 300.0
 
 
@@ -64,13 +66,14 @@ def plan(aurora: Aurora, to: str | None) -> Plan:
 
 def run(aurora: Aurora, servers: Servers, planned: Plan) -> FailoverOutcome:
     """Promote a reader, and wait until the new writer takes writes. Raises AwsError, DatabaseError."""
-    with WriteProbe(servers) as probe:
+    with WriteProbe(servers, 0.0 if aurora.embedded else _LOOK_UP_SECONDS) as probe:
         if aurora.embedded and planned.to:
             aurora.embedded.promote(planned.to)
         aurora.again(_begin, aurora, planned)
 
         def done(found: Cluster) -> bool:
             writer = found.writer.name if found.writer else "none"
+            availability.require_recoverable({found.name: found.status})
             aurora.progress(f"{found.name} {found.status}, writer {writer}")
             return found.status == cluster.AVAILABLE and writer not in {"none", planned.before}
 
@@ -91,6 +94,8 @@ class WriteProbe:
     """Asks the writer, again and again and over new connections, whether it takes writes."""
 
     servers: Servers
+    look_up_seconds: float = 0.0
+    """How long the writer's address is remembered at least."""
     _gap_seconds: float = 0.0
     _answered: list[float] = field(default_factory=list)
     _fault: CqrsctlError | None = None
@@ -126,10 +131,14 @@ class WriteProbe:
 
     def _run(self) -> None:
         failed_since: float | None = None
+        writer, look_up_at = None, 0.0
         while not self._stop.wait(_PROBE_SECONDS):
             asked = time.monotonic()
             try:
-                with connect(self.servers.anew().writer) as connection:
+                if writer is None or asked >= look_up_at:
+                    look_up_at = asked + self.look_up_seconds
+                    writer = self.servers.anew().writer
+                with connect(writer) as connection:
                     connection.require_writable()
             except (TransientDatabaseError, TransientAwsError) as error:
                 failed_since = failed_since or asked

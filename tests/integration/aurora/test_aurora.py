@@ -191,16 +191,17 @@ def test_waiting_goes_on_until_the_writer_is_available_and_tells_how_it_stands(a
     assert len(aurora.clock.slept) >= 2
 
 
-def test_an_instance_that_fails_ends_the_wait(aurora: Aurora, api: Api) -> None:
+@pytest.mark.parametrize("state", ["insufficient-capacity", "incompatible-option-group", "storage-full"])
+def test_an_instance_that_fails_ends_the_wait(aurora: Aurora, api: Api, state: str) -> None:
     def failed(real: Callable[..., Any], **parameters: Any) -> Any:
         answer = real(**parameters)
         for instance in answer["DBInstances"]:
-            instance["DBInstanceStatus"] = "insufficient-capacity"
+            instance["DBInstanceStatus"] = state
         return answer
 
     api.instead["describe_db_instances"] = failed
 
-    with pytest.raises(AwsError, match="'products-1' is insufficient-capacity"):
+    with pytest.raises(AwsError, match=f"'products-1' is {state}"):
         aurora.create(SPEC, wait=True)
 
 
@@ -413,6 +414,100 @@ def test_a_deletion_ends_autoscaling_first_and_takes_the_readers_that_it_made(cr
     assert clusters.find(created.rds, "products") is None
     snapshots = api._client.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier="products-last")
     assert len(snapshots["DBClusterSnapshots"]) == 1
+
+
+def being_deleted(api: Api, name: str, looks: int = 3) -> None:
+    """A member is deleting for some looks more, as on AWS for minutes, in which it cannot be deleted again."""
+    left = [looks]
+
+    def described(real: Callable[..., Any], **parameters: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            api._client.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+        answer = real(**parameters)
+        for instance in answer["DBInstances"]:
+            if instance["DBInstanceIdentifier"] == name:
+                instance["DBInstanceStatus"] = "deleting"
+        return answer
+
+    def refused(real: Callable[..., Any], **parameters: Any) -> Any:
+        if parameters["DBInstanceIdentifier"] == name:
+            error = {"Code": "InvalidDBInstanceState", "Message": f"Instance {name} is already being deleted."}
+            raise ClientError({"Error": error}, "DeleteDBInstance")
+        return real(**parameters)
+
+    api.instead |= {"describe_db_instances": described, "delete_db_instance": refused}
+
+
+def test_a_reader_that_is_being_deleted_is_waited_for_by_whoever_removes_it_again(created: Aurora, api: Api) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+    planned = created.reader("reports")[0]
+    being_deleted(api, "reports")
+
+    created.remove_reader(planned)  # planned a moment before another one deleted it
+
+    assert names(created) == [("products-1", "writer")]
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=False)
+    being_deleted(api, "reports")
+    api.calls.clear()
+
+    created.remove_reader(created.reader("reports")[0])
+
+    assert "delete_db_instance" not in api.calls
+    assert names(created) == [("products-1", "writer")]
+
+
+def test_a_deletion_that_was_cut_short_goes_on_with_what_is_left(created: Aurora, api: Api) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+    being_deleted(api, "reports", looks=2)
+
+    assert [call.operation for call in created.delete_calls(None)] == [
+        "ModifyDBCluster",
+        "DeleteDBInstance",
+        "DeleteDBCluster",
+    ]
+    created.delete(None, wait=True)
+
+    assert clusters.find(created.rds, "products") is None
+
+
+def test_a_deletion_that_is_under_way_is_joined(created: Aurora, api: Api) -> None:
+    looks = [3]
+
+    def described(real: Callable[..., Any], **parameters: Any) -> Any:
+        looks[0] -= 1
+        if looks[0] < 0:
+            raise ClientError({"Error": {"Code": "DBClusterNotFoundFault", "Message": "gone"}}, "DescribeDBClusters")
+        answer = real(**parameters)
+        answer["DBClusters"][0]["Status"] = "deleting"
+        return answer
+
+    api.instead["describe_db_clusters"] = described
+    api.calls.clear()
+
+    assert created.delete_calls("products-last") == []
+    created.delete("products-last", wait=True)
+
+    assert not [call for call in api.calls if not call.startswith("describe")]
+
+
+@pytest.mark.parametrize("state", ["incompatible-network", "inaccessible-encryption-credentials", "stopped"])
+def test_a_failover_ends_at_once_in_a_state_that_does_not_pass(
+    created: Aurora, api: Api, prod: Wiring, state: str
+) -> None:
+    created.add_readers(created.plan_readers(ReaderSpec("reports")), wait=True)
+    planned = failover.plan(created, "reports")
+
+    def described(real: Callable[..., Any], **parameters: Any) -> Any:
+        answer = real(**parameters)
+        if "failover_db_cluster" in api.calls:
+            answer["DBClusters"][0]["Status"] = state
+        return answer
+
+    api.instead["describe_db_clusters"] = described
+
+    with pytest.raises(AwsError, match=f"'products' is {state}"):
+        failover.run(created, prod.servers, planned)
 
 
 def test_a_failover_makes_the_reader_the_writer_also_where_the_database_is_out_of_reach(

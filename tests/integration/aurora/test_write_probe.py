@@ -45,3 +45,12 @@ def test_the_time_without_a_writer_is_measured(wiring: Wiring) -> None:
 
     assert refused is not None
     assert 0.2 < refused < time.monotonic() - began
+
+
+def test_the_database_is_asked_more_often_than_rds(wiring: Wiring) -> None:
+    prepare(wiring.database, [default_product()])
+    servers = Moving(wiring.database)
+    with WriteProbe(cast("Servers", servers), look_up_seconds=3_600) as probe:
+        wait_for(lambda: len(probe._answered) >= 5, "the writer answers")
+
+    assert servers.asked == 1
