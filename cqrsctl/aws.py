@@ -32,7 +32,7 @@ from botocore.parsers import ResponseParserError
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
 _log = logging.getLogger(__name__)
 
@@ -101,11 +101,6 @@ class ApiCall:
         _log.info("%s", self._about)
         with aws_errors(self._about):
             yield
-
-
-def make_all(client: Any, calls: Sequence[ApiCall]) -> None:
-    for call in calls:
-        call.make(client)
 
 
 def make_in_order(calls: Iterable[tuple[str, ApiCall]], make: Callable[[ApiCall], object]) -> None:

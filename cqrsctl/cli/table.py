@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cqrsctl.aws import make_all
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.write_model import table as tables
+from cqrsctl.write_model import table_changes
 
 app = group("Create and manage the write model's table.")
 
@@ -82,8 +82,8 @@ def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: Out
     calls = tables.enable_stream_calls(name)
     if dry_run:
         return render.planned(output, calls)
-    client = invocation.wiring.dynamodb
-    before = tables.describe(client, name)
+    client, clock = invocation.wiring.dynamodb, SystemClock()
+    before = table_changes.settled(client, name, clock)
     if before.view_type == tables.VIEW_TYPE:
         invocation.note(f"The stream of table {name!r} is on already.")
     elif before.view_type:
@@ -92,8 +92,8 @@ def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: Out
             hint="Switch it off first: cqrsctl table disable-stream",
         )
     else:
-        make_all(client, calls)
-        tables.wait_until_active(client, name, SystemClock())
+        table_changes.make_in_turn(client, name, calls, clock)
+        tables.wait_until_active(client, name, clock)
         invocation.note(
             f"The stream of table {name!r} is on. What changed while it was off is in no change record: if there is a "
             "read model, rebuild it with: cqrsctl rebuild"
@@ -119,8 +119,8 @@ def disable_stream(
     calls = tables.disable_stream_calls(name)
     if dry_run:
         return render.planned(output, calls)
-    client = invocation.wiring.dynamodb
-    if tables.describe(client, name).stream_arn is None:
+    client, clock = invocation.wiring.dynamodb, SystemClock()
+    if table_changes.settled(client, name, clock).stream_arn is None:
         invocation.note(f"The stream of table {name!r} is off already.")
         return _show(ctx, output)
     invocation.confirm(
@@ -129,8 +129,8 @@ def disable_stream(
         yes=yes,
         needed=not invocation.environment.embedded,
     )
-    make_all(client, calls)
-    tables.wait_until_active(client, name, SystemClock())
+    table_changes.make_in_turn(client, name, calls, clock)
+    tables.wait_until_active(client, name, clock)
     invocation.note(f"The stream of table {name!r} is off.")
     return _show(ctx, output)
 
@@ -165,15 +165,15 @@ def delete(
     calls = tables.delete_calls(name, unprotect=unprotect)
     if dry_run:
         return render.planned(output, calls)
-    client = invocation.wiring.dynamodb
+    client, clock = invocation.wiring.dynamodb, SystemClock()
     table = tables.describe(client, name)
     if table.deletion_protection and not unprotect:
         raise UsageError(
             f"Table {name!r} is protected from deletion.", hint="Take the protection off with --unprotect."
         )
     invocation.confirm(f"Delete table {name!r} with about {table.items} items, for good.", yes=yes)
-    make_all(client, calls)
-    tables.wait_until_gone(client, name, SystemClock())
+    table_changes.make_in_turn(client, name, calls, clock)
+    tables.wait_until_gone(client, name, clock)
     invocation.note(f"Table {name!r} is deleted.")
     return None if output is Output.TABLE else render.one(output, {"name": name, "deleted": True})
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.aurora import autoscaling
-from cqrsctl.aws import make_all
 from cqrsctl.cli import status as command
 from cqrsctl.cli.render import to_json
 from cqrsctl.diagnosis.facts import Facts
@@ -98,7 +97,8 @@ def test_without_a_table_the_parts_that_need_it_say_so_and_the_others_go_on(wiri
 
 
 def test_a_stream_that_is_off_is_failing_and_the_table_is_not(filled: Wiring) -> None:
-    make_all(filled.dynamodb, table.disable_stream_calls(filled.environment.table))
+    for call in table.disable_stream_calls(filled.environment.table):
+        call.make(filled.dynamodb)
 
     parts = looked(filled)
 
