@@ -13,6 +13,7 @@ from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis import lag as lags
 from cqrsctl.diagnosis.facts import TOLERATED_SECONDS
+from cqrsctl.diagnosis.looks import Looks
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def lag(
             raise UsageError("--max is a check, --watch a view that does not end: they exclude one another.")
         watch.require_terminal(output)
         history: deque[float | None] = deque(maxlen=_LOOKS_KEPT)
-        watch.watch(output, lambda: lags.measure_on(wiring, clock), lambda found: _drawn(found, history), record)
+        looks = Looks(wiring, clock)
+        watch.watch(output, lambda: lags.measure_on(looks), lambda found: _drawn(found, history), record)
     if limit is None:
         return _show(lags.measure(wiring, clock), output)
     tolerated = min(TOLERATED_SECONDS, limit.total_seconds())

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.clock import Clock
     from cqrsctl.diagnosis.backlog import Backlog
+    from cqrsctl.diagnosis.looks import Looks
     from cqrsctl.diagnosis.servers import ReaderLag
     from cqrsctl.wiring import Wiring
 
@@ -73,10 +74,10 @@ def judged(facts: Facts) -> Lag:
     return _lag(facts.backlog(), tuple(facts.readers()), facts.known_iterator_age())
 
 
-def measure_on(wiring: Wiring, clock: Clock) -> Lag:
+def measure_on(looks: Looks) -> Lag:
     """As `measure` for a view that goes on: what fails makes the lag unknown. Raises ConfigurationError."""
     try:
-        return measure(wiring, clock)
+        return judged(looks.next())
     except ConfigurationError:
         raise
     except CqrsctlError as error:

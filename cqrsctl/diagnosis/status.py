@@ -12,6 +12,7 @@ from cqrsctl.diagnosis import health_of_stream as stream_side
 from cqrsctl.diagnosis.facts import Facts, outcome
 from cqrsctl.diagnosis.health import Health, NotAsked, PartHealth, broken
 from cqrsctl.diagnosis.health_of_stream import Mapped, Projecting
+from cqrsctl.diagnosis.looks import Looks
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.read_model.inventory import Inventory
 
@@ -58,14 +59,14 @@ class Overview:
 
     def __init__(self, wiring: Wiring, clock: Clock) -> None:
         """Raises CqrsctlError where nothing can be asked at all, as where no region is known."""
-        self._wiring = wiring
+        self._looks = Looks(wiring, clock)
         self._clock = clock
         _ = wiring.dynamodb, wiring.streams
         self._before: _Counted | None = None
 
     def look(self) -> PipelineStatus:
         """Look at every part. What looking at one raises is that part's reason, and no other's."""
-        facts = Facts(self._wiring, self._clock)
+        facts = self._looks.next()
         facts.ask(
             Facts.backlog,
             Facts.inventory,

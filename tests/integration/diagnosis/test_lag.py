@@ -13,6 +13,7 @@ import pytest
 from cqrsctl.diagnosis import lag as lags
 from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.diagnosis.lag import Lag, LagSource, ShardLag
+from cqrsctl.diagnosis.looks import Looks
 from cqrsctl.diagnosis.servers import ReaderLag
 from cqrsctl.errors import StreamGap, TooSlow, TransientDatabaseError
 from cqrsctl.functions import metrics
@@ -267,7 +268,7 @@ def test_a_view_goes_on_while_the_database_is_away(wiring: Wiring, table: str) -
     away = replace(wiring.database, port=free_port())
     wiring.servers = Servers(lambda: Topology(away))
 
-    found = lags.measure_on(wiring, Clock())
+    found = lags.measure_on(Looks(wiring, Clock()))
 
     assert found.lag_seconds is None
     assert "the database does not answer" in (found.reason or "")
