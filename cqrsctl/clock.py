@@ -24,8 +24,8 @@ class Clock(Protocol):
 class SystemClock:
     """The real time. Its sleep ends early when `stop` is set."""
 
-    def __init__(self) -> None:
-        self.stop = threading.Event()
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self.stop = stop or threading.Event()
 
     def now(self) -> datetime:
         return datetime.now(UTC)

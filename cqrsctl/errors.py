@@ -29,6 +29,16 @@ class CqrsctlError(Exception):
         return self.message
 
 
+class Interrupted(CqrsctlError):
+    """The command was told to stop while it waited for AWS."""
+
+    code = "interrupted"
+    exit_code = 130
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"Stopped before AWS answered {operation}.")
+
+
 class UsageError(CqrsctlError):
     """The command line is wrong, or a confirmation could not be asked."""
 

@@ -33,6 +33,8 @@ class Wiring:
     """Clients and connections of one environment, made at their first use."""
 
     environment: Environment
+    stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    """Set once the command is to stop: no call of AWS is waited for any more."""
     _making: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     """A boto3 session makes clients for one thread at a time."""
 
@@ -58,6 +60,7 @@ class Wiring:
         from botocore.config import Config  # noqa: PLC0415 -- most of a command's start-up time
 
         from cqrsctl.aws import aws_errors, require_valid_bodies  # noqa: PLC0415
+        from cqrsctl.stopping import stoppable  # noqa: PLC0415
 
         with aws_errors(service), self._making:
             client = self._session.client(
@@ -72,7 +75,7 @@ class Wiring:
                     user_agent_extra="cqrsctl",
                 ),
             )
-            return require_valid_bodies(client)
+            return stoppable(require_valid_bodies(client), self.stop)
 
     @property
     def database(self) -> Endpoint:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,7 +107,16 @@ def root(
 def main() -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:]
-    sys.exit(run(Invocation(output=_output_of(arguments)), arguments))
+    invocation = Invocation(output=_output_of(arguments))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
+        signal.signal(signal.SIGINT, partial(_interrupted, invocation))
+    sys.exit(run(invocation, arguments))
+
+
+def _interrupted(invocation: Invocation, *_: Any) -> None:
+    """What Python does on Ctrl-C; and the command's threads stop too, for which it waits."""
+    invocation.stop.set()
+    raise KeyboardInterrupt
 
 
 def run(invocation: Invocation, arguments: list[str]) -> int:

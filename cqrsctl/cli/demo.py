@@ -44,7 +44,7 @@ def demo(
     state = StackState(environment.state_dir)
     stack.down(state, wipe=True)
     demonstration = _Demonstration(
-        Invocation(preset=environment, log_format=of(ctx).log_format), state.directory / "demo-files"
+        Invocation(preset=environment, log_format=of(ctx).log_format, stop=of(ctx).stop), state.directory / "demo-files"
     )
     try:
         demonstration.run(products)
@@ -88,7 +88,9 @@ class _Demonstration:
         """Show a command, then run it."""
         shown = f"cqrsctl -e {_ENVIRONMENT} {command}" + (f" > {shlex.quote(str(into))}" if into else "")
         render.step(title, shown)
-        invocation = Invocation(preset=self._invocation.environment, log_format=self._invocation.log_format)
+        invocation = Invocation(
+            preset=self._invocation.environment, log_format=self._invocation.log_format, stop=self._invocation.stop
+        )
         if into:
             with into.open("w", encoding="utf-8") as file, redirect_stdout(file):
                 code = dispatch(invocation, shlex.split(command))

@@ -10,7 +10,6 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis.doctor.checks import examine
 from cqrsctl.diagnosis.doctor.findings import Severity
 from cqrsctl.diagnosis.facts import Facts
@@ -36,7 +35,7 @@ def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
       cqrsctl doctor
       cqrsctl -e prod doctor -o jsonl
     """
-    facts = Facts(of(ctx).wiring, SystemClock())
+    facts = Facts(of(ctx).wiring, of(ctx).clock)
     with render.live() as show:
         diagnosis = examine(facts, lambda check: show(f"looking at the {check.part}"))
     if output is Output.TABLE:

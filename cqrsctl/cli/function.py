@@ -16,7 +16,6 @@ from cqrsctl.cli import render
 from cqrsctl.cli.function_status import show
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis import function_status
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.functions.deploy import Options
@@ -261,7 +260,7 @@ def logs(
       cqrsctl -e prod function logs --follow
       cqrsctl -e prod function logs command --since 2h -o jsonl
     """
-    functions = Functions(of(ctx).wiring, SystemClock(), of(ctx).note)
+    functions = Functions(of(ctx).wiring, of(ctx).clock, of(ctx).note)
     lines = functions.logs(Which(which.value), datetime.now(UTC) - parse_duration(since), follow=follow)
     if output is Output.TABLE:
         for line in lines:
@@ -307,7 +306,7 @@ def operating(ctx: typer.Context) -> Iterator[Functions]:
     invocation = of(ctx)
     with render.live() as progress:
         try:
-            yield Functions(invocation.wiring, SystemClock(), invocation.note, progress)
+            yield Functions(invocation.wiring, invocation.clock, invocation.note, progress)
         except KeyboardInterrupt:
             invocation.note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl function status")
             raise

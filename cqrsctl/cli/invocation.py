@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cqrsctl.aurora.operations import Aurora
+    from cqrsctl.clock import SystemClock
     from cqrsctl.config import Environment, Flags
     from cqrsctl.wiring import Wiring
 
@@ -42,6 +44,8 @@ class Invocation:
     log_format: LogFormat = LogFormat.TEXT
     output: Output = Output.TABLE
     preset: Environment | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set once the command is to stop; whatever it waits for looks at it."""
 
     @cached_property
     def environment(self) -> Environment:
@@ -53,7 +57,13 @@ class Invocation:
     def wiring(self) -> Wiring:
         from cqrsctl.wiring import Wiring
 
-        return Wiring(self.environment)
+        return Wiring(self.environment, self.stop)
+
+    @cached_property
+    def clock(self) -> SystemClock:
+        from cqrsctl.clock import SystemClock
+
+        return SystemClock(self.stop)
 
     def note(self, message: str) -> None:
         """A remark for the person at the terminal, or for the log."""
@@ -127,11 +137,10 @@ VerboseOption = Annotated[
 
 def operated(ctx: typer.Context) -> Aurora:
     """The environment's cluster, to be operated on."""
-    from cqrsctl.clock import SystemClock
     from cqrsctl.pipeline import embedded
 
     invocation = of(ctx)
-    return embedded.operated(invocation.wiring, SystemClock(), invocation.note)
+    return embedded.operated(invocation.wiring, invocation.clock, invocation.note)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import typer
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis import lag as lags
 from cqrsctl.diagnosis.facts import TOLERATED_SECONDS
 from cqrsctl.diagnosis.looks import Looks
@@ -52,7 +51,7 @@ def lag(
       cqrsctl lag --watch
     """
     limit = None if max is None else parse_duration(max)
-    wiring, clock = of(ctx).wiring, SystemClock()
+    wiring, clock = of(ctx).wiring, of(ctx).clock
     if watched:
         if limit is not None:
             raise UsageError("--max is a check, --watch a view that does not end: they exclude one another.")

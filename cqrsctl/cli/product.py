@@ -175,7 +175,7 @@ def import_(
                 importer.run(source_rows, refused.add, lambda p: show(_progress_line(p, begun)))
         except KeyboardInterrupt:
             invocation.note(
-                f"Stopped at line {progress.line}: {progress.imported} products are written. "
+                f"Stopped at line {progress.line}: at least {progress.imported} products are written. "
                 "Importing the file again is safe."
             )
             raise

@@ -14,7 +14,6 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import project as projecting
 from cqrsctl.projection.recovery import OnError
@@ -23,6 +22,7 @@ from cqrsctl.stream.reader import Beginning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cqrsctl.clock import SystemClock
     from cqrsctl.projection.projector import Summary
 
 app = group("Run the projector: changes become rows of the read model.")
@@ -63,7 +63,7 @@ def project(
         raise UsageError("--input goes with neither --once nor --dry-run.")
     invocation = of(ctx)
     chosen = projecting.chosen(invocation.environment.projections, projection or ())
-    clock = SystemClock()
+    clock = invocation.clock
     with _stopping(clock) as interrupted, render.live() as show:
         run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note, on_error)
         if input is None:

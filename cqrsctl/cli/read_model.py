@@ -9,7 +9,6 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis import read_model_status
 from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.pipeline import purging
@@ -63,7 +62,7 @@ def drop(
       cqrsctl read-model drop --yes
     """
     environment = of(ctx).environment
-    found = read_model_status.status(Facts(of(ctx).wiring, SystemClock()))
+    found = read_model_status.status(Facts(of(ctx).wiring, of(ctx).clock))
     tables = [record["table"] for record in found.projections]
     if dry_run:
         return render.rows(output, ["table"], [{"table": name} for name in tables])
@@ -133,7 +132,7 @@ def purge(
 
 
 def _show(ctx: typer.Context, output: Output) -> None:
-    found = read_model_status.status(Facts(of(ctx).wiring, SystemClock()))
+    found = read_model_status.status(Facts(of(ctx).wiring, of(ctx).clock))
     for gap in found.gaps:
         of(ctx).note(f"Gap: {gap} {gap.hint}")
     last = found.last_projected

@@ -10,7 +10,6 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import project
 from cqrsctl.pipeline.rebuild import rebuilding
@@ -72,7 +71,7 @@ def rebuild(
 
         def rebuilt(one: Projection) -> Rebuilt:
             run = rebuilding.Rebuilding(
-                invocation.wiring, one, SystemClock(), _shown_by(show), invocation.note, read_capacity, on_error
+                invocation.wiring, one, invocation.clock, _shown_by(show), invocation.note, read_capacity, on_error
             )
             return run.run(undo=undo)
 

@@ -10,7 +10,6 @@ import typer
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.invocation import OutputOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.diagnosis.health import Health
 from cqrsctl.diagnosis.status import Overview
 
@@ -54,7 +53,7 @@ def status(
     """
     if watched:
         watch.require_terminal(output)
-    overview = Overview(of(ctx).wiring, SystemClock())
+    overview = Overview(of(ctx).wiring, of(ctx).clock)
     if watched:
         history: deque[PipelineStatus] = deque(maxlen=_LOOKS_KEPT)
         watch.watch(output, overview.look, lambda found: _watched(found, history), record)

@@ -15,7 +15,6 @@ from cqrsctl.change import ChangeRecord, Event
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.codec import to_json
 from cqrsctl.diagnosis import stream_status
 from cqrsctl.diagnosis.facts import Facts
@@ -56,7 +55,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     Example:
       cqrsctl stream status
     """
-    found = stream_status.status(Facts(of(ctx).wiring, SystemClock()), of(ctx).note)
+    found = stream_status.status(Facts(of(ctx).wiring, of(ctx).clock), of(ctx).note)
     if output.is_json:
         return render.one(output, {**found.stream, "shards": found.shards})
     if output is Output.TABLE:
@@ -108,11 +107,11 @@ def tail(
         Beginning.LATEST if begin == "latest" else Beginning.HORIZON,
         only_shard=shard,
         tip=streams.certain_tip(wiring),
-        until=None if follow else ChangeClock(wiring, SystemClock().now).next_time(),
+        until=None if follow else ChangeClock(wiring, of(ctx).clock.now).next_time(),
         notice=of(ctx).note,
     )
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="shard") as executor:
-        reader = StreamReader(wiring.streams, arn, {}, SystemClock(), executor, options)
+        reader = StreamReader(wiring.streams, arn, {}, of(ctx).clock, executor, options)
         changes = tailed(reader, selection, follow=follow, limit=limit)
         if output is Output.TABLE:
             for _, change in changes:

@@ -10,7 +10,6 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.write_model import table as tables
 from cqrsctl.write_model import table_changes
@@ -64,7 +63,9 @@ def create(
     if dry_run:
         return render.planned(output, spec.calls())
     client = invocation.wiring.dynamodb
-    created = tables.create(client, spec, invocation.note, SystemClock(), kms=lambda: invocation.wiring.client("kms"))
+    created = tables.create(
+        client, spec, invocation.note, invocation.clock, kms=lambda: invocation.wiring.client("kms")
+    )
     invocation.note(f"Table {spec.name!r} {'is created' if created else 'exists already, as asked'}.")
     return _show(ctx, output)
 
@@ -82,7 +83,7 @@ def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: Out
     calls = tables.enable_stream_calls(name)
     if dry_run:
         return render.planned(output, calls)
-    client, clock = invocation.wiring.dynamodb, SystemClock()
+    client, clock = invocation.wiring.dynamodb, invocation.clock
     before = table_changes.settled(client, name, clock)
     if before.view_type == tables.VIEW_TYPE:
         invocation.note(f"The stream of table {name!r} is on already.")
@@ -119,7 +120,7 @@ def disable_stream(
     calls = tables.disable_stream_calls(name)
     if dry_run:
         return render.planned(output, calls)
-    client, clock = invocation.wiring.dynamodb, SystemClock()
+    client, clock = invocation.wiring.dynamodb, invocation.clock
     if table_changes.settled(client, name, clock).stream_arn is None:
         invocation.note(f"The stream of table {name!r} is off already.")
         return _show(ctx, output)
@@ -165,7 +166,7 @@ def delete(
     calls = tables.delete_calls(name, unprotect=unprotect)
     if dry_run:
         return render.planned(output, calls)
-    client, clock = invocation.wiring.dynamodb, SystemClock()
+    client, clock = invocation.wiring.dynamodb, invocation.clock
     table = tables.describe(client, name)
     if table.deletion_protection and not unprotect:
         raise UsageError(

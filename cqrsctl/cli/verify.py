@@ -15,7 +15,6 @@ import typer
 from cqrsctl.cli import render
 from cqrsctl.cli.invocation import OutputOption, YesOption, group, of, parse_duration
 from cqrsctl.cli.render import Output
-from cqrsctl.clock import SystemClock
 from cqrsctl.errors import Drift
 from cqrsctl.pipeline.verify.verifying import Sample, Verification
 
@@ -70,7 +69,7 @@ def verify(
             Verification(
                 wiring=invocation.wiring,
                 projection=projection,
-                clock=SystemClock(),
+                clock=invocation.clock,
                 progress=_shown_by(show),
                 sample=Sample(sample, chance) if sample else None,
                 repair=repair,

@@ -9,7 +9,6 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from cqrsctl.cli.invocation import of, parse_duration
-from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline.wait import Waiting, Where
 
@@ -83,7 +82,7 @@ def wait_for(ctx: typer.Context, product_id: int, wait: Where | None, seconds: f
     sys.stdout.flush()
     invocation = of(ctx)
     try:
-        waited = Waiting(invocation.wiring, product_id, SystemClock(), seconds, invocation.note).until_shown(wait)
+        waited = Waiting(invocation.wiring, product_id, invocation.clock, seconds, invocation.note).until_shown(wait)
     except KeyboardInterrupt:
         invocation.note("Stopped waiting; the write is done.")
         raise

@@ -19,6 +19,7 @@ from cqrsctl.errors import (
     Busy,
     ConfigurationError,
     DatabaseError,
+    Interrupted,
     StreamGap,
     TransientDatabaseError,
 )
@@ -113,7 +114,7 @@ class Projector:
         try:
             while not self._retrying(stopped)(self._session, applier, once, stopped):
                 pass
-        except _HICCUPS:
+        except (*_HICCUPS, Interrupted):
             if not stopped() or not self._was_open:
                 raise
         finally:

@@ -62,7 +62,7 @@ class Importer:
         """Import all rows; bad ones go to `reject`. `step` is called now and then with the progress.
 
         Raises what a worker met, after all workers have ended. On KeyboardInterrupt the batches under way are
-        finished first.
+        finished first, as far as AWS answers in time.
         """
         for thread in self._threads:
             thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,9 @@ _MOST_PAGE_ITEMS = 8_000
 """A page of 1 MB can hold tens of thousands of small items, which take twenty times that room once decoded."""
 
 
-def scan(client: Any, table: str) -> Iterator[list[Item]]:
+def scan(client: Any, table: str, sleep: Callable[[float], None]) -> Iterator[list[Item]]:
     """All items, a page at a time (eventually consistent, at most 1 MB a page). Raises AwsError."""
-    for page in _pages(client, {"TableName": table}):
+    for page in _pages(client, {"TableName": table}, sleep):
         yield page.items
 
 
@@ -75,11 +74,13 @@ def scan_segment(
     }
     if after is not None:
         parameters["ExclusiveStartKey"] = after
-    return _pages(client, parameters, pace)
+    return _pages(client, parameters, pace.sleep, pace)
 
 
-def _pages(client: Any, parameters: dict[str, Any], pace: ScanPace | None = None) -> Iterator[ScanPage]:
-    retrying = retries.of_calls(pace.sleep if pace else time.sleep, _ATTEMPTS)
+def _pages(
+    client: Any, parameters: dict[str, Any], sleep: Callable[[float], None], pace: ScanPace | None = None
+) -> Iterator[ScanPage]:
+    retrying = retries.of_calls(sleep, _ATTEMPTS)
     while True:
         if pace:
             parameters["Limit"] = pace.page_items

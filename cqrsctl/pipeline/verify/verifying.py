@@ -141,7 +141,7 @@ class Verification:
 
     def _all(self, sides: Sides, executor: Executor) -> Iterator[Drift]:
         sums = _Sums()
-        pages = scan(self.wiring.dynamodb, self.wiring.environment.table)
+        pages = scan(self.wiring.dynamodb, self.wiring.environment.table, self.clock.sleep)
         for page in _ahead(pages, executor):
             for items in chunks(page, ROWS_A_QUERY):
                 keyed, unfit = self._keyed(items)

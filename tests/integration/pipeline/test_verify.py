@@ -404,8 +404,8 @@ def test_drift_of_an_item_that_the_scan_did_not_show_yet_is_found(
     """A scan is eventually consistent: an item of a moment ago may be missing in it."""
     execute(filled, "UPDATE product_v1 SET Name = 'changed by hand' WHERE ProductId = 3")
 
-    def without_the_third(client: Any, table: str) -> Iterator[list[Item]]:
-        for page in scan(client, table):
+    def without_the_third(*arguments: Any) -> Iterator[list[Item]]:
+        for page in scan(*arguments):
             yield [item for item in page if item["ProductId"] != 3]
 
     monkeypatch.setattr(verifying, "scan", without_the_third)

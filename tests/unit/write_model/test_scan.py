@@ -113,5 +113,5 @@ def test_an_answer_that_is_none_is_asked_for_again() -> None:
 
 def test_a_refusal_is_told_at_once() -> None:
     with pytest.raises(AwsError) as raised:
-        list(scan(Table("AccessDeniedException"), "Products"))
+        list(scan(Table("AccessDeniedException"), "Products", Clock().sleep))
     assert raised.value.code == "access_denied"

@@ -1,0 +1,70 @@
+"""A network that swallows what is sent: a proxy on loopback that stops forwarding, and closes nothing."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PIECE_BYTES = 65_536
+
+
+class Proxy:
+    """Forwards what it gets until it is told to swallow it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._swallows = threading.Event()
+        self._swallow_from = b""
+        self.swallowed = threading.Event()
+        """Set once something was swallowed: then somebody waits for an answer."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def swallow(self, request: bytes = b"") -> None:
+        """Forward nothing from the next request on that has this text in its first piece."""
+        self._swallow_from = request
+        self._swallows.set()
+
+    def close(self) -> None:
+        for each in (self._listening, *self._sockets):
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return  # the test is over
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._sockets += [client, server]
+            threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
+            threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, is_request: bool) -> None:
+        try:
+            while piece := source.recv(_PIECE_BYTES):
+                if self._swallows.is_set() and is_request and self._swallow_from in piece:
+                    self.swallowed.set()
+                if not self.swallowed.is_set():
+                    sink.sendall(piece)
+            if not self.swallowed.is_set():
+                sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # one of the two ends has closed
+
+
+@contextmanager
+def proxied(endpoint_url: str) -> Iterator[Proxy]:
+    """A proxy before an endpoint on this machine."""
+    with closing(Proxy(int(endpoint_url.rpartition(":")[2]))) as proxy:
+        yield proxy

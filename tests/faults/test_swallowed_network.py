@@ -1,0 +1,95 @@
+"""A signal to a command whose requests are swallowed by the network: it ends in time, and says where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import COMMAND, Cqrsctl
+from tests.faults.command import Command, running
+from tests.faults.swallowing import proxied
+from tests.pipelines import make_table, projected, put
+from tests.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cqrsctl.wiring import Wiring
+    from tests.faults.swallowing import Proxy
+
+IN_TIME_SECONDS = 2.0
+BUSY_SECONDS = 3.0
+"""How much longer the end may take on a machine with more to do."""
+PRODUCTS = 20_000
+
+
+@pytest.fixture
+def proxy(wiring: Wiring) -> Iterator[Proxy]:
+    make_table(wiring)
+    with proxied(wiring.dynamodb.meta.endpoint_url) as made:
+        yield made
+
+
+@pytest.fixture
+def through(cqrsctl: Cqrsctl, proxy: Proxy) -> Cqrsctl:
+    """The command, with the proxy before AWS."""
+    return Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, "CQRSCTL_ENDPOINT_URL": proxy.url})
+
+
+def ended(command: Command, proxy: Proxy, number: signal.Signals) -> str:
+    """Send a signal once a request was swallowed; what the command said by the time that it ended."""
+    wait_for(lambda: proxy.swallowed.is_set() or not command.is_running(), "a request is swallowed")
+    command.assert_running()
+    sent = time.monotonic()
+    command.process.send_signal(number)
+    assert command.process.wait(60) == 130, command.remarks()
+    assert time.monotonic() - sent < IN_TIME_SECONDS + BUSY_SECONDS, command.remarks()
+    assert "Traceback" not in command.remarks()
+    return command.remarks()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("request_", [b"Streams_20120810.GetRecords", b"DynamoDB_20120810.DescribeTable"])
+def test_a_projector_ends_in_time(
+    through: Cqrsctl, wiring: Wiring, proxy: Proxy, number: signal.Signals, request_: bytes
+) -> None:
+    """The projector reads, or it is still at its first question."""
+    put(wiring)
+    proxy.swallow(request_)
+    with running(Command, through, [COMMAND, "project"], "projector") as command:
+        remarks = ended(command, proxy, number)
+
+    assert "applied 0 changes" in remarks or "Stopped" in remarks
+
+
+def test_an_import_ends_in_time_and_says_where_it_stopped(through: Cqrsctl, proxy: Proxy) -> None:
+    file = through.directory / "products.csv"
+    file.write_text(through.ok("product", "sample", "--count", str(PRODUCTS), "-o", "csv").out)
+    proxy.swallow(b"DynamoDB_20120810.BatchWriteItem")
+    with running(Command, through, [COMMAND, "product", "import", file], "import") as command:
+        remarks = ended(command, proxy, signal.SIGINT)
+
+    assert "Stopped at line " in remarks
+    assert "Importing the file again is safe." in remarks
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_"),
+    [
+        (("rebuild",), b"Streams_20120810.GetRecords"),
+        (("verify",), b"DynamoDB_20120810.Scan"),
+        (("stream", "tail", "--from", "horizon"), b"Streams_20120810.GetRecords"),
+        (("status",), b"Streams_20120810.DescribeStream"),
+    ],
+)
+def test_a_command_ends_in_time(
+    through: Cqrsctl, wiring: Wiring, proxy: Proxy, arguments: tuple[str, ...], request_: bytes
+) -> None:
+    put(wiring)
+    projected(wiring)
+    proxy.swallow(request_)
+    with running(Command, through, [COMMAND, *arguments], "command") as command:
+        ended(command, proxy, signal.SIGINT)
