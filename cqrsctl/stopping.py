@@ -1,13 +1,13 @@
-"""Calls of AWS that hold up no command that is to stop, even if the network swallows what is sent.
+"""What holds up no command that is to stop, even if the network swallows what is sent.
 
-A thread that waits for an answer cannot be ended. So each call is made by a thread of its own that nobody has to wait
-for: it is a daemon, which Python's end does not wait for either.
+A thread that waits for an answer cannot be ended. So calls of AWS, and questions to the database beside one another,
+are made by threads that nobody has to wait for: they are daemons, which Python's end does not wait for either.
 """
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor, Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,17 +40,42 @@ class _Calls:
         """Make a call, and wait for its answer. Raises Interrupted, and what the call raises."""
         if self.stop.is_set():
             raise Interrupted(operation)
-        answer: Future[Any] = Future()
-        threading.Thread(
-            target=copy_context().run, args=(self._answer, answer, operation, parameters), name=operation, daemon=True
-        ).start()
+        answer = _begun(copy_context().run, self.make, operation, parameters)
         while not wait([answer], _LOOK_SECONDS).done:
             if self.stop.is_set() and not wait([answer], _GRACE_SECONDS).done:
                 raise Interrupted(operation)
         return answer.result()
 
-    def _answer(self, answer: Future[Any], operation: str, parameters: dict[str, Any]) -> None:
+
+class Questions(Executor):
+    """Asks each question in a thread of its own. Who leaves by an exception waits for no answer.
+
+    Only for what changes nothing: a question may be cut off anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Begin to ask."""
+        asked = _begun(fn, *args, **kwargs)
+        self._asked.append(asked)
+        return asked
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            wait(self._asked)
+
+
+def _begun(call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+    """What a call is going to return, in a thread that nobody has to wait for."""
+    answer: Future[Any] = Future()
+
+    def run() -> None:
         try:
-            answer.set_result(self.make(operation, parameters))
-        except BaseException as error:  # noqa: BLE001 -- raised by whoever waits
+            answer.set_result(call(*arguments, **named))
+        except BaseException as error:  # noqa: BLE001 -- raised by whoever waits for the answer
             answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer

@@ -24,6 +24,7 @@ from cqrsctl.pipeline.streams import glanced_tip
 from cqrsctl.read_model import checkpoints, function_position, inventory
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.takeover import lost, require_filled
+from cqrsctl.stopping import Questions
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import Asking, unread_shards
 from cqrsctl.write_model import table as tables
@@ -114,7 +115,7 @@ class Facts:
 
     def ask(self, *questions: Callable[[Facts], Any]) -> None:
         """Ask several things at once; their answers and refusals are there when they are needed."""
-        with ThreadPoolExecutor(len(questions), thread_name_prefix="fact") as executor:
+        with Questions() as executor:
             list(executor.map(lambda question: outcome(lambda: question(self)), questions))
 
     @property

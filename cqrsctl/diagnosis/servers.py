@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from cqrsctl.errors import CqrsctlError, TransientDatabaseError
 from cqrsctl.read_model import grants
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.endpoints import Freshness
+from cqrsctl.stopping import Questions
 
 if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection, Endpoint
@@ -47,7 +47,7 @@ def lags(topology: Topology, tolerated_seconds: float) -> list[ReaderLag]:
         freshness = Freshness(topology.writer, tolerated_seconds)
     except ReadModelMissing:
         return [ReaderLag(reader.name, None, "there is no read model yet") for reader in topology.readers]
-    with ThreadPoolExecutor(len(topology.readers), thread_name_prefix="reader") as executor:
+    with Questions() as executor:
         return list(executor.map(lambda reader: _lag(reader, freshness), topology.readers))
 
 

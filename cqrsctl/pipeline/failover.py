@@ -22,6 +22,8 @@ _PROBE_SECONDS = 0.1
 _LOOK_UP_SECONDS = 1.0
 """RDS is asked less often than the database: other programs share its rate."""
 _PATIENCE_SECONDS = 300.0
+_END_SECONDS = 1.0
+"""How long the probe's last question is waited for; it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class WriteProbe:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
         failed_since: float | None = None

@@ -27,8 +27,13 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
+    def port(self) -> int:
+        port: int = self._listening.getsockname()[1]
+        return port
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def swallow(self, request: bytes = b"") -> None:
         """Forward nothing from the next request on that has this text in its first piece."""
@@ -64,7 +69,7 @@ class Proxy:
 
 
 @contextmanager
-def proxied(endpoint_url: str) -> Iterator[Proxy]:
-    """A proxy before an endpoint on this machine."""
-    with closing(Proxy(int(endpoint_url.rpartition(":")[2]))) as proxy:
+def proxied(address: str) -> Iterator[Proxy]:
+    """A proxy before a server on this machine, whose address or URL ends with the port."""
+    with closing(Proxy(int(address.rpartition(":")[2]))) as proxy:
         yield proxy

@@ -93,3 +93,22 @@ def test_a_command_ends_in_time(
     proxy.swallow(request_)
     with running(Command, through, [COMMAND, *arguments], "command") as command:
         ended(command, proxy, signal.SIGINT)
+
+
+@pytest.mark.parametrize("arguments", [("lag",), ("doctor",), ("query", "count")], ids=" ".join)
+def test_a_command_ends_in_time_though_the_database_does_not_answer(
+    cqrsctl: Cqrsctl, wiring: Wiring, arguments: tuple[str, ...]
+) -> None:
+    make_table(wiring)
+    projected(wiring)
+    at = wiring.database
+    with proxied(f"{at.host}:{at.port}") as proxy:
+        proxy.swallow()
+        login = {
+            "CQRSCTL_DATABASE_HOST": "127.0.0.1",
+            "CQRSCTL_DATABASE_PORT": str(proxy.port),
+            "CQRSCTL_DATABASE_PASSWORD": at.login().password,
+        }
+        command = Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, **login})
+        with running(Command, command, [COMMAND, *arguments], "command") as running_command:
+            ended(running_command, proxy, signal.SIGINT)

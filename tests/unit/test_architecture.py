@@ -21,6 +21,7 @@ PIPELINE = {
     "",
     "polling",
     "retries",
+    "stopping",
     "config",
     "wiring",
     "write_model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor import (
@@ -20,6 +19,7 @@ from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.diagnosis.health import Health
 from cqrsctl.diagnosis.status import judged
 from cqrsctl.errors import CqrsctlError
+from cqrsctl.stopping import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ def examine(facts: Facts, progress: Callable[[Check], None], checks: Sequence[Ch
 
     A part that `status` calls failing is a finding of its own if no check found what is critical there.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="doctor") as beside:
+    with Questions() as beside:
         if checks is CHECKS:
             beside.submit(facts.ask, *_ASKED)
         found = _run(facts, progress, checks)
