@@ -142,6 +142,27 @@ MUTATIONS = (
         "]",
         "tests/integration/read_model/test_takeover.py::test_a_takeover_leaves_the_checkpoints_of_who_projects_alone",
     ),
+    Mutation(
+        "an answer counts though it is not the one that DynamoDB computed the checksum of",
+        "aws.py",
+        '    _require_whole(headers.get("x-amz-crc32"), body)\n',
+        "",
+        "tests/faults/test_odd_responses.py",
+    ),
+    Mutation(
+        "a failover whose response was lost is asked for a second time",
+        "pipeline/failover.py",
+        "if found.status == cluster.AVAILABLE and found.writer and found.writer.name == planned.before:",
+        "if found:",
+        "tests/integration/aurora/test_aurora.py::test_a_failover_whose_answer_was_lost_is_not_asked_for_twice",
+    ),
+    Mutation(
+        "a command that is to stop waits for AWS",
+        "stopping.py",
+        "if self.stop.is_set() and not wait([answer], _GRACE_SECONDS).done:",
+        "if False:",
+        "tests/unit/test_stopping.py::test_an_answer_that_does_not_come_is_not_waited_for",
+    ),
 )
 
 

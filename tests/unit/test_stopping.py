@@ -58,7 +58,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
 
     def make(*_: Any) -> None:
         stop.set()
-        over.wait()
+        over.wait(20)
 
     with pytest.raises(Interrupted):
         calling(make, stop)("GetRecords", {})
