@@ -29,7 +29,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
+from cqrsctl.errors import UNEXPECTED_ANSWER, AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -197,7 +197,7 @@ def _not_valid(what: str) -> TransientAwsError:
     return TransientAwsError(
         f"{what}: the response is not valid: is this endpoint AWS?",
         hint="Check the endpoint URL and proxies; not every emulator knows every call.",
-        code="unexpected_answer",
+        code=UNEXPECTED_ANSWER,
     )
 
 

@@ -73,6 +73,8 @@ class DatabaseError(CqrsctlError):
     exit_code = 5
 
 
+UNEXPECTED_ANSWER = "unexpected_answer"
+"""The code of a TransientAwsError whose cause is an answer that is none of AWS's, as a proxy's page."""
 BAD_CREDENTIALS = "credentials"
 """The code of a ConfigurationError whose cause is that AWS does not accept the credentials, or that there are none."""
 LOGIN_REFUSED = "database_login"

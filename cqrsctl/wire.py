@@ -17,7 +17,7 @@ from msgspec.json import Decoder
 
 from cqrsctl.change import ChangeRecord, Event, SequenceNumber
 from cqrsctl.codec import decode_item, decode_record, encode_key
-from cqrsctl.errors import TransientAwsError
+from cqrsctl.errors import UNEXPECTED_ANSWER, TransientAwsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +118,7 @@ def _unexpected(operation: str, error: Exception) -> TransientAwsError:
     return TransientAwsError(
         f"dynamodb {operation}: the response is not valid ({error}).",
         hint="Is this endpoint AWS, or an emulator of DynamoDB? Check the endpoint URL and proxies.",
-        code="unexpected_answer",
+        code=UNEXPECTED_ANSWER,
     )
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import Page, Position, ShardState
-from cqrsctl.errors import AwsError, ConfigurationError, StreamGap, TransientAwsError
+from cqrsctl.errors import UNEXPECTED_ANSWER, AwsError, ConfigurationError, StreamGap, TransientAwsError
 from cqrsctl.stream import followers, lineage
 from cqrsctl.stream.followers import NOBODY
 from cqrsctl.stream.following import Following
@@ -62,7 +62,8 @@ class ReaderOptions:
     """Told what is waited out."""
     worked: set[str] = field(default_factory=set)
     """Operations that succeeded in this process. From then on their refusals are waited out as well: credentials are
-    renewed and policies repaired while a projector runs. Before, a refusal is a mistake, and stops it at once."""
+    renewed and policies repaired while a projector runs. Before, a refusal is a mistake, and stops it at once; so is an
+    answer that is none of AWS's."""
 
 
 class StreamReader:
@@ -330,7 +331,8 @@ class StreamReader:
         return until is not None and last is not None and last.is_dated and last.created_at >= until
 
     def _passes(self, error: AwsError | ConfigurationError, operation: str) -> bool:
-        return isinstance(error, TransientAwsError) or operation in self._options.worked
+        is_hiccup = isinstance(error, TransientAwsError) and error.code != UNEXPECTED_ANSWER
+        return is_hiccup or operation in self._options.worked
 
     def _tell(self, error: Exception, failing_seconds: float) -> None:
         """Say what is waited out: a refusal at once, a hiccup where it lasts; and not for each shard."""
