@@ -22,7 +22,6 @@ from cqrsctl.diagnosis import facts
 from cqrsctl.pipeline import project, purging, settling
 from cqrsctl.pipeline.rebuild import companion, rebuilding, snapshot
 from cqrsctl.pipeline.verify import verifying
-from cqrsctl.write_model import scan
 from tests.simulation.clock import VirtualClock
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ class Processes:
                 patch.setattr(module, "ThreadPoolExecutor", InlineExecutor)
             for module in (companion, purging):
                 patch.setattr(module, "SystemClock", lambda: ProcessClock(self))
-            for module in (settling, purging, scan):
+            for module in (settling, purging):
                 patch.setattr(module, "time", SimpleNamespace(sleep=self.wait))
             yield
 
