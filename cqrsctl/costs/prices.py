@@ -194,7 +194,7 @@ def _offers(client: Any, asked: Query, region: str) -> list[dict[str, Any]]:
     call = asked.call(region)
     try:
         return [json.loads(text) for page in call.pages(client) for text in page["PriceList"]]
-    except (KeyError, TypeError, ValueError):
+    except (TypeError, ValueError):
         raise AwsError("pricing GetProducts: the answer is no price list.") from None
 
 

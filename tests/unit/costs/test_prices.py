@@ -316,7 +316,7 @@ def unmakeable() -> Any:
     [
         (refused, "access denied. no pricing:GetProducts"),
         (unreachable, "Could not connect"),
-        (not_a_price_list, "no price list"),
+        (not_a_price_list, "PriceList is missing"),
         (unmakeable, "no endpoint"),
         (None, "embedded stack"),
     ],
