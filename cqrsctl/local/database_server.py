@@ -207,10 +207,10 @@ def _make_data(instance: ServerInstance) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     log = instance.state.log(_install_log(instance))
     environment: Mapping[str, str] = {**os.environ, "TMPDIR": str(_temporary(instance))}
-    name, arguments = instance.engine.install(account(), unfinished)
+    engine = instance.engine
     with log.open("wb") as output:
         done = subprocess.run(
-            [_program(instance.engine, name, instance.engine.server_packages), *arguments],
+            [_program(engine, engine.installer, engine.server_packages), *engine.install(account(), unfinished)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -218,7 +218,7 @@ def _make_data(instance: ServerInstance) -> None:
             check=False,
         )
     if done.returncode:
-        raise CqrsctlError(f"{name} failed: {last_line(log)}", hint=f"Read {log}.")
+        raise CqrsctlError(f"{engine.installer} failed: {last_line(log)}", hint=f"Read {log}.")
     unfinished.chmod(0o700)
     unfinished.rename(instance.data)
 

@@ -28,6 +28,8 @@ class Engine:
     server: str
     client: str
     dump: str
+    installer: str
+    install_options: tuple[str, ...]
     server_packages: Mapping[str, str]
     client_packages: Mapping[str, str]
     settings: tuple[str, ...]
@@ -42,6 +44,7 @@ class Engine:
     contains: str
     """Asks a writer whether it has all that a reader has; empty where a reader that has more stops by itself."""
     dump_options: tuple[str, ...]
+    dumps_by_name: bool
     after_load: str
 
     @property
@@ -53,36 +56,19 @@ class Engine:
     def pid_file(self) -> str:
         return f"{self.name}.pid"
 
-    def install(self, account: str, data: Path) -> tuple[str, list[str]]:
-        """The program that makes a data folder, and its arguments. Root is known by the socket, and has no password:
-        the folder is the user's own, and a server that looks up no names takes nobody from the network for it."""
-        if self is MYSQL:
-            return self.server, [
-                "--no-defaults",
-                "--initialize-insecure",
-                f"--user={account}",
-                f"--datadir={data}",
-                _REDO_LOG,
-            ]
-        return "mariadb-install-db", [
-            "--no-defaults",
-            f"--user={account}",
-            f"--datadir={data}",
-            _LOG_FILE_SIZE,
-            "--auth-root-authentication-method=socket",
-            f"--auth-root-socket-user={account}",
-            "--skip-test-db",
-            "--skip-name-resolve",
-        ]
+    def install(self, account: str, data: Path) -> list[str]:
+        """The arguments with which its installer makes a data folder.
+
+        Root is known by the socket, and needs no password: the folder is the user's own, and a server that looks up no
+        names takes nobody from the network for root.
+        """
+        return [option.format(account=account, data=data) for option in self.install_options]
 
     def dumped(self, databases: Sequence[str]) -> list[str]:
         """The options with which these databases are copied to a server that will follow."""
-        if self is MYSQL:
-            return [*self.dump_options, "--databases", *databases]
-        return [*self.dump_options, "--all-databases", *(f"--ignore-database={name}" for name in _SYSTEM_DATABASES)]
+        return [*self.dump_options, *(databases if self.dumps_by_name else ())]
 
 
-_SYSTEM_DATABASES = ("mysql", "sys")
 _LOG_FILE_SIZE = "--innodb-log-file-size=64M"  # from the start: the first start would have to resize the file
 _REDO_LOG = "--innodb-redo-log-capacity=64M"
 
@@ -93,6 +79,17 @@ MARIADB = Engine(
     server="mariadbd",
     client="mariadb",
     dump="mariadb-dump",
+    installer="mariadb-install-db",
+    install_options=(
+        "--no-defaults",
+        "--user={account}",
+        "--datadir={data}",
+        _LOG_FILE_SIZE,
+        "--auth-root-authentication-method=socket",
+        "--auth-root-socket-user={account}",
+        "--skip-test-db",
+        "--skip-name-resolve",
+    ),
     server_packages={
         "apt-get": "sudo apt-get install mariadb-server-core mariadb-client-core",
         "dnf": "sudo dnf install mariadb-server",
@@ -137,7 +134,18 @@ START SLAVE;
     position="SELECT @@GLOBAL.gtid_binlog_pos AS position;",
     reached="SELECT MASTER_GTID_WAIT('{position}', {seconds:.3f}) AS result;",
     contains="",
-    dump_options=("--single-transaction", "--master-data=1", "--gtid", "--routines", "--events", "--hex-blob"),
+    dump_options=(
+        "--single-transaction",
+        "--master-data=1",
+        "--gtid",
+        "--routines",
+        "--events",
+        "--hex-blob",
+        "--all-databases",
+        "--ignore-database=mysql",
+        "--ignore-database=sys",
+    ),
+    dumps_by_name=False,
     # The binlog of a seeded server is empty. It has to know where it begins, or nobody could follow it from there.
     after_load="RESET MASTER; SET @position = @@GLOBAL.gtid_slave_pos; SET GLOBAL gtid_binlog_state = @position;",
 )
@@ -145,10 +153,12 @@ START SLAVE;
 MYSQL = Engine(
     name="mysql",
     title="MySQL",
-    least_version="8.0.23",
+    least_version="8.0.30",
     server="mysqld",
     client="mysql",
     dump="mysqldump",
+    installer="mysqld",
+    install_options=("--no-defaults", "--initialize-insecure", "--user={account}", "--datadir={data}", _REDO_LOG),
     server_packages={
         "apt-get": "sudo apt-get install mysql-server-core",
         "dnf": "sudo dnf install mysql-server",
@@ -192,7 +202,15 @@ START REPLICA;
     position=r"SELECT REPLACE(@@GLOBAL.gtid_executed, '\n', '') AS position;",
     reached="SELECT WAIT_FOR_EXECUTED_GTID_SET('{position}', {seconds:.3f}) AS result;",
     contains="SELECT GTID_SUBSET('{position}', @@GLOBAL.gtid_executed) AS result;",
-    dump_options=("--single-transaction", "--set-gtid-purged=ON", "--routines", "--events", "--hex-blob"),
+    dump_options=(
+        "--single-transaction",
+        "--set-gtid-purged=ON",
+        "--routines",
+        "--events",
+        "--hex-blob",
+        "--databases",
+    ),
+    dumps_by_name=True,
     after_load="",
 )
 
