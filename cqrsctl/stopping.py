@@ -70,6 +70,7 @@ class Questions(Executor):
 def _begun(call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
     """What a call is going to return, in a thread that nobody has to wait for."""
     answer: Future[Any] = Future()
+    answer.set_running_or_notify_cancel()  # from now on nobody can cancel it: `map` tries to for those left behind
 
     def run() -> None:
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cqrsctl.errors import Interrupted
-from cqrsctl.stopping import stoppable
+from cqrsctl.stopping import Questions, stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,3 +63,23 @@ def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
     with pytest.raises(Interrupted):
         calling(make, stop)("GetRecords", {})
     over.set()
+
+
+def test_a_question_whose_answer_nobody_waits_for_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`map` cancels what is left when one question fails."""
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    others, go_on = set(threading.enumerate()), threading.Event()
+
+    def ask(number: int) -> int:
+        if number == 0:
+            raise ValueError("refused")
+        go_on.wait(20)
+        return number
+
+    with pytest.raises(ValueError, match="refused"), Questions() as questions:
+        list(questions.map(ask, range(3)))
+    go_on.set()
+    for thread in set(threading.enumerate()) - others:
+        thread.join(20)
+    assert failures == []
