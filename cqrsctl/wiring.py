@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl import __version__
 from cqrsctl.config import DEFAULT_USER
 from cqrsctl.errors import ConfigurationError
 from cqrsctl.read_model.connection import Endpoint, Login
@@ -72,7 +73,7 @@ class Wiring:
                     read_timeout=_READ_SECONDS,
                     retries={"mode": "standard", "total_max_attempts": attempts},
                     max_pool_connections=32,
-                    user_agent_extra="cqrsctl",
+                    user_agent_extra=f"cqrsctl/{__version__}",
                 ),
             )
             return stoppable(require_valid_bodies(client), self.stop)

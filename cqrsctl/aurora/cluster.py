@@ -99,6 +99,8 @@ class Cluster:
     security_groups: tuple[str, ...]
     secret_arn: str | None
     members: tuple[Instance, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    """Those that a person gave: AWS keeps the prefix `aws:` for its own."""
 
     @property
     def writer(self) -> Instance | None:
@@ -130,6 +132,9 @@ class Cluster:
             security_groups=tuple(sorted(group["VpcSecurityGroupId"] for group in described["VpcSecurityGroups"])),
             secret_arn=(described.get("MasterUserSecret") or {}).get("SecretArn"),
             members=_members(described["DBClusterMembers"], instances),
+            tags=tuple(
+                (tag["Key"], tag["Value"]) for tag in described.get("TagList", []) if not tag["Key"].startswith("aws:")
+            ),
         )
 
 
@@ -188,16 +193,7 @@ class ClusterSpec:
 
     def writer_call(self) -> ApiCall:
         """The first instance of a cluster becomes its writer."""
-        parameters: dict[str, Any] = {
-            "DBInstanceIdentifier": self.writer_name,
-            "DBClusterIdentifier": self.name,
-            "DBInstanceClass": self.writer_class,
-            "Engine": ENGINE,
-            "PromotionTier": 0,
-        }
-        if self.tags:
-            parameters["Tags"] = [{"Key": key, "Value": value} for key, value in self.tags]
-        return ApiCall("rds", "CreateDBInstance", parameters)
+        return create_instance_call(self.writer_name, self.name, self.writer_class, 0, self.tags)
 
     def calls(self) -> list[ApiCall]:
         """All calls of a creation."""
@@ -310,6 +306,30 @@ def delete_calls(cluster: Cluster, final_snapshot: str | None) -> list[ApiCall]:
     kept = {"FinalDBSnapshotIdentifier": final_snapshot} if final_snapshot else {}
     parameters = {"DBClusterIdentifier": cluster.name, "SkipFinalSnapshot": final_snapshot is None, **kept}
     return [*calls, ApiCall("rds", "DeleteDBCluster", parameters)]
+
+
+def create_instance_call(
+    name: str,
+    cluster_name: str,
+    instance_class: str,
+    tier: int,
+    tags: Iterable[tuple[str, str]],
+    zone: str | None = None,
+) -> ApiCall:
+    """A member of a cluster. It has no public address: without that said, one in the default VPC gets one."""
+    parameters: dict[str, Any] = {
+        "DBInstanceIdentifier": name,
+        "DBClusterIdentifier": cluster_name,
+        "DBInstanceClass": instance_class,
+        "Engine": ENGINE,
+        "PromotionTier": tier,
+        "PubliclyAccessible": False,
+    }
+    if zone:
+        parameters["AvailabilityZone"] = zone
+    if listed := [{"Key": key, "Value": value} for key, value in tags]:
+        parameters["Tags"] = listed
+    return ApiCall("rds", "CreateDBInstance", parameters)
 
 
 def delete_instance_calls(member: Instance) -> list[ApiCall]:

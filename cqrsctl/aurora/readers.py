@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.aurora.cluster import ENGINE, MOST_READERS, SERVERLESS_CLASS, require_name
+from cqrsctl.aurora.cluster import ENGINE, MOST_READERS, SERVERLESS_CLASS, create_instance_call, require_name
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.errors import AwsError, UsageError
 
@@ -62,16 +62,9 @@ class ReaderSpec:
         return chosen
 
     def _call(self, cluster: Cluster, name: str) -> ApiCall:
-        parameters: dict[str, Any] = {
-            "DBInstanceIdentifier": name,
-            "DBClusterIdentifier": cluster.name,
-            "DBInstanceClass": self.chosen_class(cluster),
-            "Engine": ENGINE,
-            "PromotionTier": self.tier,
-        }
-        if self.zone:
-            parameters["AvailabilityZone"] = self.zone
-        return ApiCall("rds", "CreateDBInstance", parameters)
+        """A reader has the tags of its cluster."""
+        chosen = self.chosen_class(cluster)
+        return create_instance_call(name, cluster.name, chosen, self.tier, cluster.tags, self.zone)
 
 
 def next_names(cluster: Cluster, count: int) -> list[str]:

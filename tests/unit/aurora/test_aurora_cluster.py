@@ -95,6 +95,7 @@ def test_a_creation_sends_all_that_makes_a_cluster_safe() -> None:
             "DBInstanceClass": "db.r7g.xlarge",
             "Engine": "aurora-mysql",
             "PromotionTier": 0,
+            "PubliclyAccessible": False,
             "Tags": [{"Key": "team", "Value": "shop"}],
         },
     )
@@ -208,6 +209,7 @@ def test_a_reader_is_of_the_writers_class_unless_asked_otherwise() -> None:
         "DBInstanceClass": "db.r6g.large",
         "Engine": "aurora-mysql",
         "PromotionTier": 1,
+        "PubliclyAccessible": False,
     }
     assert asked.parameters == {
         "DBInstanceIdentifier": "r2",
@@ -215,8 +217,11 @@ def test_a_reader_is_of_the_writers_class_unless_asked_otherwise() -> None:
         "DBInstanceClass": "db.r6g.xlarge",
         "Engine": "aurora-mysql",
         "PromotionTier": 15,
+        "PubliclyAccessible": False,
         "AvailabilityZone": "eu-west-1b",
     }
+    (tagged,) = ReaderSpec("r3").plan(replace(CLUSTER, tags=(("team", "shop"),)))
+    assert tagged.parameters["Tags"] == [{"Key": "team", "Value": "shop"}]
 
 
 def test_readers_without_a_name_get_the_next_free_ones() -> None:
