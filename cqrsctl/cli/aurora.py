@@ -62,6 +62,7 @@ def create(
     """
     from cqrsctl.aurora.cluster import CapacityRange, ClusterSpec
     from cqrsctl.cli.table import parse_tag
+    from cqrsctl.read_model.grants import own_user
 
     if serverless is not None and instance_class not in {None, "db.serverless"}:
         raise UsageError("--serverless and --instance-class exclude one another.")
@@ -86,7 +87,14 @@ def create(
         of(ctx).confirm(f"This creates cluster {spec.name} with a writer of class {spec.writer_class}.", yes=yes)
     with waiting(ctx, aurora):
         created = aurora.create(spec, wait=not no_wait)
-    of(ctx).note(f"Cluster {spec.name} is created." if created else f"Cluster {spec.name} exists, as asked.")
+    of(ctx).note(
+        f"Cluster {spec.name} is created." if created else f"Cluster {spec.name} already exists; nothing to do."
+    )
+    if created and aurora.embedded is None:
+        of(ctx).note(
+            "Its master user administers the server. Make a user for cqrsctl alone, and set database.user: "
+            f"{own_user(spec.database, by_token=iam_auth)}"
+        )
     if not no_wait:
         _show_status(ctx, aurora, output)
     return None

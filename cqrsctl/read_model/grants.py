@@ -108,6 +108,15 @@ def require(connection: Connection, database: str) -> None:
         )
 
 
+def own_user(database: str, *, by_token: bool) -> str:
+    """The SQL with which an administrator makes a user for cqrsctl alone; with `by_token` it logs in with IAM."""
+    identified = "WITH AWSAuthenticationPlugin AS 'RDS'" if by_token else "BY '…'"
+    return (
+        f"CREATE USER 'cqrsctl'@'%' IDENTIFIED {identified} REQUIRE SSL; "
+        f"GRANT {', '.join(NEEDED)} ON `{database}`.* TO 'cqrsctl'@'%'"
+    )
+
+
 def parse(lines: Iterable[str]) -> Grants:
     """From the lines of SHOW GRANTS. What else they hold, a password's hash for one, is left out."""
     grants: list[Grant] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
 from cqrsctl.pipeline.function_database import unverifiable_server
 from cqrsctl.read_model.connection import is_loopback
-from cqrsctl.read_model.grants import ALL, NEEDED
+from cqrsctl.read_model.grants import ALL, NEEDED, own_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,17 +50,22 @@ def binlog(facts: Facts) -> Iterator[Finding]:
 
 
 def too_many_rights(facts: Facts) -> Iterator[Finding]:
-    yield from rights_beyond(facts.server(), facts.environment.database.name, embedded=facts.environment.embedded)
+    settings = facts.environment.database
+    yield from rights_beyond(
+        facts.server(), settings.name, embedded=facts.environment.embedded, by_token=settings.iam_auth
+    )
 
 
-def rights_beyond(server: DatabaseServer, database: str, *, embedded: bool) -> Iterator[Finding]:
+def rights_beyond(
+    server: DatabaseServer, database: str, *, embedded: bool, by_token: bool = False
+) -> Iterator[Finding]:
     """What the user may do beyond the read model's own database."""
     if _administers(server):
         yield warning(
             f"The user {server.user} administers the server.",
             "It can do far more than the read model needs, and so can who gets its password.",
-            f"a user of its own, as the administrator: CREATE USER 'cqrsctl'@'%' IDENTIFIED BY '…' REQUIRE SSL; "
-            f"{_grant('cqrsctl@%', database, NEEDED)}; then set database.user, and the secret or IAM login that it has",
+            f"a user of its own, made by the administrator: {own_user(database, by_token=by_token)}; then set "
+            "database.user, and its secret if it has one",
         )
         return
     user = _quoted(server.user)

@@ -16,7 +16,7 @@ from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.state import StackState
 from cqrsctl.projection.definition import default_product
 from cqrsctl.projection.tables import PhysicalTable
-from cqrsctl.read_model import schema
+from cqrsctl.read_model import grants, schema
 from cqrsctl.read_model.connection import Connection, Login, connect, database_errors
 from tests.integration.read_model.test_sink import batch, change, make_sink, names, opens
 from tests.waiting import wait_for
@@ -184,3 +184,18 @@ def test_who_may_read_the_view_alone_reads_it_after_a_rebuild_too(
                         reader.query("SELECT * FROM product_v1")
         finally:
             root.execute("DROP USER reporting@'127.0.0.1'")
+
+
+def test_the_sql_for_a_user_of_ones_own_runs_and_grants_all_that_is_needed(wiring: Wiring, stack_home: Path) -> None:
+    name = wiring.environment.database.name
+    with administrator(stack_home) as root:
+        root.execute("DROP USER IF EXISTS 'cqrsctl'@'%'")
+        try:
+            for statement in grants.own_user(name, by_token=False).split("; "):
+                root.execute(statement)
+            root.execute("SHOW GRANTS FOR 'cqrsctl'@'%'")
+            found = grants.parse(line for (line,) in root.fetchall())
+        finally:
+            root.execute("DROP USER IF EXISTS 'cqrsctl'@'%'")
+    assert found.missing(name) == ()
+    assert all(grant.within(name) for grant in found.grants)
