@@ -160,12 +160,12 @@ MYSQL = Engine(
     installer="mysqld",
     install_options=("--no-defaults", "--initialize-insecure", "--user={account}", "--datadir={data}", _REDO_LOG),
     server_packages={
-        "apt-get": "sudo apt-get install mysql-server-core",
+        "apt-get": "sudo apt-get install mysql-server",
         "dnf": "sudo dnf install mysql-server",
         "brew": "brew install mysql",
     },
     client_packages={
-        "apt-get": "sudo apt-get install mysql-client-core",
+        "apt-get": "sudo apt-get install mysql-client",
         "dnf": "sudo dnf install mysql",
         "brew": "brew install mysql",
     },
