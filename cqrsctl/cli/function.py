@@ -107,6 +107,13 @@ def deploy(
         str | None,
         typer.Option(metavar="ARN", help="SQS queue, SNS topic or S3 bucket.  [default: a queue, which is made]"),
     ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="An existing role of theirs.  [default: one is made for each]"),
+    ] = None,
+    permissions_boundary: Annotated[
+        str | None, typer.Option(metavar="ARN", help="The policy that bounds the roles that are made.")
+    ] = None,
     no_wait: NoWaitOption = False,
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
@@ -130,6 +137,8 @@ def deploy(
         batch_size=batch_size,
         parallelization=parallelization,
         on_failure=on_failure,
+        role=role,
+        boundary=permissions_boundary,
     )
     with operating(ctx) as functions:
         code = functions.package()

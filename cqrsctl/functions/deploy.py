@@ -53,6 +53,10 @@ class Options:
     batch_size: int | None = None
     parallelization: int | None = None
     on_failure: str | None = None
+    role: str | None = None
+    """The ARN of a role that is there, in place of one that is made."""
+    boundary: str | None = None
+    """The ARN of the policy that bounds what a role that is made may ever do."""
 
     @property
     def for_projector(self) -> bool:
@@ -92,10 +96,12 @@ def plan_command(
     Raises AwsError where one of their names is not ours.
     """
     place = Place.of(table_arn)
+    found = functions.find(clients("lambda"), COMMAND)
+    role = _role(place, COMMAND, options, found)
     spec = FunctionSpec(
         name=COMMAND,
         handler=COMMAND_HANDLER,
-        role=place.role(COMMAND),
+        role=role,
         code=code,
         environment={TABLE_VARIABLE: table},
         default_timeout_seconds=COMMAND_SECONDS,
@@ -107,8 +113,8 @@ def plan_command(
     policy = roles.command_policy(place, COMMAND, table_arn, roles.table_key(place, kms_key))
     return [
         _log_part(clients, COMMAND),
-        _role_part(clients, RoleSpec(COMMAND, place.region, policy)),
-        spec.part(functions.find(clients("lambda"), COMMAND)),
+        _role_part(clients, role, RoleSpec(COMMAND, place.region, policy, options.boundary)),
+        spec.part(found),
     ]
 
 
@@ -122,10 +128,11 @@ def plan_projector(
     destination = options.on_failure or next((each.destination for each in mapped if each.destination), None)
     destination = destination or place.queue(PROJECTOR)
     subnets, groups = _network(options, found, access)
+    role = _role(place, PROJECTOR, options, found)
     spec = FunctionSpec(
         name=PROJECTOR,
         handler=PROJECTOR_HANDLER,
-        role=place.role(PROJECTOR),
+        role=role,
         code=code,
         environment={TABLE_VARIABLE: source.table, **access.variables},
         default_timeout_seconds=PROJECTOR_SECONDS,
@@ -151,11 +158,11 @@ def plan_projector(
     )
     mapping = MappingSpec(PROJECTOR, source.stream_arn, destination, options.batch_size, options.parallelization)
     own_queue = destination == place.queue(PROJECTOR)
-    role = _role_part(clients, RoleSpec(PROJECTOR, place.region, policy))
+    role_part = _role_part(clients, role, RoleSpec(PROJECTOR, place.region, policy, options.boundary))
     return [
         _log_part(clients, PROJECTOR),
         *([_queue_part(clients, PROJECTOR)] if own_queue else []),
-        replace(role, note=f"{role.note} {note}".strip()),
+        replace(role_part, note=f"{role_part.note} {note}".strip()),
         spec.part(found),
         mapping.part(mapped, now),
     ]
@@ -216,7 +223,17 @@ def _log_part(clients: Clients, function: str) -> Part:
     return logs.part(function, logs.find(clients("logs"), log_group(function)))
 
 
-def _role_part(clients: Clients, spec: RoleSpec) -> Part:
+def _role(place: Place, function: str, options: Options, found: Function | None) -> str:
+    """The role asked for, else the one that somebody gave the function before, else the one that is made for it."""
+    made = place.role(function)
+    if options.role is not None:
+        return options.role
+    return found.role if found and found.has_given_role(made) else made
+
+
+def _role_part(clients: Clients, role: str, spec: RoleSpec) -> Part:
+    if roles.name_of(role) != spec.name:
+        return Part(f"role {roles.name_of(role)}", note=roles.given_note(role, spec.function))
     return roles.part(spec, roles.find(clients("iam"), spec.name))
 
 

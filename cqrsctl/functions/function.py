@@ -159,6 +159,10 @@ class Function:
             tags=dict(described.get("Tags") or {}),
         )
 
+    def has_given_role(self, made: str) -> bool:
+        """Whether its role is neither the one that is made for it nor the one that earlier versions made."""
+        return self.role != made and self.role.rpartition("/")[2] != former_role_name(self.name)
+
     @property
     def former_role_note(self) -> str:
         """What is said of a role that an earlier version made for all regions; empty if it has another one."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aws import ApiCall, error_code
-from cqrsctl.errors import AwsError
+from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions import policies
 from cqrsctl.functions.parts import TAG_LIST, Part, require_ours, role_name, tags_of, updated
 
@@ -27,6 +28,7 @@ class RoleSpec:
     function: str
     region: str
     policy: Document
+    boundary: str | None = None
 
     @property
     def name(self) -> str:
@@ -42,6 +44,24 @@ class Role:
     policy: Document | None
     foreign: tuple[str, ...]
     tags: dict[str, str]
+    boundary: str | None = None
+
+
+def require_arn(arn: str, kind: str) -> str:
+    """The ARN of a role or a policy. Raises UsageError."""
+    if not re.fullmatch(rf"arn:[\w-]+:iam::(?:\d{{12}}|aws):{kind}/[\w+=,.@/-]+", arn):
+        raise UsageError(f"{arn!r} is not the ARN of a {kind}.", hint=f"One is arn:aws:iam::123456789012:{kind}/mine.")
+    return arn
+
+
+def name_of(arn: str) -> str:
+    """A role's name: its ARN may have a path before it."""
+    return arn.rpartition("/")[2]
+
+
+def given_note(arn: str, function: str) -> str:
+    """What is said of a role that is not made here."""
+    return f"Function {function} has the role {arn}: what that allows is not looked at, and stays as it is."
 
 
 def command_policy(place: Place, function: str, table_arn: str, keys: Iterable[Statement] = ()) -> Document:
@@ -141,6 +161,7 @@ def find(client: Any, name: str) -> Role | None:
         policy=policy,
         foreign=(*attached, *(other for other in inline if other != POLICY_NAME)),
         tags=tags_of(described.get("Tags")),
+        boundary=(described.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn"),
     )
 
 
@@ -155,14 +176,20 @@ def part(spec: RoleSpec, found: Role | None) -> Part:
     if found is None:
         description = f"Made by cqrsctl for {spec.function} in {spec.region}"
         parameters = {"RoleName": spec.name, "Description": description, "Tags": TAG_LIST}
-        trust = {"AssumeRolePolicyDocument": json.dumps(policies.trust())}
-        return Part(title, "created", (ApiCall("iam", "CreateRole", {**parameters, **trust}), policy))
+        parameters["AssumeRolePolicyDocument"] = json.dumps(policies.trust())
+        if spec.boundary:
+            parameters["PermissionsBoundary"] = spec.boundary
+        return Part(title, "created", (ApiCall("iam", "CreateRole", parameters), policy))
     require_ours(f"Role {spec.name!r}", found.tags)
     calls, changes = [], {}
     if found.trust != policies.trust():
         parameters = {"RoleName": spec.name, "PolicyDocument": json.dumps(policies.trust())}
         calls.append(ApiCall("iam", "UpdateAssumeRolePolicy", parameters))
         changes["trust"] = ""
+    if spec.boundary and found.boundary != spec.boundary:
+        parameters = {"RoleName": spec.name, "PermissionsBoundary": spec.boundary}
+        calls.append(ApiCall("iam", "PutRolePermissionsBoundary", parameters))
+        changes["permissions boundary"] = f"{found.boundary or 'none'} → {spec.boundary}"
     if found.policy != spec.policy:
         calls.append(policy)
         changes["policy"] = ""

@@ -106,6 +106,10 @@ class Functions:
         """
         if options.on_failure is not None:
             queue.require_destination(options.on_failure)
+        if options.role:
+            roles.require_arn(options.role, "role")
+        if options.boundary:
+            roles.require_arn(options.boundary, "policy")
         if which is Which.COMMAND and options.for_projector:
             raise UsageError("Network, batches and the destination of failures are the projector's.")
         name = self.wiring.environment.table

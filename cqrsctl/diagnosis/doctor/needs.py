@@ -267,7 +267,8 @@ ACTIONS: tuple[Action, ...] = (
     ),
     *_simulated(
         "iam",
-        "CreateRole TagRole PassRole UpdateAssumeRolePolicy DeleteRole PutRolePolicy DeleteRolePolicy",
+        "CreateRole TagRole PassRole UpdateAssumeRolePolicy PutRolePermissionsBoundary DeleteRole PutRolePolicy "
+        "DeleteRolePolicy",
         Purpose.FUNCTIONS,
         _role,
     ),

@@ -10,7 +10,7 @@ import pytest
 from cqrsctl.errors import AwsError, CqrsctlError, UsageError
 from cqrsctl.functions import function, policies
 from cqrsctl.functions.deploy import Options
-from cqrsctl.functions.parts import COMMAND, PROJECTOR
+from cqrsctl.functions.parts import COMMAND, PROJECTOR, Place
 from cqrsctl.pipeline.function_operations import Which, mapping_state
 from cqrsctl.write_model.table import TableSpec
 from tests.functions_world import (
@@ -297,6 +297,60 @@ def test_other_policies_of_a_role_are_said_and_stay(deployed: Operated) -> None:
     deployed.remove(deployed.removals(with_logs=False))
     assert any("is kept: it has other policies: audit, theirs" in line for line in deployed.notes)
     assert iam.list_role_policies(RoleName=f"{COMMAND}Role-eu-west-1")["PolicyNames"] == ["theirs"]
+
+
+def test_a_role_that_somebody_gives_is_used_and_stays_and_none_is_made(functions: Operated) -> None:
+    given = "arn:aws:iam::123456789012:role/team/pipeline"
+    trust = json.dumps(policies.trust())
+    functions.client("iam").create_role(RoleName="pipeline", Path="/team/", AssumeRolePolicyDocument=trust)
+    parts = changes(functions.deploy(Which.ALL, Options(role=given), ZIP, wait=False))
+
+    assert [name for name in parts if name.startswith("role ")] == ["role pipeline"]
+    assert parts["role pipeline"] == "unchanged"
+    roles_there = [role["RoleName"] for role in functions.client("iam").list_roles()["Roles"]]
+    assert roles_there == ["pipeline"]
+    for name in (PROJECTOR, COMMAND):
+        assert functions.client("lambda").get_function_configuration(FunctionName=name)["Role"] == given
+
+    again = functions.plan(Which.ALL, Options(), ZIP)
+    assert {part.change for part in again} == {"unchanged"}
+    assert any(f"has the role {given}" in part.note for part in again)
+
+    own = Place("aws", "eu-west-1", "123456789012").role(PROJECTOR)
+    back = changes(functions.deploy(Which.PROJECTOR, Options(role=own), ZIP, wait=False))
+    assert back["role ProductHandlerFunctionRole-eu-west-1"] == "created"
+
+
+def test_roles_that_are_made_have_the_boundary_that_is_asked_for(functions: Operated) -> None:
+    boundary = "arn:aws:iam::123456789012:policy/bounds"
+
+    def bounds() -> list[str | None]:
+        iam = functions.client("iam")
+        found = [iam.get_role(RoleName=f"{name}Role-eu-west-1")["Role"] for name in (PROJECTOR, COMMAND)]
+        return [role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") for role in found]
+
+    anything = policies.document([{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+    functions.client("iam").create_policy(PolicyName="bounds", PolicyDocument=json.dumps(anything))
+    functions.deploy(Which.ALL, Options(), ZIP, wait=False)
+    assert bounds() == [None, None]
+    parts = changes(functions.deploy(Which.ALL, Options(boundary=boundary), ZIP, wait=False))
+    assert "permissions boundary" in parts["role ProductHandlerFunctionRole-eu-west-1"]
+    assert bounds() == [boundary, boundary]
+    functions.deploy(Which.ALL, Options(), ZIP, wait=False)
+    assert bounds() == [boundary, boundary]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(role="pipeline"),
+        Options(role="arn:aws:iam::123456789012:policy/bounds"),
+        Options(boundary="arn:aws:iam::123456789012:role/pipeline"),
+    ],
+)
+def test_what_is_no_arn_of_a_role_or_a_policy_is_refused(functions: Operated, options: Options) -> None:
+    with pytest.raises(UsageError, match="is not the ARN of a"):
+        functions.plan(Which.ALL, options, ZIP)
 
 
 def test_a_new_role_that_lambda_does_not_know_yet_is_waited_for(functions: Operated) -> None:
