@@ -54,6 +54,7 @@ def test_help_and_version_load_neither_boto3_nor_pymysql_nor_rich(cqrsctl: Cqrsc
             assert not re.search(rf"\| +{re.escape(heavy)}\b", imported), heavy
 
 
+@pytest.mark.timeout(300)  # three dozen commands, each started as a shell does it
 def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> None:
     started = cqrsctl.started
     started.ok("table", "create", "-o", "json").json()
