@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _READING = frozenset({Purpose.PROJECTING})
 PURPOSES: dict[str, frozenset[Purpose]] = {
-    "table": frozenset({Purpose.TABLE, Purpose.SELDOM}),
+    "table": _READING | {Purpose.TABLE, Purpose.SELDOM},
     "product": _READING | {Purpose.PRODUCTS},
-    "aurora": frozenset({Purpose.CLUSTER, Purpose.COSTS, Purpose.SELDOM}),
+    "aurora": _READING | {Purpose.CLUSTER, Purpose.COSTS, Purpose.SELDOM},
     "function": _READING | {Purpose.FUNCTIONS},
     **dict.fromkeys(("stream", "project", "read-model", "query", "dead-letter", "rebuild", "verify"), _READING),
     **dict.fromkeys(("lag", "status", "doctor"), _READING),
 }
-"""The commands that ask AWS, and what for."""
+"""The commands that ask AWS, and what for; each reads the table at least."""
 _DIAGNOSES = frozenset({"lag", "status", "doctor"})
 """These look at whatever is there."""
 _FINDING = frozenset({"rds:DescribeDBClusters", "rds:DescribeDBInstances", "lambda:ListEventSourceMappings"})

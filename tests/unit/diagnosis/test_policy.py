@@ -81,6 +81,11 @@ def test_who_projects_reads_and_changes_nothing(tmp_path: Path) -> None:
     assert [each["Resource"] for each in of_table] == [["arn:aws:dynamodb:eu-west-1:123456789012:table/Products"]]
 
 
+def test_every_command_may_look_at_the_table(tmp_path: Path) -> None:
+    for command in PURPOSES:
+        assert "dynamodb:DescribeTable" in allowed(policy(environment(tmp_path), [command], PLACE)), command
+
+
 def test_a_login_by_iam_needs_no_secret_and_a_server_elsewhere_no_cluster(tmp_path: Path) -> None:
     by_token = policy(environment(tmp_path, 'cluster = "products"\niam_auth = true\nuser = "app"'), ["query"], PLACE)
     (connect,) = [each for each in by_token["Statement"] if each["Action"] == ["rds-db:connect"]]
