@@ -22,6 +22,7 @@ from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.state import StackState
 from cqrsctl.wiring import Wiring
 from tests import data_folders, forked
+from tests.aws import service_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +146,14 @@ def _models_are_read_once() -> Iterator[None]:
     """Each boto3 session would read the descriptions of the services again, and each test has one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _calls_are_judged() -> Iterator[None]:
+    """No test plans a call that AWS would refuse by the service's own description."""
+    with pytest.MonkeyPatch.context() as patch:
+        service_model.judge_all(patch.setattr)
         yield
 
 

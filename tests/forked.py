@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cqrsctl
+from tests.aws import service_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ _LIBRARIES = (
     "rich.console",
     "rich.table",
     "typer._adapters",
+    service_model.__name__,
 )
 
 
@@ -90,7 +92,8 @@ def _without_coverage() -> Iterator[None]:
 def _become(
     command: Path, arguments: Sequence[str], environment: dict[str, str], directory: Path, streams: Sequence[Path]
 ) -> None:
-    """Be the command, in the new process."""
+    """Be the command, in the new process, with every call judged."""
+    service_model.judge_all()
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)

@@ -79,9 +79,9 @@ def test_a_call_is_made_by_its_api_name() -> None:
         def __getattr__(self, name: str) -> Callable[..., Any]:
             return lambda **parameters: (name, parameters)
 
-    call = ApiCall("dynamodb", "UpdateContinuousBackups", {"TableName": "t"})
+    call = ApiCall("dynamodb", "DescribeContinuousBackups", {"TableName": "t"})
 
-    assert call.make(Client()) == ("update_continuous_backups", {"TableName": "t"})
+    assert call.make(Client()) == ("describe_continuous_backups", {"TableName": "t"})
 
 
 @pytest.mark.parametrize(

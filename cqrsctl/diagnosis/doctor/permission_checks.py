@@ -137,13 +137,13 @@ def _target(facts: Facts) -> Target | None:
         key={name: {kind: _KEYS[kind]} for name, kind in table.key},
         stream_arn=table.stream_arn,
         shard=shard,
-        iterator=_if_allowed(lambda: _iterator(facts, table.stream_arn, shard)) if shard else None,
+        iterator=_if_allowed(lambda: _iterator(facts, stream.arn, shard)) if stream and shard else None,
         cluster=facts.environment.own_cluster,
         secret=facts.environment.database.secret,
     )
 
 
-def _iterator(facts: Facts, stream_arn: str | None, shard: str) -> str:
+def _iterator(facts: Facts, stream_arn: str, shard: str) -> str:
     asked = {"StreamArn": stream_arn, "ShardId": shard, "ShardIteratorType": "LATEST"}
     call = ApiCall("dynamodbstreams", "GetShardIterator", asked)
     iterator: str = call.make(facts.client("dynamodbstreams"))["ShardIterator"]

@@ -62,10 +62,11 @@ TABLE = Table(
     "Products", TABLE_ARN, "ACTIVE", (("ProductId", "N"),), 9, 900, True, 0, 0, True, None, STREAM_ARN,
     "NEW_AND_OLD_IMAGES",
 )  # fmt: skip
-SHARDS = {f"shard-{n}": Shard(f"shard-{n}", None, n, None) for n in range(60)}
+SHARDS = {name: Shard(name, None, n, None) for n in range(60) for name in [f"shardId-{n:020}-00000000"]}
+SHARD = next(iter(SHARDS))
 STREAM = Stream(STREAM_ARN, "ENABLED", "NEW_AND_OLD_IMAGES", None, ("ProductId",), SHARDS)
 MAPPED = {
-    "UUID": "u-1",
+    "UUID": "14e0db71-5d35-4eb5-b481-8945cf9d10c2",
     "FunctionArn": "arn:aws:lambda:eu-west-1:123456789012:function:ProductHandlerFunction",
     "EventSourceArn": STREAM_ARN,
     "StartingPosition": "TRIM_HORIZON",
@@ -87,7 +88,7 @@ CLUSTER = Cluster(
 OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
 SERVER = DatabaseServer("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, False, 1_000)
 PRODUCT = StoredProjection("product", "Product", "product_v1", 100, 20_000)
-CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": "shard-1", "state": "open"}
+CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": SHARD, "state": "open"}
 LAST = LastProjected("me@host, process 7", NOW)
 INVENTORY = Inventory((PRODUCT,), (CHECKPOINT,), holder=LAST.holder, last=LAST)
 FUNCTION = Function.of(
@@ -117,7 +118,7 @@ CLEAN: dict[str, Any] = {
     "readers": [],
     "inventory": INVENTORY,
     "counted": {"product": Counted(100, 20, 0)},
-    "backlog": Backlog(NOW, SHARDS, {"shard-1": None}),
+    "backlog": Backlog(NOW, SHARDS, {SHARD: None}),
 }
 
 
@@ -138,7 +139,7 @@ def stored(**differently: Any) -> Inventory:
 
 
 def unread(hours: float) -> Backlog:
-    return Backlog(NOW, SHARDS, {"shard-1": NOW - timedelta(hours=hours)})
+    return Backlog(NOW, SHARDS, {SHARD: NOW - timedelta(hours=hours)})
 
 
 def members(*members: tuple[str, bool, str]) -> Cluster:
@@ -161,14 +162,14 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("stream_view_type", CRITICAL, {"table": replace(TABLE, view_type="OLD_IMAGE")}, "no new images"),
     ("stream_view_type", WARNING, {"table": replace(TABLE, view_type="NEW_IMAGE")}, "no old images"),
     ("stream_readers", WARNING, {"readers_of_stream": mapped() * 2}, "3 read the stream: ProductHandlerFunction; "),
-    ("stream_gap", CRITICAL, {"inventory": held(checkpoints=({**CHECKPOINT, "state": "gap"},))}, "shard-1"),
+    ("stream_gap", CRITICAL, {"inventory": held(checkpoints=({**CHECKPOINT, "state": "gap"},))}, SHARD),
     ("stream_gap", CRITICAL,
      {"inventory": held(function_gaps=(Gap("product", STREAM_ARN, Reason.PAUSED, NOW, False),))},
      "the projector function was paused until changes left the stream"),
     ("stream_changed", CRITICAL,
      {"inventory": held(checkpoints=({**CHECKPOINT, "stream": OLDER_ARN},))}, "another stream (2026-10-01"),
     ("stream_gap", CRITICAL, {"backlog": StreamGap("Changes left the stream.")}, "Changes left the stream."),
-    ("stream_trimming", WARNING, {"backlog": unread(13)}, "shard-1 have not been read for 13 h"),
+    ("stream_trimming", WARNING, {"backlog": unread(13)}, f"{SHARD} have not been read for 13 h"),
     ("stream_trimming", CRITICAL, {"backlog": unread(21)}, "for 21 h"),
     ("stream_iterator_age", WARNING, {"iterator_age_seconds": 13 * 3600.0}, "13 h old"),
     ("stream_iterator_age", CRITICAL, {"iterator_age_seconds": 21 * 3600.0}, "21 h old"),

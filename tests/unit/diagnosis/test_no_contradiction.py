@@ -25,6 +25,7 @@ from tests.unit.diagnosis.test_doctor import (
     FUNCTION,
     NOW,
     OLDER_ARN,
+    SHARD,
     SHARDS,
     STREAM,
     STREAM_ARN,
@@ -117,7 +118,7 @@ class Told:
 
 
 def told(tmp_path: Path, state: dict[str, Any]) -> Told:
-    planted = {"positions": {"product": {"shard-1": Position("shard-1", None)}}, **state}
+    planted = {"positions": {"product": {SHARD: Position(SHARD, None)}}, **state}
     facts = look(tmp_path, **planted)
     notes: list[str] = []
     return Told(

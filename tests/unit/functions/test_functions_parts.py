@@ -17,6 +17,8 @@ from cqrsctl.functions.secret import Secret
 from tests.paginated import Paginated
 
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/Products/stream/2026-01-01T00:00:00.000"
+OLD = "14e0db71-5d35-4eb5-b481-8945cf9d10c2"
+THERE = "5f2ad6b4-8d9f-4a3b-a61c-93bb4cf9d10a"
 
 
 class Written(Paginated):
@@ -95,14 +97,14 @@ def test_mappings_are_read_to_the_last_page_and_those_that_go_count_no_more() ->
 
 
 def test_a_mapping_that_was_made_by_hand_gets_our_settings_and_keeps_its_size() -> None:
-    there = mapping.Mapping.of({"UUID": "1", "State": "Enabled", "EventSourceArn": STREAM, "BatchSize": 100})
-    old = mapping.Mapping.of({"UUID": "0", "State": "Enabled", "EventSourceArn": STREAM.replace("2026", "2025")})
+    there = mapping.Mapping.of({"UUID": THERE, "State": "Enabled", "EventSourceArn": STREAM, "BatchSize": 100})
+    old = mapping.Mapping.of({"UUID": OLD, "State": "Enabled", "EventSourceArn": STREAM.replace("2026", "2025")})
 
     part = mapping.MappingSpec(PROJECTOR, STREAM, "arn:aws:s3:::failed").part([old, there])
 
     update, delete = part.calls
     assert update.parameters == {
-        "UUID": "1",
+        "UUID": THERE,
         "MaximumBatchingWindowInSeconds": 1,
         "ParallelizationFactor": 1,
         "BisectBatchOnFunctionError": True,
@@ -111,7 +113,7 @@ def test_a_mapping_that_was_made_by_hand_gets_our_settings_and_keeps_its_size() 
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::failed"}},
     }
-    assert (delete.operation, delete.parameters) == ("DeleteEventSourceMapping", {"UUID": "0"})
+    assert (delete.operation, delete.parameters) == ("DeleteEventSourceMapping", {"UUID": OLD})
     assert "DestinationConfig None → arn:aws:s3:::failed" in part.change
     assert "streams 1 other removed" in part.change
 
@@ -198,17 +200,17 @@ def test_messages_that_somebody_reads_just_now_are_in_the_queue_too() -> None:
 
 
 def test_a_printed_call_shows_no_secret_and_no_zip() -> None:
-    code = {"Code": {"ZipFile": b"zip"}, "FunctionName": "f"}
+    code = {"Code": {"ZipFile": b"zip"}, "FunctionName": "f", "Role": "arn:aws:iam::123456789012:role/r"}
 
     assert shown(ApiCall("lambda", "CreateFunction", code)).parameters == {
         "Code": {"ZipFile": "3 bytes, SHA-256 4a70fe9aa6436e02c2dea340fbd1e352e4ef2d8ce6ca52ad25d4b95471fc8bf2"},
         "FunctionName": "f",
+        "Role": "arn:aws:iam::123456789012:role/r",
     }
-    update = shown(ApiCall("lambda", "UpdateFunctionCode", {"ZipFile": b"zip"}))
+    update = shown(ApiCall("lambda", "UpdateFunctionCode", {"FunctionName": "f", "ZipFile": b"zip"}))
     assert update.parameters["ZipFile"].startswith("3 bytes, SHA-256 ")
-    assert shown(ApiCall("secretsmanager", "PutSecretValue", {"SecretString": "word"})).parameters == {
-        "SecretString": "***"
-    }
+    put = shown(ApiCall("secretsmanager", "PutSecretValue", {"SecretId": "s", "SecretString": "word"}))
+    assert put.parameters == {"SecretId": "s", "SecretString": "***"}
 
 
 def test_the_mapping_of_the_tables_stream_counts_and_else_that_of_an_earlier_one() -> None:
