@@ -47,6 +47,8 @@ _BAD_CREDENTIALS = {
 }
 _DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
 _TRANSIENT_STATUSES = {408, 429}
+_CONFLICTS = {"ConcurrentModification", "ConcurrentUpdateException", "OperationAbortedException"}
+"""Another change of the same thing is under way, in IAM, Application Auto Scaling or CloudWatch Logs."""
 _FIRST_REFUSAL = 300
 """The first HTTP status that is no success."""
 _REST = "rest-json"
@@ -285,7 +287,8 @@ def _is_transient(error: ClientError, status: int) -> bool:
     context = RetryContext(1, parsed_response=error.response)
     checkers = (ThrottledRetryableChecker(), TransientRetryableChecker())
     by_code = any(checker.is_retryable(context) for checker in checkers)
-    return by_code or status >= 500 or status in _TRANSIENT_STATUSES
+    conflicts = error.response.get("Error", {}).get("Code") in _CONFLICTS
+    return by_code or conflicts or status >= 500 or status in _TRANSIENT_STATUSES
 
 
 def _first_line(message: str) -> str:

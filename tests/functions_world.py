@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from cqrsctl.config import Flags, load
 from cqrsctl.functions.deploy import Options
 from cqrsctl.pipeline.function_operations import Functions, Which
 from cqrsctl.wiring import Wiring
+from cqrsctl.write_model import table
 from cqrsctl.write_model.table import TableSpec
-from tests.paginated import Paginated
+from tests.aws.api import Api
+from tests.aws.states import States
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pytest
@@ -62,50 +63,17 @@ class Clock:
         self.slept.append(seconds)
 
 
-class Api(Paginated):
-    """A client whose operations may be refused or answered otherwise, and which remembers what it was asked."""
-
-    def __init__(self, client: Any) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.instead: dict[str, Callable[..., Any]] = {}
-        self._client = client
-
-    def __getattr__(self, operation: str) -> Any:
-        def call(**parameters: Any) -> Any:
-            self.calls.append((operation, parameters))
-            real = getattr(self._client, operation)
-            return self.instead[operation](real, **parameters) if operation in self.instead else real(**parameters)
-
-        return getattr(self._client, operation) if operation == "meta" else call
-
-    def made(self, operation: str) -> list[dict[str, Any]]:
-        return [parameters for name, parameters in self.calls if name == operation]
-
-    def refuse(
-        self, operation: str, code: str = "AccessDenied", message: str = "not allowed", times: int | None = None
-    ) -> None:
-        """Refuse so many calls, or all."""
-        left = [times]
-
-        def refused(real: Any, **parameters: Any) -> Any:
-            if left[0] == 0:
-                return real(**parameters)
-            left[0] = None if left[0] is None else left[0] - 1
-            raise ClientError({"Error": {"Code": code, "Message": message}}, operation)
-
-        self.instead[operation] = refused
-
-
 class Operated(Functions):
     """The functions with clients that remember, and the notes that were told."""
 
     def __init__(self, wiring: Wiring) -> None:
         self.notes: list[str] = []
+        self.states = States()
         super().__init__(wiring, Clock(), self.notes.append, self.notes.append)
 
     def client(self, service: str) -> Any:
         if service not in self.clients:
-            self.clients[service] = Api(self.wiring.client(service))
+            self.clients[service] = Api(self.wiring.client(service), self.states)
         return self.clients[service]
 
 
@@ -131,11 +99,18 @@ def with_table(tmp_path: Path) -> Operated:
     return found
 
 
+def remake_table(found: Operated) -> None:
+    """Delete the table and make it again: it has another stream then."""
+    found.client("dynamodb").delete_table(TableName="Products")
+    table.wait_until_gone(found.client("dynamodb"), "Products", found.clock)
+    TableSpec("Products").create_call().make(found.client("dynamodb"))
+
+
 def deploy_all(found: Operated) -> Operated:
     """Deploy both functions, and forget what was asked for that."""
     found.deploy(Which.ALL, Options(), ZIP, wait=True)
     for api in found.clients.values():
-        api.calls.clear()
+        api.forget()
     return found
 
 

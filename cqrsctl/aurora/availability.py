@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cqrsctl.aurora.cluster import Cluster
     from cqrsctl.clock import Clock
 
-_PATIENCE = timedelta(minutes=45)
+PATIENCE = timedelta(minutes=45)
 _FAILED = {
     "cloning-failed",
     "failed",
@@ -44,10 +44,16 @@ def until_available(
     return until(client, cluster_name, done, clock, "available")
 
 
+def is_changing(cluster: Cluster) -> bool:
+    """Whether a change of a cluster or of a member is under way, which refuses others until it is done."""
+    states = {cluster.status, *(member.status for member in cluster.members)} - {AVAILABLE}
+    return bool(states) and not any(map(_is_final, states))
+
+
 def require_recoverable(states: Mapping[str, str]) -> None:
     """Raises AwsError if a cluster or a member, by name, is in a state that does not pass by itself."""
     for name, state in states.items():
-        if state in _FAILED or state.startswith(_FAILED_PREFIXES):
+        if _is_final(state):
             raise AwsError(f"{name!r} is {state}.", hint="See its events: aws rds describe-events", code="failed")
 
 
@@ -68,13 +74,17 @@ def until_gone(
             raise
 
 
+def _is_final(state: str) -> bool:
+    return state in _FAILED or state.startswith(_FAILED_PREFIXES)
+
+
 def until(client: Any, cluster_name: str, done: Callable[[Cluster], bool], clock: Clock, what: str) -> Cluster:
     """Wait until a cluster is as wanted. Raises AwsError where there is none, or where it takes too long."""
     return polling.until(
         lambda: describe(client, cluster_name),
         done,
         clock,
-        _PATIENCE,
+        PATIENCE,
         f"Cluster {cluster_name!r} was not {what}",
         "cqrsctl aurora status",
     )

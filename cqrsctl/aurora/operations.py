@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cqrsctl import retries
+from cqrsctl import polling, retries
 from cqrsctl.aurora import autoscaling, availability, cluster, readers
 from cqrsctl.aws import attempts_before, error_code, make_in_order
 from cqrsctl.errors import AwsError
@@ -208,6 +208,22 @@ class Aurora:
         make_in_order(((call.parameters.get("DBInstanceIdentifier", self.name), call) for call in calls), self._make)
 
     def _make(self, call: ApiCall) -> None:
+        """Make a call; again, while another change of the cluster is under way."""
+        polling.until(
+            lambda: self._make_once(call),
+            lambda _: True,
+            self.clock,
+            availability.PATIENCE,
+            f"{call.operation} was not made",
+            "cqrsctl aurora status",
+            passes=lambda error: error_code(error) in _WRONG_STATES and self._is_changing(),
+        )
+
+    def _is_changing(self) -> bool:
+        found = self.again(cluster.find, self.rds, self.name)
+        return found is not None and availability.is_changing(found)
+
+    def _make_once(self, call: ApiCall) -> None:
         again = retries.of_calls(self.clock.sleep)
         try:
             again(call.make, self.scaling if call.service == autoscaling.SERVICE else self.rds)

@@ -104,6 +104,20 @@ def until_settled(
     return _until(look, done, clock, f"The mapping of {function!r} was not {(wanted or 'settled').lower()}")
 
 
+def all_settled(client: Any, function: str, clock: Clock, progress: Callable[[str], None]) -> list[Mapping]:
+    """The function's mappings once none of them changes any more: before that, whether one is paused is unknown."""
+
+    def done(found: list[Mapping]) -> bool:
+        for each in found:
+            progress(f"mapping {each.state}")
+        return all(each.settled for each in found)
+
+    def look() -> list[Mapping]:
+        return mappings.of_function(client, function)
+
+    return _until(look, done, clock, f"The mapping of {function!r} was not settled")
+
+
 def _passes(error: AwsError) -> bool:
     code = error_code(error)
     if code in _JUST_DELETED:

@@ -127,6 +127,8 @@ class Functions:
         What became of each part; `gap` tells if changes are lost by it. Raises AwsError, which names what was made
         before it.
         """
+        if which is not Which.COMMAND:
+            self._settled()
         planned = self.plan(which, options, code)
         if which is not Which.COMMAND:
             self._record_losses(planned)
@@ -164,6 +166,7 @@ class Functions:
 
         `gap` tells if changes were lost by the pause.
         """
+        self._settled()
         found = self.mappings()
         calls = self.switch_calls(enabled=enabled)
         for each in found if enabled else ():
@@ -269,6 +272,11 @@ class Functions:
                 if failure:
                     self.note(failure)
 
+    def _settled(self) -> None:
+        """Wait until no mapping of the projector changes: only then it can be seen whether it is paused."""
+        if functions.find(self.client("lambda"), PROJECTOR):
+            readiness.all_settled(self.client("lambda"), PROJECTOR, self.clock, self.progress)
+
     def _wait(self, which: Which) -> None:
         client = self.client("lambda")
         if which is not Which.PROJECTOR:
@@ -276,9 +284,7 @@ class Functions:
         if which is Which.COMMAND:
             return
         readiness.until_ready(client, PROJECTOR, self.clock, self.progress)
-        for each in mappings.of_function(client, PROJECTOR):
-            state = mappings.DISABLED if each.paused else mappings.ENABLED
-            readiness.until_settled(client, PROJECTOR, each.uuid, state, self.clock, self.progress)
+        for each in readiness.all_settled(client, PROJECTOR, self.clock, self.progress):
             if each.paused:
                 self.note("The projector is paused; it goes on with: cqrsctl function resume")
 

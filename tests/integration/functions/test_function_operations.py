@@ -299,30 +299,15 @@ def test_the_role_of_a_function_in_a_vpc_outlives_it(deployed: Operated) -> None
 
 
 def test_a_deployment_waits_until_a_deleted_mapping_and_queue_are_gone(deployed: Operated) -> None:
-    (gone,) = deployed.client("lambda").list_event_source_mappings(FunctionName=PROJECTOR)["EventSourceMappings"]
     deployed.remove(deployed.removals(with_logs=False))
-    looks = [4]
-
-    def leaving(real: Any, **asked: Any) -> Any:
-        looks[0] -= 1
-        return {"EventSourceMappings": [{**gone, "State": "Deleting"}]} if looks[0] > 0 else real(**asked)
-
-    def once_gone(real: Any, **asked: Any) -> Any:
-        assert looks[0] <= 0, "a mapping that is being deleted is in the way"
-        return real(**asked)
-
-    deployed.client("lambda").instead |= {
-        "list_event_source_mappings": leaving,
-        "create_event_source_mapping": once_gone,
-    }
-    code = "AWS.SimpleQueueService.QueueDeletedRecently"
-    deployed.client("sqs").refuse("create_queue", code, "You must wait 60 seconds.", times=3)
+    deployed.states.refused.clear()
 
     found = changes(deployed.deploy(Which.PROJECTOR, Options(), ZIP, wait=False))
 
     assert (found["mapping of ProductHandlerFunction"], found[f"queue {QUEUE.rpartition(':')[2]}"]) == ("created",) * 2
     assert "mapping Deleting" in deployed.notes
-    assert len(deployed.client("sqs").made("create_queue")) == 4
+    assert deployed.states.refused["AWS.SimpleQueueService.QueueDeletedRecently"] == 2
+    assert "ResourceConflictException" not in deployed.states.refused, "a mapping that is being deleted is in the way"
 
 
 def test_a_queue_that_holds_messages_is_kept_and_said(deployed: Operated) -> None:
