@@ -6,14 +6,20 @@ meanwhile is refused as AWS refuses. A look is any call about the thing, also on
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from botocore import endpoint as endpoints
+from botocore.awsrequest import AWSResponse
 from botocore.client import BaseClient
+from botocore.endpoint import Endpoint
 
 from tests.aws import refusals
 
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     Parameters = dict[str, Any]
     Proceed = Callable[[], Any]
 
+_UNKNOWN_TO_MOTO: dict[str, Any] = {"DescribeScalingActivities": {"ScalingActivities": []}}
 _DOING = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}
 _OF_ITEMS = {"PutItem", "GetItem", "UpdateItem", "DeleteItem", "Scan", "Query"}
 _CLUSTER_CHANGES = {"ModifyDBCluster", "FailoverDBCluster"}
@@ -65,13 +72,13 @@ class Call:
 
 @dataclass
 class States:
-    """What is under way in all regions. `looks` is for how long; `throttle_every` refuses each so-many-th call."""
+    """What is under way in all regions, and for how many looks."""
 
     looks: int = 2
-    throttle_every: int | None = None
     refused: Counter[str] = field(default_factory=Counter)
     """How often which refusal was met, by its code."""
-    calls: int = 0
+    done: list[str] = field(default_factory=list)
+    """The operations that were carried out."""
     _passing: dict[tuple[str, ...], Passing] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -86,16 +93,35 @@ class States:
 
         patch.setattr(BaseClient, "_make_api_call", made)
 
+    def throttle(self, patch: pytest.MonkeyPatch, every: int) -> None:
+        """From now on each so-many-th request is throttled; boto3 sends another one, without a pause."""
+        send = Endpoint._get_response
+        requests = itertools.count(1)
+
+        def sent(endpoint: Any, request: Any, operation: Any, context: Any) -> Any:
+            if next(requests) % every:
+                return send(endpoint, request, operation, context)
+            refusal = refusals.THROTTLED.get(operation.service_model.service_name, refusals.OTHER_THROTTLED)
+            error = refusal.error(operation.name)
+            self.refused[refusal.code] += 1
+            return (AWSResponse(request.url, 400, {}, BytesIO()), error.response), None
+
+        patch.setattr(Endpoint, "_get_response", sent)
+        patch.setattr(endpoints, "time", SimpleNamespace(sleep=lambda _: None))
+
     def answer(self, call: Call) -> Any:
         """What AWS answers. Raises ClientError."""
         with self._lock:
             try:
-                self._throttle(call)
+                if call.operation in _UNKNOWN_TO_MOTO:
+                    return deepcopy(_UNKNOWN_TO_MOTO[call.operation])
                 rule = _RULES.get(call.service)
-                return rule(self, call) if rule else call.proceed()
+                answer = rule(self, call) if rule else call.proceed()
             except Exception as error:
                 self.refused[getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)] += 1
                 raise
+            self.done.append(call.operation)
+            return answer
 
     def begin(self, state: str, *thing: str, looks: int | None = None, gone: Any = None) -> None:
         """From now on a thing is in a state, for some looks."""
@@ -120,11 +146,6 @@ class States:
     def of_kind(self, *kind: str) -> list[tuple[tuple[str, ...], Passing]]:
         """All things of a kind with what is under way with them."""
         return [(thing, passing) for thing, passing in self._passing.items() if thing[: len(kind)] == kind]
-
-    def _throttle(self, call: Call) -> None:
-        self.calls += 1
-        if self.throttle_every and self.calls % self.throttle_every == 0:
-            raise call.refused(refusals.THROTTLED.get(call.service, refusals.OTHER_THROTTLED))
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

@@ -81,15 +81,18 @@ def test_things_of_one_name_in_two_regions_have_nothing_in_common(states: States
     assert dynamodb.describe_table(TableName="Products")["Table"]["TableStatus"] == "ACTIVE"
 
 
-def test_each_third_call_is_throttled_as_the_service_does_it(states: States) -> None:
-    states.throttle_every = 3
+def test_requests_are_throttled_as_the_service_does_it_and_sent_again_by_boto3(
+    states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states.throttle(monkeypatch, every=3)
     rds = client(states, "rds")
 
-    for _ in range(2):
+    for _ in range(4):
         rds.describe_db_clusters()
-        rds.describe_db_clusters()
-        assert refusal(rds.describe_db_clusters) == "Throttling"
-    assert states.refused == {"Throttling": 2}
+
+    assert states.refused == {"Throttling": 1}
+    states.throttle(monkeypatch, every=1)
+    assert refusal(rds.describe_db_clusters) == "Throttling"
 
 
 def _status(rds: Api) -> str:

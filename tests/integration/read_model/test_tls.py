@@ -18,12 +18,11 @@ import pytest
 import trustme
 
 from cqrsctl.errors import ConfigurationError, TransientDatabaseError
-from cqrsctl.local import database_server, roster
-from cqrsctl.local.engines import MARIADB
+from cqrsctl.local import database_server
 from cqrsctl.local.ports import LOOPBACK, listener
-from cqrsctl.local.state import StackState
 from cqrsctl.read_model import connection as connections
 from cqrsctl.read_model.connection import Endpoint, Login, connect, is_loopback
+from tests.certified_server import certified
 from tests.fake_database import SSL_REQUEST_BYTES, Fake, greeting, rest_of, serving, without_tls
 
 if TYPE_CHECKING:
@@ -60,21 +59,11 @@ def authority() -> trustme.CA:
 def server(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("tls")
     others = [trustme.CA(organization_name=f"Authority {number}").cert_pem.bytes() for number in range(3)]
-    right, wrong, several = (home / f"{name}.pem" for name in ("right", "wrong", "several"))
-    right.write_bytes(authority.cert_pem.bytes())
+    right, wrong, several = (home / f"{name}.pem" for name in ("ca", "wrong", "several"))
     wrong.write_bytes(others[0])
     several.write_bytes(b"".join([*others[:2], authority.cert_pem.bytes(), others[2]]))
-    leaf = authority.issue_cert(HOST)
-    leaf.private_key_pem.write_to_path(home / "key.pem")
-    leaf.cert_chain_pems[0].write_to_path(home / "certificate.pem")
-
-    state = StackState(home)
-    with pytest.MonkeyPatch.context() as patch:
-        certificate = (f"--ssl-cert={home / 'certificate.pem'}", f"--ssl-key={home / 'key.pem'}", f"--ssl-ca={right}")
-        patch.setattr(database_server, "_SETTINGS", (*database_server._SETTINGS, *certificate))
-        service = database_server.start(roster.load(state).instance(state, MARIADB.name))
-    yield Server(service.port, state.password(), right, wrong, several)
-    service.stop()
+    with certified(home, authority, HOST) as (port, password):
+        yield Server(port, password, right, wrong, several)
 
 
 @pytest.fixture(autouse=True)
