@@ -34,6 +34,8 @@ class Backlog:
     unread: Mapping[str, datetime | None] | None
     childless: frozenset[str] = frozenset()
     """Shards that ended a moment ago, and whose children are not listed yet: what is in those is unknown."""
+    by_function: bool = False
+    """Whether it is what the Lambda function has not handled, as far as its newest change shows that."""
 
     @property
     def oldest(self) -> datetime | None:

@@ -26,7 +26,7 @@ from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.takeover import lost, require_filled
 from cqrsctl.stopping import Questions
 from cqrsctl.stream import shards
-from cqrsctl.stream.unread import Asking, unread_shards
+from cqrsctl.stream.unread import Asking, unhandled, unread_shards
 from cqrsctl.write_model import table as tables
 
 if TYPE_CHECKING:
@@ -292,15 +292,36 @@ class Facts:
         """What is not applied yet. Raises StreamGap where changes were lost, AwsError, DatabaseError."""
         stream = self.existing_stream()
         following = self._following(stream.arn)
+        if following is None:
+            return self._left_by_function(stream)
         at = self.clock.now()
         with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
-            asking = Asking(self.wiring.streams, executor, self.clock, glanced_tip(self.wiring))
-            found = unread_shards(asking, stream.arn, following or {}, stream)
+            found = unread_shards(self._beside(executor), stream.arn, following, stream)
         unread = {shard_id: change.created_at if change else None for shard_id, change in found.first.items()}
-        if following is None and any(unread.values()):
-            return Backlog(at, stream.shards, None)
-        # where the stream holds nothing at all, nothing is unread, whoever projects
         return Backlog(at, stream.shards, unread, found.childless)
+
+    def _left_by_function(self, stream: Stream) -> Backlog:
+        """What the function has certainly not handled; AWS keeps its positions.
+
+        Its iterator age says more, if there is one: only what was invoked lately has one. Without it, a change after
+        the newest that it handled waits; if there is none, and Lambda reads the stream without a problem, nothing does.
+        """
+        at, unknown = self.clock.now(), None
+        if self.known_iterator_age() is not None:
+            return Backlog(at, stream.shards, unknown)
+        with connect(self.wiring.database) as connection:
+            handled = function_position.newest(connection, stream.arn)
+        with ThreadPoolExecutor(_MOST_PROBES, thread_name_prefix="probe") as executor:
+            found = unhandled(self._beside(executor), stream, handled)
+        if found.first and handled is not None:
+            unread = {shard_id: change.created_at for shard_id, change in found.first.items() if change}
+            return Backlog(at, stream.shards, unread, found.childless, by_function=True)
+        if found.first or (handled is not None and self._reads_since(stream.arn) is None):
+            return Backlog(at, stream.shards, unknown)
+        return Backlog(at, stream.shards, dict.fromkeys(stream.shards), found.childless, by_function=True)
+
+    def _beside(self, executor: ThreadPoolExecutor) -> Asking:
+        return Asking(self.wiring.streams, executor, self.clock, glanced_tip(self.wiring))
 
     def gaps(self) -> list[StreamGap]:
         """Everything that was lost: what is marked, or else what a projector would find now."""

@@ -1,8 +1,9 @@
 """How far the read model is behind the write model: at the projector, and at each reader.
 
 The lag is the age of the oldest change that is not applied yet: the stream is asked at each shard's checkpoint, and
-where it has nothing there, the lag is 0. Where the Lambda function projects, AWS keeps the position and there are no
-checkpoints: then the function's iterator age is taken.
+where it has nothing there, the lag is 0. If the Lambda function projects, AWS keeps the positions and there are no
+checkpoints: then the function's iterator age is taken. A quiet table has none: then the lag is the age of a change
+that comes after the newest one that the function handled, and 0 if there is none and Lambda reads without a problem.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class LagSource(StrEnum):
 
     CHECKPOINTS = "checkpoints"
     ITERATOR_AGE = "iterator_age"
+    FUNCTION = "function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +125,18 @@ def _lag(found: Backlog, readers: tuple[ReaderLag, ...], iterator_age: float | N
         ordered += [shard_id for shard_id in found.unread if shard_id not in found.listed]
     each = tuple(_shard_lag(shard_id, found) for shard_id in ordered)
     waiting = found.waiting_seconds
+    source = LagSource.FUNCTION if found.by_function else LagSource.CHECKPOINTS
     if found.unread is not None and waiting is None:
         reason = (
             f"shard {min(found.childless)} ended, and DescribeStream lists no child of it yet; look again in a minute"
         )
         return Lag(None, None, each, readers, iterator_age, reason=reason)
     if waiting is not None:
-        return Lag(waiting, found.hours_left, each, readers, iterator_age)
-    reason = "the Lambda function projects, and CloudWatch has no iterator age of the last 15 minutes"
+        return Lag(waiting, found.hours_left, each, readers, iterator_age, source)
+    reason = (
+        "the Lambda function projects, CloudWatch has no iterator age of the last 15 minutes, and nothing shows that "
+        "Lambda reads the stream without a problem"
+    )
     return Lag(
         lag_seconds=iterator_age,
         hours_left=hours_left(iterator_age) if iterator_age else None,
@@ -152,12 +158,13 @@ def _applier_behind(found: Lag, limit: float) -> list[str]:
     """The side that applies changes, where it is certainly behind, or where that is not known."""
     if found.lag_seconds is None:
         return [f"How far the projector is behind is not known: {found.reason}"]
-    rounding = _ROUNDING_SECONDS if found.source is LagSource.CHECKPOINTS else 0.0
+    rounding = 0.0 if found.source is LagSource.ITERATOR_AGE else _ROUNDING_SECONDS
     if found.lag_seconds - rounding <= limit:
         return []
     if found.source is LagSource.ITERATOR_AGE:
         return [f"The Lambda function is behind: its iterator age is {found.lag_seconds:.1f} s"]
-    return [f"The projector is behind: the oldest change that is not applied is {found.lag_seconds:.0f} s old"]
+    who = "Lambda function" if found.source is LagSource.FUNCTION else "projector"
+    return [f"The {who} is behind: the oldest change that is not applied is {found.lag_seconds:.0f} s old"]
 
 
 def _readers_behind(found: Lag, limit: float) -> list[str]:

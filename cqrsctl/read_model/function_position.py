@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import RETENTION, stream_label_micros
+from cqrsctl.change import RETENTION, SequenceNumber, stream_label_micros
 from cqrsctl.errors import StreamGap
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.checkpoints import aware, naive
@@ -296,6 +296,15 @@ def forget_pause(connection: Connection, stream_arn: str) -> datetime | None:
     rows = connection.query("SELECT paused_at FROM cqrs_function_position WHERE stream = %s", (stream_arn,))
     connection.execute("UPDATE cqrs_function_position SET paused_at = NULL WHERE stream = %s", (stream_arn,))
     return aware(rows[0]["paused_at"]) if rows else None
+
+
+def newest(connection: Connection, stream_arn: str) -> SequenceNumber | None:
+    """The highest sequence number that the function handled of a stream; None if there is none."""
+    try:
+        rows = connection.query("SELECT sequence_number FROM cqrs_function_position WHERE stream = %s", (stream_arn,))
+    except ReadModelMissing:
+        return None  # as in `handled_streams`
+    return SequenceNumber(rows[0]["sequence_number"]) if rows else None
 
 
 def handled_streams(connection: Connection) -> list[str]:

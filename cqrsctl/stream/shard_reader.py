@@ -79,6 +79,7 @@ class ShardReader:
     promised: bool = True
     ahead: tuple[Position, ...] = ()
     iterator: str | None = None
+    page_records: int = PAGE_RECORDS
     _nothing_lost: bool = False
     """Whether records after the position are known to be kept, though the one at it was trimmed."""
 
@@ -163,7 +164,7 @@ class ShardReader:
     def _read(self) -> Read:
         iterator = self._begun()
         with aws_errors("dynamodbstreams GetRecords"):
-            answer = self.client.get_records(ShardIterator=iterator, Limit=PAGE_RECORDS)
+            answer = self.client.get_records(ShardIterator=iterator, Limit=self.page_records)
         with _decoding:
             page = records_page(answer, self.stream_arn, self.now())
         self.iterator = page.next_iterator
@@ -178,7 +179,7 @@ class ShardReader:
         return Read(
             page=Page(changes, self.position),
             records=len(unread),
-            full=len(page.changes) >= PAGE_RECORDS or page.size_bytes >= FULL_PAGE_BYTES,
+            full=len(page.changes) >= self.page_records or page.size_bytes >= FULL_PAGE_BYTES,
         )
 
     def _advance(self, last: ChangeRecord) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import Position, ShardState
+from cqrsctl.aws import error_code
+from cqrsctl.change import ChangeRecord, Position, ShardState
+from cqrsctl.errors import AwsError
 from cqrsctl.stream import absence, followers, lineage, shards
 from cqrsctl.stream.followers import NOBODY
 from cqrsctl.stream.poll import GLANCE, Tip
@@ -13,11 +15,11 @@ from cqrsctl.stream.retention import ended_long_ago
 from cqrsctl.stream.shard_reader import ShardLost, ShardReader, require_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Executor
     from datetime import datetime
 
-    from cqrsctl.change import ChangeRecord, Followers
+    from cqrsctl.change import Followers
     from cqrsctl.clock import Clock
     from cqrsctl.stream.lineage import Shard
     from cqrsctl.stream.shards import Stream, StreamsClient
@@ -53,6 +55,15 @@ class _Look:
     empty_pages: int = 0
 
 
+class _MoreToRead:
+    """The answer of a page that was empty."""
+
+
+_MORE_TO_READ = _MoreToRead()
+_NOT_OF_THIS_SHARD = "ValidationException"
+_Answer = ChangeRecord | ShardLost | None
+
+
 def first_unread(
     asking: Asking, stream_arn: str, asked: Iterable[tuple[Position, Shard | None]]
 ) -> dict[str, ChangeRecord | ShardLost | None]:
@@ -67,10 +78,41 @@ def first_unread(
         for position, shard in asked
         if position.state is not ShardState.FINISHED
     ]
-    found: dict[str, ChangeRecord | ShardLost | None] = {}
-    while looks:
+    return _answers(asking, looks, _read, lambda _: False)
+
+
+def unhandled(asking: Asking, stream: Stream, handled: int | None) -> Unread:
+    """The first change of shards that comes after the newest one that the function handled: it is not handled yet.
+
+    The function does not know in which shard it handled a change, so every shard that may hold a higher sequence number
+    is asked for one record. One change is enough: no further page is read then. A shard that refuses the number of
+    another one is left out. With `handled` None, any change counts. Raises TransientAwsError, AwsError.
+    """
+    begun = asking.clock.monotonic()
+    looks = []
+    for shard in stream.shards.values():
+        if handled is not None and shard.ending is not None and shard.ending <= handled:
+            continue
+        after = handled if handled is not None and shard.starting <= handled else None
+        position = Position(shard.shard_id, shard.parent_id, after)
+        reader = ShardReader(asking.client, stream.arn, position, asking.clock.now, shard, False, page_records=1)
+        looks.append(_Look(reader, begun))
+    answers = _answers(asking, looks, _read_after_another, lambda found: any(found.values()))
+    first = {shard_id: change for shard_id, change in answers.items() if isinstance(change, ChangeRecord)}
+    return Unread(first, _childless(stream, {}, asking.clock.now()))
+
+
+def _answers(
+    asking: Asking,
+    looks: list[_Look],
+    read: Callable[[_Look], ChangeRecord | ShardLost | _MoreToRead | None],
+    is_enough: Callable[[Mapping[str, _Answer]], bool],
+) -> dict[str, _Answer]:
+    """Read shards in turns until each has an answer, or there are enough."""
+    found: dict[str, _Answer] = {}
+    while looks and not is_enough(found):
         begun = asking.clock.monotonic()
-        for look, answer in zip(looks, asking.executor.map(_read, looks), strict=True):
+        for look, answer in zip(looks, asking.executor.map(read, looks), strict=True):
             if not isinstance(answer, _MoreToRead):
                 found[look.reader.position.shard_id] = answer
         now = asking.clock.monotonic()
@@ -82,13 +124,6 @@ def first_unread(
         if looks and (pause := asking.tip.pause_seconds - (now - begun)) > 0:
             asking.clock.sleep(pause)
     return found
-
-
-class _MoreToRead:
-    """The answer of a page that was empty."""
-
-
-_MORE_TO_READ = _MoreToRead()
 
 
 def _read(look: _Look) -> ChangeRecord | ShardLost | _MoreToRead | None:
@@ -105,6 +140,21 @@ def _read(look: _Look) -> ChangeRecord | ShardLost | _MoreToRead | None:
         return None
     # Changes from before `since` are no unread ones, but they are no sign of the tip either.
     look.empty_pages = 0 if read.records else look.empty_pages + 1
+    return _MORE_TO_READ
+
+
+def _read_after_another(look: _Look) -> ChangeRecord | ShardLost | _MoreToRead | None:
+    """As `_read`, from a position that may be another shard's. If that was trimmed, what is there is later than it."""
+    try:
+        answer = _read(look)
+    except AwsError as error:
+        if error_code(error) != _NOT_OF_THIS_SHARD:
+            raise
+        return None
+    if not isinstance(answer, ShardLost):
+        return answer
+    look.reader.position = Position(look.reader.position.shard_id, None)
+    look.reader.forget_iterator()
     return _MORE_TO_READ
 
 
@@ -168,4 +218,4 @@ def _childless(stream: Stream, positions: Mapping[str, Position], now: datetime)
     if stream.status not in {"ENABLED", "ENABLING"}:
         return frozenset()
     childless = lineage.childless(stream.shards)
-    return frozenset(shard_id for shard_id in childless if not ended_long_ago(positions[shard_id], now))
+    return frozenset(shard_id for shard_id in childless if not ended_long_ago(positions.get(shard_id), now))

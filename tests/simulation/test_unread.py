@@ -6,17 +6,18 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cqrsctl.change import ChangeRecord, Position, SequenceNumber, ShardState
+from cqrsctl.stream import shards
 from cqrsctl.stream.poll import Tip
 from cqrsctl.stream.shard_reader import ShardLost, ShardReader
-from cqrsctl.stream.unread import Asking, first_unread, unread_shards
+from cqrsctl.stream.unread import Asking, first_unread, unhandled, unread_shards
 from tests.simulation.clock import VirtualClock
 from tests.simulation.processes import InlineExecutor
-from tests.simulation.stream import Faults, Product, SimulatedStream, written
+from tests.simulation.stream import Faults, Product, SimulatedStream, refusal, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -193,3 +194,94 @@ def test_asking_does_not_move_whoever_reads_the_shard() -> None:
     oldest_unread(stream, clock, reader.position)
 
     assert [int(change.sequence_number) for change in reader.read().page.changes] == shard.numbers[10:20]
+
+
+def newest(stream: SimulatedStream) -> SequenceNumber:
+    return SequenceNumber(written(max(number for shard in stream.open_shards for number in shard.numbers)))
+
+
+def waiting(stream: SimulatedStream, clock: VirtualClock, handled: SequenceNumber | None) -> list[int]:
+    """The sequence numbers of the changes that the function has not handled, as far as they are found."""
+    listed = shards.describe(stream, stream.arn)
+    return [
+        int(change.sequence_number)
+        for change in unhandled(asking(stream, clock), listed, handled).first.values()
+        if change
+    ]
+
+
+def test_after_the_newest_change_that_the_function_handled_nothing_waits_in_any_shard() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, shards=8)
+    fill(stream, clock)
+
+    assert waiting(stream, clock, newest(stream)) == []
+    assert sum(records for _, records, _ in stream.served) == 0, "what was handled is not read again"
+
+
+def test_one_change_that_waits_is_enough_and_costs_one_record_of_each_shard() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, shards=8)
+    fill(stream, clock)
+    handled = newest(stream)
+    fill(stream, clock, price=2)
+
+    found = waiting(stream, clock, handled)
+
+    assert found
+    assert min(found) > handled
+    assert stream.calls["GetRecords"] == 8
+    assert max(records for _, records, _ in stream.served) == 1
+
+
+def test_closed_shards_that_were_handled_to_their_end_are_not_asked() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    fill(stream, clock)
+    (parent,) = stream.open_shards
+    stream.split(parent)
+    fill(stream, clock, price=2)
+
+    assert waiting(stream, clock, newest(stream)) == []
+    assert parent.shard_id not in {shard_id for shard_id, _, _ in stream.served}
+
+
+def test_without_anything_handled_every_change_counts() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+
+    assert waiting(stream, clock, None) == []
+    fill(stream, clock)
+    assert waiting(stream, clock, None) == [stream.open_shards[0].numbers[0]]
+
+
+def test_a_shard_that_refuses_the_number_of_another_one_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock, shards=2)
+    fill(stream, clock)
+    handled = newest(stream)
+    fill(stream, clock, price=2)
+    own, other = sorted(stream.open_shards, key=lambda shard: int(handled) in shard.numbers, reverse=True)
+    get = stream.get_shard_iterator
+
+    def strict(**parameters: Any) -> Any:
+        if parameters["ShardId"] == other.shard_id:
+            raise refusal("ValidationException", "GetShardIterator")
+        return get(**parameters)
+
+    monkeypatch.setattr(stream, "get_shard_iterator", strict)
+
+    assert waiting(stream, clock, handled) == [own.numbers[own.numbers.index(int(handled)) + 1]]
+
+
+def test_what_comes_after_a_trimmed_change_waits() -> None:
+    clock = VirtualClock()
+    stream = stream_of(clock)
+    stream.strict = True
+    fill(stream, clock)
+    handled = newest(stream)
+    clock.sleep(25 * 3600)
+    stream.trim_what_is_old()
+    stream.put(1, Product("Lamp", Decimal(3)))
+
+    assert waiting(stream, clock, handled) == [stream.open_shards[0].numbers[-1]]

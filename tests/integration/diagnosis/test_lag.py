@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cqrsctl.change import Position
 from cqrsctl.diagnosis import lag as lags
 from cqrsctl.diagnosis.facts import Facts
 from cqrsctl.diagnosis.lag import Lag, LagSource, ShardLag
@@ -25,6 +26,8 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.function_position import Reason
 from cqrsctl.read_model.sink import prepare
+from cqrsctl.stream import shards
+from cqrsctl.stream.shard_reader import ShardReader
 from cqrsctl.write_model.table import describe
 from tests.pipelines import PRODUCT, Clock, beat, execute, make_table, projected, put, with_readers
 
@@ -220,6 +223,54 @@ def test_where_the_function_projects_and_nothing_tells_its_age_the_lag_is_not_kn
     _, too_slow = lags.check(lambda: found, LIMIT, Clock())
     assert too_slow is not None
     assert "is not known" in too_slow.message
+
+
+def handled_all(wiring: Wiring, table: str) -> None:
+    """Let the function have handled what the stream has now."""
+    arn = describe(wiring.dynamodb, table).stream_arn or ""
+    (shard,) = shards.describe(wiring.streams, arn).shards.values()
+    read = ShardReader(wiring.streams, arn, Position(shard.shard_id, None), Clock().now, shard).read()
+    with connect(wiring.database) as connection:
+        function_position.write(connection, read.page.changes)
+        connection.commit()
+
+
+def test_of_a_quiet_table_that_lambda_reads_nothing_waits(
+    wiring: Wiring, table: str, by_function: Callable[..., Lag]
+) -> None:
+    handled_all(wiring, table)
+
+    found = by_function(since=Clock().now())
+
+    assert (found.lag_seconds, found.source, found.reason) == (0.0, LagSource.FUNCTION, None)
+    assert [shard.lag_seconds for shard in found.shards] == [0.0]
+    assert lags.check(lambda: found, timedelta(0), Clock())[1] is None
+
+
+def test_of_a_quiet_table_nothing_is_known_if_lambda_does_not_read_it(
+    wiring: Wiring, table: str, by_function: Callable[..., Lag]
+) -> None:
+    handled_all(wiring, table)
+
+    found = by_function()
+
+    assert found.lag_seconds is None
+    assert "nothing shows that Lambda reads the stream" in (found.reason or "")
+
+
+def test_a_change_after_the_newest_that_the_function_handled_waits(
+    wiring: Wiring, table: str, by_function: Callable[..., Lag]
+) -> None:
+    handled_all(wiring, table)
+    put(wiring, 1, seed=2)
+
+    found = by_function(since=Clock().now(), clock=Clock(ahead_seconds=60))
+
+    assert found.source is LagSource.FUNCTION
+    assert 59 <= (found.lag_seconds or 0) <= 75
+    _, too_slow = lags.check(lambda: found, timedelta(seconds=30), Clock())
+    assert too_slow is not None
+    assert too_slow.message.startswith("The Lambda function is behind: the oldest change that is not applied is")
 
 
 def test_checkpoints_of_another_stream_do_not_matter_where_the_function_projects(
