@@ -61,6 +61,8 @@ class Autoscaling:
     maximum: int | None = None
     suspended: bool = False
     policies: tuple[Policy, ...] = ()
+    alarms: int = 0
+    """The alarms in CloudWatch that AWS made for the policies."""
 
     def policy(self, metric: Metric) -> Policy | None:
         return next((policy for policy in self.policies if policy.metric == metric.value), None)
@@ -139,6 +141,7 @@ def describe(client: Any, cluster: str) -> Autoscaling:
                 key=lambda policy: policy.metric,
             )
         ),
+        alarms=sum(len(policy.get("Alarms") or ()) for policy in policies),
     )
 
 

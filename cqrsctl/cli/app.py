@@ -31,6 +31,7 @@ COMMANDS = {
     "read-model": "Create, inspect, purge and drop the read model.",
     "query": "Query the read model.",
     "aurora": "Operate the read model's Aurora cluster and its readers.",
+    "cost": "Show what the pipeline costs a month.",
     "function": "Package, deploy and operate the two Lambda functions.",
     "dead-letter": "List, show, retry and discard dead letters.",
     "rebuild": "Make the read model anew, while the old one serves.",

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import autoscale, render
-from cqrsctl.cli.aurora_cost import amount, cost_command, price_note
+from cqrsctl.cli.cost import a_month, amount, cost, price_note
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, operated, waiting
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from cqrsctl.aurora.cluster import Cluster, Instance
+    from cqrsctl.aurora.cluster import Cluster, ClusterSpec, Instance
     from cqrsctl.aurora.operations import Aurora
     from cqrsctl.aws import ApiCall
-    from cqrsctl.costs.monthly import Capacity
+    from cqrsctl.costs.monthly import Estimate
 
 app = group("Operate the read model's Aurora cluster and its readers.")
 app.add_typer(autoscale.app, name="autoscale")
@@ -53,7 +53,7 @@ def create(
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Create the cluster and its writer; succeeds where they are there as asked.
+    """Create the cluster and its writer; shows what they cost, and asks. Succeeds if they are there as asked.
 
     \b
     Examples:
@@ -84,6 +84,7 @@ def create(
     if dry_run:
         return render.planned(output, spec.calls())
     if aurora.embedded is None:
+        _show_creation(ctx, aurora, spec)
         of(ctx).confirm(f"This creates cluster {spec.name} with a writer of class {spec.writer_class}.", yes=yes)
     with waiting(ctx, aurora):
         created = aurora.create(spec, wait=not no_wait)
@@ -161,7 +162,7 @@ def add_reader(
         of(ctx).note(f"Reader {name} exists, as asked.")
         return _show_status(ctx, aurora, output)
     if aurora.embedded is None:
-        _tell(ctx, calls)
+        _show_readers(ctx, aurora, calls)
         of(ctx).confirm(f"This adds {len(calls)} reader{'s' * (len(calls) > 1)} to cluster {aurora.name}.", yes=yes)
     with waiting(ctx, aurora):
         aurora.add_readers(calls, wait=not no_wait)
@@ -290,26 +291,34 @@ def _final_snapshot(name: str | None, *, without: bool) -> str | None:
     return require_name(name, "snapshot") if name else None
 
 
-def _capacity(ctx: typer.Context) -> Capacity:
-    """What of the cluster costs money, as it stands."""
-    from cqrsctl.costs.quantities import capacity_of
-
-    aurora = operated(ctx)
-    return capacity_of(aurora.cluster(), of(ctx).environment.table, aurora.rds.meta.region_name)
+app.command("cost")(cost)
 
 
-app.command("cost")(cost_command(_capacity))
+def _show_creation(ctx: typer.Context, aurora: Aurora, spec: ClusterSpec) -> None:
+    """Show what a new cluster costs a month before it is used."""
+    from cqrsctl.costs import estimates
+
+    invocation = of(ctx)
+    asked = estimates.capacity_asked(spec, invocation.environment.table, aurora.rds.meta.region_name)
+    month, book = estimates.creation(invocation.wiring, asked, datetime.now(UTC))
+    invocation.note(f"Cost: {_known_or_why(month)}; storage, I/O and backups are charged by use. {price_note(book)}")
 
 
-def _tell(ctx: typer.Context, calls: list[ApiCall]) -> None:
+def _known_or_why(estimate: Estimate) -> str:
+    reasons = "; ".join(dict.fromkeys(line.reason for line in estimate.lines if line.reason))
+    return a_month(estimate) + (f" ({reasons})" if reasons else "")
+
+
+def _show_readers(ctx: typer.Context, aurora: Aurora, calls: list[ApiCall]) -> None:
     """Show planned readers, and what each of them costs a month."""
-    from cqrsctl.costs import quantities
+    from cqrsctl.costs import estimates
 
-    note = of(ctx).note
+    note, environment = of(ctx).note, of(ctx).environment
     for call in calls:
         note(", ".join(f"{name} {value}" for name, value in call.parameters.items()))
-    found = quantities.reader(of(ctx).wiring, _capacity(ctx), calls[0].parameters["DBInstanceClass"], datetime.now(UTC))
-    monthly = f"{amount(found.line.monthly)} a month" if found.line.monthly else f"not known: {found.line.reason}"
+    capacity = estimates.capacity_of(aurora.cluster(), environment.table, aurora.rds.meta.region_name)
+    found = estimates.reader(of(ctx).wiring, capacity, calls[0].parameters["DBInstanceClass"], datetime.now(UTC))
+    monthly = f"{amount(found.line.monthly)} a month" if found.line.monthly else f"an unknown sum ({found.line.reason})"
     note(f"Each costs {monthly}, without the I/O that it causes. {price_note(found.prices)}")
 
 

@@ -1,7 +1,7 @@
 """What the pipeline costs a month: quantities times unit prices, in exact decimals. Pure.
 
 List prices, on demand: without free allowances, which an account has only once, and without volume discounts,
-reservations, savings plans and taxes. Backups and data transfer are not in it.
+reservations, savings plans and taxes. NOT_COUNTED names what is not in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date
 
 HOURS_A_MONTH = Decimal(730)
@@ -21,6 +21,18 @@ SECONDS_A_MONTH = HOURS_A_MONTH * 3600
 SERVERLESS = "db.serverless"
 """The class of an instance that is paid for by the Aurora capacity unit (ACU)."""
 IO_OPTIMIZED = "aurora-iopt1"
+NOT_COUNTED = (
+    "backups and snapshots",
+    "data transfer",
+    "NAT gateways and VPC endpoints",
+    "KMS keys and requests",
+    "requests to Secrets Manager",
+    "CloudWatch logs, metrics and alarms other than those of autoscaling",
+    "SQS",
+    "secondary indexes of the table",
+    "RDS Extended Support",
+)
+"""What a pipeline may cost besides, and what no line is about."""
 _CENT = Decimal("0.01")
 
 
@@ -31,10 +43,16 @@ class Meter(StrEnum):
     ACU_HOUR = "acu_hour"
     STORAGE_GB = "storage_gb"
     IO_MILLION = "io_million"
+    TABLE_GB = "table_gb"
     WRITE_MILLION = "write_million"
+    READ_MILLION = "read_million"
+    WRITE_CAPACITY_HOUR = "write_capacity_hour"
+    READ_CAPACITY_HOUR = "read_capacity_hour"
     STREAM_READ_MILLION = "stream_read_million"
     LAMBDA_REQUEST_MILLION = "lambda_request_million"
     LAMBDA_GB_SECOND = "lambda_gb_second"
+    SECRET_MONTH = "secret_month"  # noqa: S105 -- the name of a meter
+    ALARM_MONTH = "alarm_month"
 
     @property
     def label(self) -> str:
@@ -48,12 +66,18 @@ class Meter(StrEnum):
 _LABELS = {
     Meter.INSTANCE_HOUR: ("instances", "hours"),
     Meter.ACU_HOUR: ("serverless capacity", "ACU hours"),
-    Meter.STORAGE_GB: ("storage", "GB"),
-    Meter.IO_MILLION: ("storage I/O", "million requests"),
+    Meter.STORAGE_GB: ("Aurora storage", "GB"),
+    Meter.IO_MILLION: ("Aurora I/O", "million requests"),
+    Meter.TABLE_GB: ("DynamoDB storage", "GB"),
     Meter.WRITE_MILLION: ("DynamoDB writes (on demand)", "million write units"),
+    Meter.READ_MILLION: ("DynamoDB reads (on demand)", "million read units"),
+    Meter.WRITE_CAPACITY_HOUR: ("DynamoDB write capacity (provisioned)", "unit hours"),
+    Meter.READ_CAPACITY_HOUR: ("DynamoDB read capacity (provisioned)", "unit hours"),
     Meter.STREAM_READ_MILLION: ("DynamoDB stream reads", "million reads"),
     Meter.LAMBDA_REQUEST_MILLION: ("Lambda requests", "million requests"),
     Meter.LAMBDA_GB_SECOND: ("Lambda duration (arm64)", "GB seconds"),
+    Meter.SECRET_MONTH: ("secrets", "secrets"),
+    Meter.ALARM_MONTH: ("autoscaling's alarms", "alarms"),
 }
 
 
@@ -71,7 +95,7 @@ class PricedProduct:
 
 @dataclass(frozen=True, slots=True)
 class UnitPrice:
-    """USD a unit of the product's meter; None where it is not known, and then `reason` says why."""
+    """USD a unit of the product's meter; None if it is unknown, and then `reason` says why."""
 
     dollars: Decimal | None
     reason: str = ""
@@ -117,15 +141,19 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The cluster as it stands, and where the table is. `serverless` is the least and the most ACUs of an instance."""
+    """The cluster as it stands, and the place of the table. `serverless` is the least and the most ACUs of an instance.
+
+    `cluster_id` is None without a cluster. `secret` is the ARN of the secret with the cluster's managed password.
+    """
 
     writer_class: str | None
     reader_classes: tuple[str, ...]
     serverless: tuple[Decimal, Decimal] | None
     storage_type: str
-    cluster_id: str
+    cluster_id: str | None
     table: str
     region: str
+    secret: str | None = None
 
     @property
     def io_optimized(self) -> bool:
@@ -137,27 +165,15 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """How much of something a month; None where it is not known. `source` says where it comes from, or why not."""
+    """How much of something a month; None if it is unknown. `source` says where it comes from, or why not."""
 
     value: Decimal | None
     source: str
 
 
 @dataclass(frozen=True, slots=True)
-class Quantities:
-    """A month's use. Millions are of requests, write units and reads."""
-
-    storage_gb: Quantity
-    io_millions: Quantity
-    writes_millions: Quantity
-    stream_reads_millions: Quantity
-    lambda_requests_millions: Quantity
-    lambda_gb_seconds: Quantity
-
-
-@dataclass(frozen=True, slots=True)
 class CostLine:
-    """One line of the estimate. `monthly` is in whole cents; None where quantity or price is not known."""
+    """One line of the estimate. `monthly` is in whole cents; None if quantity or price is unknown."""
 
     what: str
     quantity: Range | None
@@ -170,23 +186,28 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """All lines, and their total: at least so much where `without` names lines that are not in it."""
+    """All lines, and their total: a lower bound if `without` names lines that are not in it, None if no line is."""
 
     lines: tuple[CostLine, ...]
-    total: Range
+    total: Range | None
     without: tuple[str, ...]
 
+    def keeps(self, budget: Decimal) -> bool | None:
+        """Whether a month costs no more than the budget, by the upper end; None if an unknown part decides it."""
+        if self.total is not None and self.total.high > budget:
+            return False
+        return None if self.without else True
 
-def products(capacity: Capacity) -> tuple[PricedProduct, ...]:
+
+NOTHING = Estimate((), Range.exactly(Decimal("0.00")), ())
+"""What an embedded environment costs."""
+
+
+def products(capacity: Capacity, meters: Iterable[Meter]) -> tuple[PricedProduct, ...]:
     """Everything that has to have a price for an estimate, each once."""
     classes = [name for name in (capacity.writer_class, *capacity.reader_classes) if name]
     metered = [computing(name, capacity) for name in classes]
-    metered.append(PricedProduct(Meter.STORAGE_GB, io_optimized=capacity.io_optimized))
-    if not capacity.io_optimized:
-        metered.append(PricedProduct(Meter.IO_MILLION))
-    metered += [PricedProduct(meter) for meter in (Meter.WRITE_MILLION, Meter.STREAM_READ_MILLION)]
-    metered += [PricedProduct(meter) for meter in (Meter.LAMBDA_REQUEST_MILLION, Meter.LAMBDA_GB_SECOND)]
-    return tuple(dict.fromkeys(metered))
+    return tuple(dict.fromkeys([*metered, *(_used(meter, capacity) for meter in meters)]))
 
 
 def computing(instance_class: str, capacity: Capacity) -> PricedProduct:
@@ -196,17 +217,22 @@ def computing(instance_class: str, capacity: Capacity) -> PricedProduct:
     return PricedProduct(Meter.INSTANCE_HOUR, instance_class, capacity.io_optimized)
 
 
-def monthly(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> Estimate:
-    """What the pipeline costs a month as it stands."""
+def _used(meter: Meter, capacity: Capacity) -> PricedProduct:
+    return PricedProduct(meter, io_optimized=capacity.io_optimized and meter is Meter.STORAGE_GB)
+
+
+def monthly(capacity: Capacity, quantities: Mapping[Meter, Quantity], prices: PriceBook) -> Estimate:
+    """What the pipeline costs a month as it stands, with a month's use of each meter."""
     lines = _instances(capacity, prices) + _usage(capacity, quantities, prices)
-    total = sum((line.monthly for line in lines if line.monthly), start=Range.exactly(Decimal("0.00")))
+    known = [line.monthly for line in lines if line.monthly is not None]
+    total = sum(known, start=Range.exactly(Decimal("0.00"))) if known else None
     return Estimate(tuple(lines), total, tuple(line.what for line in lines if line.monthly is None))
 
 
-def monthly_with_reader(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> Estimate | None:
+def monthly_with_reader(capacity: Capacity, quantities: Mapping[Meter, Quantity], prices: PriceBook) -> Estimate | None:
     """The same with one reader more, of the writer's class; None without a writer.
 
-    Readers share the storage. What the new one reads of it is not known before, so I/O stays as it is.
+    Readers share the storage. What the new one will read of it is unknown, so I/O stays as it is.
     """
     if capacity.writer_class is None:
         return None
@@ -235,29 +261,20 @@ def _computing_line(what: str, instance_class: str, count: int, capacity: Capaci
     source = "the cluster"
     if product.meter is Meter.ACU_HOUR:
         quantity = Range(*capacity.serverless).times(hours) if capacity.serverless else None
-        source = "the cluster" if capacity.serverless else "the cluster's range of ACUs is not known"
+        source = "the cluster" if capacity.serverless else "the cluster's range of ACUs is unknown"
     return _line(f"{what} {instance_class}", quantity, source, product, prices)
 
 
-def _usage(capacity: Capacity, quantities: Quantities, prices: PriceBook) -> list[CostLine]:
-    metered = [
-        (quantities.storage_gb, PricedProduct(Meter.STORAGE_GB, io_optimized=capacity.io_optimized)),
-        (quantities.io_millions, PricedProduct(Meter.IO_MILLION)),
-        (quantities.writes_millions, PricedProduct(Meter.WRITE_MILLION)),
-        (quantities.stream_reads_millions, PricedProduct(Meter.STREAM_READ_MILLION)),
-        (quantities.lambda_requests_millions, PricedProduct(Meter.LAMBDA_REQUEST_MILLION)),
-        (quantities.lambda_gb_seconds, PricedProduct(Meter.LAMBDA_GB_SECOND)),
-    ]
+def _usage(capacity: Capacity, quantities: Mapping[Meter, Quantity], prices: PriceBook) -> list[CostLine]:
     return [
         _line(
-            product.meter.label,
+            meter.label,
             None if used.value is None else Range.exactly(used.value),
             used.source,
-            product,
+            _used(meter, capacity),
             prices,
         )
-        for used, product in metered
-        if not (capacity.io_optimized and product.meter is Meter.IO_MILLION)
+        for meter, used in quantities.items()
     ]
 
 

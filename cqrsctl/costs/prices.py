@@ -1,4 +1,4 @@
-"""Unit prices: AWS's Price List, asked anew each time, else the dated table that comes with the package.
+"""Unit prices: AWS's Price List, asked each time, else the dated table that comes with the package.
 
 An answer counts only where it is exact: one product with the very attributes that were asked for, and one price. The
 Price List lists free allowances and volume discounts as tiers; the first tier that costs something is the list price.
@@ -106,6 +106,31 @@ _QUERIES = {
         frozenset({"WriteRequestUnits"}),
         _MILLION,
     ),
+    Meter.READ_MILLION: Query(
+        "AmazonDynamoDB",
+        {"productFamily": "Amazon DynamoDB PayPerRequest Throughput", "group": "DDB-ReadUnits"},
+        "ReadRequestUnits",
+        frozenset({"ReadRequestUnits"}),
+        _MILLION,
+    ),
+    Meter.TABLE_GB: Query(
+        "AmazonDynamoDB",
+        {"productFamily": "Database Storage", "volumeType": "Amazon DynamoDB - Indexed DataStore"},
+        "TimedStorage-ByteHrs",
+        frozenset({"GB-Mo"}),
+    ),
+    Meter.WRITE_CAPACITY_HOUR: Query(
+        "AmazonDynamoDB",
+        {"productFamily": "Provisioned IOPS", "group": "DDB-WriteUnits"},
+        "WriteCapacityUnit-Hrs",
+        frozenset(),
+    ),
+    Meter.READ_CAPACITY_HOUR: Query(
+        "AmazonDynamoDB",
+        {"productFamily": "Provisioned IOPS", "group": "DDB-ReadUnits"},
+        "ReadCapacityUnit-Hrs",
+        frozenset(),
+    ),
     Meter.STREAM_READ_MILLION: Query(
         "AmazonDynamoDB",
         {"productFamily": "API Request", "group": "DDB-StreamsReadRequests"},
@@ -126,14 +151,26 @@ _QUERIES = {
         "Lambda-GB-Second-ARM",
         frozenset({"Lambda-GB-Second", "Second"}),
     ),
+    Meter.SECRET_MONTH: Query(
+        "AWSSecretsManager",
+        {"productFamily": "Secret"},
+        "AWSSecretsManager-Secrets",
+        frozenset({"Secrets"}),
+    ),
+    Meter.ALARM_MONTH: Query(
+        "AmazonCloudWatch",
+        {"productFamily": "Alarm"},
+        "CW:AlarmMonitorUsage",
+        frozenset({"Alarms"}),
+    ),
 }
 
 
 def look_up(client: Callable[[], Any] | None, wanted: Iterable[PricedProduct], region: str, today: date) -> PriceBook:
-    """The prices of a region, from the Price List or, where that fails, from the table with the reason.
+    """The prices of a region, from the Price List or, if that fails, from the table with the reason.
 
     Args:
-        client: makes boto3's client of the Price List; None where it must not be asked.
+        client: makes boto3's client of the Price List; None if it must not be asked.
         today: the date that the Price List's answers are given.
     """
     wanted = tuple(wanted)

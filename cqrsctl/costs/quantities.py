@@ -1,4 +1,4 @@
-"""What the pipeline costs: quantities from options, CloudWatch and the stream; prices from AWS or the table."""
+"""A month's use of what AWS meters: from options, CloudWatch, and the pipeline's parts as they are described."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cqrsctl.aws import ApiCall
-from cqrsctl.costs import monthly, prices, usage
-from cqrsctl.costs.monthly import SECONDS_A_MONTH, Capacity, Quantities, Quantity
+from cqrsctl.aurora import autoscaling
+from cqrsctl.aws import ApiCall, error_code
+from cqrsctl.costs import usage
+from cqrsctl.costs.monthly import HOURS_A_MONTH, SECONDS_A_MONTH, Capacity, Meter, Quantity
 from cqrsctl.costs.usage import UsageMetric
 from cqrsctl.errors import AwsError
+from cqrsctl.functions import secret as secrets
 from cqrsctl.functions.parts import COMMAND, PROJECTOR
 from cqrsctl.stream import shards
 from cqrsctl.write_model import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
-    from cqrsctl.aurora.cluster import Cluster
-    from cqrsctl.costs.monthly import CostLine, Estimate, PriceBook
     from cqrsctl.costs.usage import Point
     from cqrsctl.wiring import Wiring
 
@@ -31,100 +32,83 @@ _GIB = Decimal(2**30)
 _MILLION = Decimal(1_000_000)
 _SIX_DIGITS = Decimal("0.000001")
 _PRICED_ARCHITECTURE = "arm64"
-
-
-def capacity_of(cluster: Cluster, table: str, region: str) -> Capacity:
-    """What of a cluster costs money."""
-    units = cluster.capacity
-    return Capacity(
-        writer_class=cluster.writer.instance_class if cluster.writer else None,
-        reader_classes=tuple(reader.instance_class for reader in cluster.readers),
-        serverless=(Decimal(str(units.least)), Decimal(str(units.most))) if units else None,
-        storage_type=cluster.storage_type,
-        cluster_id=cluster.name,
-        table=table,
-        region=region,
-    )
+_PRICED_CLASS = "STANDARD"
+_MISSING = "ResourceNotFoundException"
+_ITEM_OVERHEAD_BYTES = 100
+"""What an item is charged for besides its size. Source: "DynamoDB item sizes and formats", developer guide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The quantities that were given; None where they are to be read. They win over what is read."""
+    """The quantities that were given; None if they are to be read. They win over what is read."""
 
     polls_per_second: Decimal
     storage_gb: Decimal | None = None
     io_millions: Decimal | None = None
+    table_gb: Decimal | None = None
     writes_millions: Decimal | None = None
+    reads_millions: Decimal | None = None
     shards: int | None = None
     lambda_requests_millions: Decimal | None = None
     lambda_gb_seconds: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """A month as it stands, and with one reader more (None without a writer)."""
-
-    capacity: Capacity
-    now: Estimate
-    with_reader: Estimate | None
-    prices: PriceBook
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderCost:
-    """What one reader more costs a month, and where its price comes from."""
-
-    line: CostLine
-    prices: PriceBook
-
-
-def estimate(wiring: Wiring, capacity: Capacity, given: Given, now: datetime) -> Costs:
-    """What the pipeline costs a month. What cannot be read is unknown, and its line says why.
-
-    Raises ConfigurationError where there are no usable credentials.
-    """
-    book = _prices(wiring, monthly.products(capacity), capacity.region, now)
-    quantities = _Usage(wiring, capacity, given, now).quantities()
-    return Costs(
-        capacity=capacity,
-        now=monthly.monthly(capacity, quantities, book),
-        with_reader=monthly.monthly_with_reader(capacity, quantities, book),
-        prices=book,
-    )
-
-
-def reader(wiring: Wiring, capacity: Capacity, instance_class: str, now: datetime) -> ReaderCost:
-    """What one reader more of a class costs a month, without the I/O that it causes."""
-    book = _prices(wiring, [monthly.computing(instance_class, capacity)], capacity.region, now)
-    return ReaderCost(monthly.reader_a_month(instance_class, capacity, book), book)
-
-
-def _prices(wiring: Wiring, wanted: Iterable[monthly.PricedProduct], region: str, now: datetime) -> PriceBook:
-    """An embedded stack's endpoint has no price list, and its commands do not speak with AWS."""
-    client = None if wiring.environment.embedded else lambda: wiring.client("pricing", prices.PRICE_LIST_REGION)
-    return prices.look_up(client, wanted, region, now.date())
-
-
 @dataclass
-class _Usage:
-    """Reads the quantities that were not given."""
+class Usage:
+    """A month's use of an environment's pipeline: what was given, and what is read of the rest."""
 
     wiring: Wiring
     capacity: Capacity
     given: Given
     now: datetime
 
-    def quantities(self) -> Quantities:
+    def quantities(self) -> dict[Meter, Quantity]:
+        """The use of each meter that this pipeline is charged by. Raises ConfigurationError without credentials."""
+        return {
+            **self._of_cluster(),
+            **self._of_table(),
+            Meter.STREAM_READ_MILLION: self._stream_reads(),
+            **self._of_functions(),
+            Meter.SECRET_MONTH: self._secrets(),
+            **({Meter.ALARM_MONTH: self._alarms(self.capacity.cluster_id)} if self.capacity.cluster_id else {}),
+        }
+
+    def _of_cluster(self) -> dict[Meter, Quantity]:
+        """I/O is included in I/O-Optimized storage."""
+        if self.capacity.cluster_id is None:
+            return {}
+        stored = {Meter.STORAGE_GB: _given(self.given.storage_gb, "--storage-gb") or self._storage()}
+        if self.capacity.io_optimized:
+            return stored
+        option = "--io-millions"
+        return {**stored, Meter.IO_MILLION: _given(self.given.io_millions, option) or self._millions(self._ios, option)}
+
+    def _of_table(self) -> dict[Meter, Quantity]:
         given = self.given
-        return Quantities(
-            storage_gb=_given(given.storage_gb, "--storage-gb") or self._storage(),
-            io_millions=_given(given.io_millions, "--io-millions") or self._io(),
-            writes_millions=self._writes(),
-            stream_reads_millions=self._stream_reads(),
-            lambda_requests_millions=_given(given.lambda_requests_millions, "--lambda-requests-millions")
-            or self._millions(self._invocations, "--lambda-requests-millions"),
-            lambda_gb_seconds=_given(given.lambda_gb_seconds, "--lambda-gb-seconds") or self._lambda_gb_seconds(),
-        )
+        return {
+            Meter.TABLE_GB: _given(given.table_gb, "--table-gb") or self._table_gb(),
+            **self._units(
+                _given(given.writes_millions, "--writes-millions"),
+                (Meter.WRITE_MILLION, self._written, "--writes-millions"),
+                (Meter.WRITE_CAPACITY_HOUR, lambda there: there.write_capacity),
+            ),
+            **self._units(
+                _given(given.reads_millions, "--reads-millions"),
+                (Meter.READ_MILLION, self._read, "--reads-millions"),
+                (Meter.READ_CAPACITY_HOUR, lambda there: there.read_capacity),
+            ),
+        }
+
+    def _of_functions(self) -> dict[Meter, Quantity]:
+        requests = _given(self.given.lambda_requests_millions, "--lambda-requests-millions")
+        duration = _given(self.given.lambda_gb_seconds, "--lambda-gb-seconds")
+        if not (requests and duration) and self._has_no_function():
+            none = Quantity(Decimal(0), "no function is deployed")
+            requests, duration = requests or none, duration or none
+        return {
+            Meter.LAMBDA_REQUEST_MILLION: requests or self._millions(self._invocations, "--lambda-requests-millions"),
+            Meter.LAMBDA_GB_SECOND: duration or self._lambda_gb_seconds(),
+        }
 
     def _storage(self) -> Quantity:
         points = self._points([self._stored], "--storage-gb")
@@ -133,19 +117,35 @@ class _Usage:
         at, stored = points[0][-1]
         return Quantity((stored / _GIB).quantize(_SIX_DIGITS), f"CloudWatch, {at:%Y-%m-%d %H:%M} UTC")
 
-    def _io(self) -> Quantity:
-        if self.capacity.io_optimized:
-            return Quantity(None, "included in I/O-Optimized storage")
-        return self._millions(self._ios, "--io-millions")
-
-    def _writes(self) -> Quantity:
-        """Only writes on demand have a price by the write; capacity that is provisioned costs by the hour."""
-        if given := _given(self.given.writes_millions, "--writes-millions"):
-            return given
+    def _table_gb(self) -> Quantity:
+        """What the table stores, without its indexes."""
         described = self._table
-        if isinstance(described, table.Table) and not described.on_demand:
-            return Quantity(None, f"table {described.name} has provisioned capacity, which is not priced here")
-        return self._millions([self._written], "--writes-millions")
+        if isinstance(described, str):
+            return Quantity(None, f"{described}; give --table-gb")
+        if described.table_class != _PRICED_CLASS:
+            return _other_class(described)
+        stored = Decimal(described.bytes + described.items * _ITEM_OVERHEAD_BYTES)
+        return Quantity((stored / _GIB).quantize(_SIX_DIGITS), "the table, of the last six hours")
+
+    def _units(
+        self,
+        given: Quantity | None,
+        used: tuple[Meter, UsageMetric, str],
+        provisioned: tuple[Meter, Callable[[table.Table], int]],
+    ) -> dict[Meter, Quantity]:
+        """Units that were used, on demand; capacity that is provisioned costs by the hour, used or not."""
+        meter, metric, option = used
+        if given:
+            return {meter: given}
+        described = self._table
+        if isinstance(described, table.Table):
+            meter = meter if described.on_demand else provisioned[0]
+            if described.table_class != _PRICED_CLASS:
+                return {meter: _other_class(described)}
+            if not described.on_demand:
+                units = provisioned[1](described)
+                return {meter: Quantity(units * HOURS_A_MONTH, f"{units} units, as provisioned now")}
+        return {meter: self._millions([metric], option)}
 
     def _stream_reads(self) -> Quantity:
         """Every GetRecords is charged for, empty or not, but not those that Lambda makes.
@@ -185,8 +185,7 @@ class _Usage:
                 continue
             function = metric.dimension[1]
             try:
-                call = ApiCall("lambda", "GetFunctionConfiguration", {"FunctionName": function})
-                described = call.make(self.wiring.client("lambda"))
+                described = self._function(function)
             except AwsError as error:
                 return Quantity(None, f"{error}; give {option}")
             if described.get("Architectures") != [_PRICED_ARCHITECTURE]:
@@ -194,6 +193,46 @@ class _Usage:
             gigabytes = Decimal(described["MemorySize"]) / 1024
             sized.append([(at, value / 1000 * gigabytes) for at, value in milliseconds])
         return self._scaled(sized, Decimal(1))
+
+    def _function(self, name: str) -> Mapping[str, Any]:
+        """Raises AwsError."""
+        call = ApiCall("lambda", "GetFunctionConfiguration", {"FunctionName": name})
+        described: Mapping[str, Any] = call.make(self.wiring.client("lambda"))
+        return described
+
+    def _has_no_function(self) -> bool:
+        """Whether it is certain that neither function is there."""
+        for name in FUNCTIONS:
+            try:
+                self._function(name)
+            except AwsError as error:
+                if error_code(error) == _MISSING:
+                    continue
+            return False
+        return True
+
+    def _secrets(self) -> Quantity:
+        """The cluster's, the one that the settings name, and the functions' own.
+
+        There is no charge for secrets marked for deletion: "What is AWS Secrets Manager?", Secrets Manager user guide.
+        """
+        environment = self.wiring.environment
+        named = {name for name in (environment.database.secret, secrets.secret_name(environment.name)) if name}
+        arns = {self.capacity.secret} if self.capacity.secret else set()
+        try:
+            client = self.wiring.client(secrets.SERVICE)
+            described = [secrets.find(client, name) for name in sorted(named)]
+        except AwsError as error:
+            return Quantity(None, str(error))
+        arns |= {found.arn for found in described if found and not found.deleted}
+        return Quantity(Decimal(len(arns)), "Secrets Manager")
+
+    def _alarms(self, cluster: str) -> Quantity:
+        try:
+            scaling = autoscaling.describe(self.wiring.client(autoscaling.SERVICE), cluster)
+        except AwsError as error:
+            return Quantity(None, str(error))
+        return Quantity(Decimal(scaling.alarms), "the scaling policies")
 
     def _millions(self, metrics: Sequence[UsageMetric], option: str) -> Quantity:
         points = self._points(metrics, option)
@@ -205,7 +244,7 @@ class _Usage:
         return Quantity(value, f"CloudWatch, {_span(found.covered)} scaled to a month")
 
     def _points(self, metrics: Sequence[UsageMetric], option: str) -> list[list[Point]] | Quantity:
-        """The metrics' data; where there is none, the unknown quantity."""
+        """The metrics' data; the unknown quantity if there is none."""
         if isinstance(self._metrics, str):
             return Quantity(None, f"{self._metrics}; give {option}")
         points = [self._metrics[metric] for metric in metrics]
@@ -216,12 +255,14 @@ class _Usage:
 
     @cached_property
     def _metrics(self) -> dict[UsageMetric, list[Point]] | str:
-        """All that is to be read, in one call; a sentence where CloudWatch refused."""
+        """All that is to be read, in one call; a sentence if CloudWatch refused."""
         given = self.given
+        has_cluster = self.capacity.cluster_id is not None
         wanted = [
-            *([self._stored] if given.storage_gb is None else []),
-            *(self._ios if given.io_millions is None and not self.capacity.io_optimized else []),
+            *([self._stored] if has_cluster and given.storage_gb is None else []),
+            *(self._ios if has_cluster and given.io_millions is None and not self.capacity.io_optimized else []),
             *([self._written] if given.writes_millions is None else []),
+            *([self._read] if given.reads_millions is None else []),
             *(self._invocations if given.lambda_requests_millions is None else []),
             *(self._durations if given.lambda_gb_seconds is None else []),
         ]
@@ -239,16 +280,23 @@ class _Usage:
 
     @property
     def _stored(self) -> UsageMetric:
-        return UsageMetric("AWS/RDS", "VolumeBytesUsed", ("DBClusterIdentifier", self.capacity.cluster_id), "Average")
+        return UsageMetric("AWS/RDS", "VolumeBytesUsed", self._cluster, "Average")
 
     @property
     def _ios(self) -> list[UsageMetric]:
-        cluster = ("DBClusterIdentifier", self.capacity.cluster_id)
-        return [UsageMetric("AWS/RDS", name, cluster) for name in ("VolumeReadIOPs", "VolumeWriteIOPs")]
+        return [UsageMetric("AWS/RDS", name, self._cluster) for name in ("VolumeReadIOPs", "VolumeWriteIOPs")]
+
+    @property
+    def _cluster(self) -> tuple[str, str]:
+        return "DBClusterIdentifier", self.capacity.cluster_id or ""
 
     @property
     def _written(self) -> UsageMetric:
         return UsageMetric("AWS/DynamoDB", "ConsumedWriteCapacityUnits", ("TableName", self.capacity.table))
+
+    @property
+    def _read(self) -> UsageMetric:
+        return UsageMetric("AWS/DynamoDB", "ConsumedReadCapacityUnits", ("TableName", self.capacity.table))
 
     @property
     def _invocations(self) -> list[UsageMetric]:
@@ -261,6 +309,10 @@ class _Usage:
 
 def _given(value: Decimal | None, option: str) -> Quantity | None:
     return None if value is None else Quantity(value, option)
+
+
+def _other_class(described: table.Table) -> Quantity:
+    return Quantity(None, f"table {described.name} has the class {described.table_class}, which is not priced here")
 
 
 def _span(covered: timedelta) -> str:

@@ -104,6 +104,7 @@ class Table:
     latest_stream_arn: str | None = None
     """The table's last stream, also where it was switched off."""
     created_at: datetime | None = None
+    table_class: str = "STANDARD"
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> Table:
@@ -127,6 +128,7 @@ class Table:
             view_type=stream.get("StreamViewType") if streaming else None,
             latest_stream_arn=description.get("LatestStreamArn"),
             created_at=description.get("CreationDateTime"),
+            table_class=(description.get("TableClassSummary") or {}).get("TableClass", "STANDARD"),
         )
 
     def recorded_since(self, now: datetime) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -231,16 +232,14 @@ def test_what_cannot_be_done_is_said_plainly(
     assert "Traceback" not in result.err
 
 
-def test_costs_of_the_embedded_cluster_come_from_the_dated_table(shared: Cqrsctl) -> None:
-    result = shared.ok("aurora", "cost", "--storage-gb", "10", "--io-millions", "5", "-o", "json")
+@pytest.mark.parametrize("command", [("cost",), ("aurora", "cost")])
+def test_an_embedded_environment_costs_nothing(shared: Cqrsctl, command: tuple[str, ...]) -> None:
+    shown = shared.ok(*command, "--budget", "0")
+    found = shared.ok(*command, "-o", "json").json()
 
-    found = result.json()
-    assert found["prices"]["source"] == "table in cqrsctl"
-    lines = {line["what"]: line["monthly_low"] for line in found["now"]["lines"]}
-    assert lines["writer db.r6g.large"] == "189.80"
-    assert lines["storage"] == "1.00"
-    assert lines["storage I/O"] == "1.00"
-    assert "table in cqrsctl, us-east-1" in result.err
+    assert shown.out == "now: $0.00 a month\n"
+    assert "An embedded environment costs nothing" in shown.err
+    assert (found["now"]["lines"], found["now"]["total_high"], found["with_reader"]) == ([], "0.00", None)
 
 
 def test_an_environment_without_a_cluster_says_where_to_name_it(tmp_path: Path) -> None:
@@ -253,16 +252,34 @@ def test_an_environment_without_a_cluster_says_where_to_name_it(tmp_path: Path) 
     assert "CQRSCTL_DATABASE_CLUSTER" in result.err
 
 
-def test_a_costly_creation_in_aws_asks_before_it_calls(tmp_path: Path) -> None:
-    (tmp_path / "cqrsctl.toml").write_text("[environments.prod]\nregion = 'eu-west-1'\ndatabase.cluster = 'products'\n")
+def test_a_costly_creation_in_aws_shows_its_price_and_asks_before_it_calls(tmp_path: Path) -> None:
+    (tmp_path / "cqrsctl.toml").write_text("[environments.prod]\nregion = 'us-east-1'\ndatabase.cluster = 'products'\n")
 
     asked = Cqrsctl(tmp_path)("-e", "prod", "aurora", "create")
     planned = Cqrsctl(tmp_path).ok("-e", "prod", "aurora", "create", "--iam-auth", "--dry-run", "-o", "json").json()
 
     assert asked.code == 2
+    assert "Cost: $190.20 a month; storage, I/O and backups are charged by use." in asked.err
     assert "This creates cluster products with a writer of class db.r6g.large." in asked.err
     assert [call["parameters"]["DBClusterIdentifier"] for call in planned] == ["products", "products"]
     assert planned[0]["parameters"]["EnableIAMDatabaseAuthentication"] is True
+
+
+def test_readers_in_aws_show_what_they_cost_before_they_are_added(shared: Cqrsctl, tmp_path: Path) -> None:
+    exported = shared.ok("local", "env").out
+    (url,) = set(re.findall(r"^export AWS_ENDPOINT_URL='?([^'\n]+)", exported, re.MULTILINE))
+    (tmp_path / "cqrsctl.toml").write_text(
+        f"[environments.prod]\nregion = 'us-east-1'\nendpoint_url = '{url}'\ndatabase.cluster = 'products'\n"
+    )
+    credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    prod = Cqrsctl(tmp_path, credentials)
+    prod.ok("-e", "prod", "aurora", "create", "--yes", "--no-wait")
+
+    asked = prod("-e", "prod", "aurora", "add-reader", "--count", "2")
+
+    assert asked.code == 2
+    assert "Each costs $189.80 a month, without the I/O that it causes. Prices: table in cqrsctl" in asked.err
+    assert "This adds 2 readers to cluster products." in asked.err
 
 
 @pytest.mark.parametrize("arguments", [(), ("--final-snapshot", "last", "--no-final-snapshot")])

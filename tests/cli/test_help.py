@@ -69,6 +69,7 @@ def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> Non
         ["product", "delete", "2"],
         ["aurora", "status"],
         ["aurora", "autoscale", "show"],
+        ["cost"],
         ["aurora", "cost"],
         ["function", "package"],
         ["function", "deploy", "--dry-run"],

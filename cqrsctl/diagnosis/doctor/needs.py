@@ -31,7 +31,7 @@ class Purpose(Enum):
     PRODUCTS = "to put, get and import products"
     TABLE = "to create and change the table"
     CLUSTER = "to find and operate the cluster"
-    COSTS = "for aurora cost"
+    COSTS = "for cost"
     FUNCTIONS = "to deploy and operate the functions"
     SELDOM = "for a KMS key of one's own, and what an account has its first of"
     """What most accounts need never or once, so that its absence is nothing to find."""
@@ -229,6 +229,8 @@ ACTIONS: tuple[Action, ...] = (
     *_simulated("pricing", "GetProducts", Purpose.COSTS),
     *_simulated("cloudwatch", "GetMetricData", Purpose.COSTS),
     *_simulated("lambda", "GetFunctionConfiguration", Purpose.COSTS, _function),
+    *_simulated("secretsmanager", "DescribeSecret", Purpose.COSTS, _secret),
+    *_simulated(_SCALING, "DescribeScalableTargets DescribeScalingPolicies", Purpose.COSTS),
     *_simulated("cloudwatch", "GetMetricData", Purpose.FUNCTIONS),
     Action("lambda:GetFunction", Purpose.FUNCTIONS, _function, _call("lambda", "GetFunction", FunctionName=PROJECTOR)),
     Action(

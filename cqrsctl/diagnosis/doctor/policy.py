@@ -19,6 +19,7 @@ PURPOSES: dict[str, frozenset[Purpose]] = {
     "table": _READING | {Purpose.TABLE, Purpose.SELDOM},
     "product": _READING | {Purpose.PRODUCTS},
     "aurora": _READING | {Purpose.CLUSTER, Purpose.COSTS, Purpose.SELDOM},
+    "cost": _READING | {Purpose.COSTS},
     "function": _READING | {Purpose.FUNCTIONS},
     **dict.fromkeys(("stream", "project", "read-model", "query", "dead-letter", "rebuild", "verify"), _READING),
     **dict.fromkeys(("lag", "status", "doctor"), _READING),

@@ -16,7 +16,6 @@ from cqrsctl.costs.monthly import (
     Meter,
     PriceBook,
     PricedProduct,
-    Quantities,
     Quantity,
     Range,
     UnitPrice,
@@ -43,7 +42,11 @@ PRICES = {
     PricedProduct(Meter.STORAGE_GB): "0.10",
     PricedProduct(Meter.STORAGE_GB, io_optimized=True): "0.225",
     PricedProduct(Meter.IO_MILLION): "0.20",
+    PricedProduct(Meter.TABLE_GB): "0.25",
     PricedProduct(Meter.WRITE_MILLION): "0.625",
+    PricedProduct(Meter.READ_MILLION): "0.125",
+    PricedProduct(Meter.SECRET_MONTH): "0.40",
+    PricedProduct(Meter.ALARM_MONTH): "0.10",
     PricedProduct(Meter.STREAM_READ_MILLION): "0.20",
     PricedProduct(Meter.LAMBDA_REQUEST_MILLION): "0.20",
     PricedProduct(Meter.LAMBDA_GB_SECOND): "0.0000133334",
@@ -54,14 +57,18 @@ BOOK = PriceBook(
     "us-east-1",
     date(2026, 11, 23),
 )
-USED = Quantities(
-    storage_gb=Quantity(Decimal("123.45"), "--storage-gb"),
-    io_millions=Quantity(Decimal("52.56"), "--io-millions"),
-    writes_millions=Quantity(Decimal(3), "--writes-millions"),
-    stream_reads_millions=Quantity(Decimal("10.512"), "4 shards"),
-    lambda_requests_millions=Quantity(Decimal("0.5"), "--lambda-requests-millions"),
-    lambda_gb_seconds=Quantity(Decimal(150_000), "--lambda-gb-seconds"),
-)
+USED = {
+    Meter.STORAGE_GB: Quantity(Decimal("123.45"), "--storage-gb"),
+    Meter.IO_MILLION: Quantity(Decimal("52.56"), "--io-millions"),
+    Meter.TABLE_GB: Quantity(Decimal(20), "--table-gb"),
+    Meter.WRITE_MILLION: Quantity(Decimal(3), "--writes-millions"),
+    Meter.READ_MILLION: Quantity(Decimal(10), "--reads-millions"),
+    Meter.STREAM_READ_MILLION: Quantity(Decimal("10.512"), "4 shards"),
+    Meter.LAMBDA_REQUEST_MILLION: Quantity(Decimal("0.5"), "--lambda-requests-millions"),
+    Meter.LAMBDA_GB_SECOND: Quantity(Decimal(150_000), "--lambda-gb-seconds"),
+    Meter.SECRET_MONTH: Quantity(Decimal(2), "Secrets Manager"),
+    Meter.ALARM_MONTH: Quantity(Decimal(4), "the scaling policies"),
+}
 UNKNOWN = Quantity(None, "CloudWatch has no data; give the option")
 
 
@@ -80,14 +87,18 @@ def test_every_line_is_exact_to_the_cent_and_the_total_is_their_sum() -> None:
         "writer db.r6g.large": exactly("189.80"),
         "2 readers db.r6g.large": exactly("379.60"),
         "reader db.t4g.medium": exactly("53.29"),
-        "storage": exactly("12.35"),  # 12.345, and half a cent goes up
-        "storage I/O": exactly("10.51"),
+        "Aurora storage": exactly("12.35"),  # 12.345, and half a cent goes up
+        "Aurora I/O": exactly("10.51"),
+        "DynamoDB storage": exactly("5.00"),
         "DynamoDB writes (on demand)": exactly("1.88"),
+        "DynamoDB reads (on demand)": exactly("1.25"),
         "DynamoDB stream reads": exactly("2.10"),
         "Lambda requests": exactly("0.10"),
         "Lambda duration (arm64)": exactly("2.00"),
+        "secrets": exactly("0.80"),
+        "autoscaling's alarms": exactly("0.40"),
     }
-    assert found.total == exactly("651.63")
+    assert found.total == exactly("659.08")
     assert not found.without
 
 
@@ -96,7 +107,7 @@ def test_one_reader_more_is_of_the_writers_class_and_costs_what_a_reader_costs()
     more = monthly.monthly_with_reader(CLUSTER, USED, BOOK)
 
     assert more is not None
-    assert more.total.low - now.total.low == Decimal("189.80")
+    assert (now.total, more.total) == (exactly("659.08"), exactly("848.88"))
     assert by_name(more.lines)["3 readers db.r6g.large"].quantity == exactly("2190")
     assert monthly.reader_a_month("db.r6g.large", CLUSTER, BOOK).monthly == exactly("189.80")
     assert monthly.reader_a_month("db.t4g.medium", CLUSTER, BOOK).monthly == exactly("53.29")
@@ -106,19 +117,21 @@ def test_without_a_writer_one_reader_more_has_no_class() -> None:
     empty = replace(CLUSTER, writer_class=None, reader_classes=())
 
     assert monthly.monthly_with_reader(empty, USED, BOOK) is None
-    assert monthly.monthly(empty, USED, BOOK).total == exactly("28.94")
+    assert monthly.monthly(empty, USED, BOOK).total == exactly("36.39")
 
 
 def test_io_optimized_has_dearer_instances_and_storage_but_no_io() -> None:
     optimized = replace(CLUSTER, storage_type="aurora-iopt1", reader_classes=())
 
-    found = by_name(monthly.monthly(optimized, USED, BOOK).lines)
+    used = dict(USED)
+    del used[Meter.IO_MILLION]
+    found = by_name(monthly.monthly(optimized, used, BOOK).lines)
 
     assert found["writer db.r6g.large"].monthly == exactly("246.74")
-    assert found["storage"].monthly == exactly("27.78")
-    assert "storage I/O" not in found
-    assert PricedProduct(Meter.IO_MILLION) not in monthly.products(optimized)
-    assert PricedProduct(Meter.IO_MILLION) in monthly.products(CLUSTER)
+    assert found["Aurora storage"].monthly == exactly("27.78")
+    assert "Aurora I/O" not in found
+    assert set(monthly.products(optimized, used)) <= BOOK.prices.keys()
+    assert PricedProduct(Meter.STORAGE_GB, io_optimized=True) in monthly.products(optimized, used)
 
 
 def test_a_serverless_instance_costs_between_its_least_and_its_most_capacity() -> None:
@@ -135,9 +148,9 @@ def test_a_serverless_instance_costs_between_its_least_and_its_most_capacity() -
     writer = by_name(now.lines)["writer db.serverless"]
     assert (writer.quantity, writer.unit) == (Range(Decimal(365), Decimal(2920)), "ACU hours")
     assert writer.monthly == Range(Decimal("43.80"), Decimal("350.40"))
-    assert now.total == Range(Decimal("126.03"), Decimal("432.63"))
+    assert now.total == Range(Decimal("133.48"), Decimal("440.08"))
     assert more is not None
-    assert more.total == Range(Decimal("169.83"), Decimal("783.03"))
+    assert more.total == Range(Decimal("177.28"), Decimal("790.48"))
 
 
 def test_a_serverless_cluster_without_a_known_range_has_no_known_cost() -> None:
@@ -155,23 +168,48 @@ def test_what_is_unknown_is_named_with_its_reason_and_left_out_of_the_total() ->
         BOOK,
         prices={**BOOK.prices, PricedProduct(Meter.INSTANCE_HOUR, "db.r9z.large"): UnitPrice(None, "no such class")},
     )
-    used = replace(USED, storage_gb=UNKNOWN)
+    used = {**USED, Meter.STORAGE_GB: UNKNOWN}
 
     found = monthly.monthly(capacity, used, book)
 
-    assert found.without == ("writer db.r9z.large", "storage")
-    assert found.total == exactly("16.59")
+    assert found.without == ("writer db.r9z.large", "Aurora storage")
+    assert found.total == exactly("24.04")
     lines = by_name(found.lines)
     assert (lines["writer db.r9z.large"].unit_price, lines["writer db.r9z.large"].reason) == (None, "no such class")
-    assert (lines["storage"].quantity, lines["storage"].reason) == (None, UNKNOWN.source)
-    assert lines["storage"].unit_price == Decimal("0.10")
+    assert (lines["Aurora storage"].quantity, lines["Aurora storage"].reason) == (None, UNKNOWN.source)
+    assert lines["Aurora storage"].unit_price == Decimal("0.10")
 
 
 def test_nothing_used_costs_nothing_and_is_known() -> None:
-    found = monthly.monthly(CLUSTER, replace(USED, storage_gb=Quantity(Decimal(0), "--storage-gb")), BOOK)
+    found = monthly.monthly(CLUSTER, {**USED, Meter.STORAGE_GB: Quantity(Decimal(0), "--storage-gb")}, BOOK)
 
-    assert by_name(found.lines)["storage"].monthly == exactly("0.00")
+    assert by_name(found.lines)["Aurora storage"].monthly == exactly("0.00")
     assert not found.without
+
+
+def test_a_total_of_lines_that_are_all_unknown_is_unknown_and_of_no_lines_nothing() -> None:
+    unpriced = replace(BOOK, prices={})
+
+    assert monthly.monthly(CLUSTER, USED, unpriced).total is None
+    assert monthly.NOTHING.total == exactly("0.00")
+
+
+@pytest.mark.parametrize(
+    ("total", "without", "kept"),
+    [
+        (exactly("99.99"), (), True),
+        (exactly("100.00"), (), True),
+        (exactly("100.01"), (), False),
+        (Range(Decimal(50), Decimal(150)), (), False),
+        (exactly("99.99"), ("Aurora storage",), None),
+        (exactly("100.01"), ("Aurora storage",), False),
+        (None, ("Aurora storage",), None),
+    ],
+)
+def test_a_budget_is_kept_only_if_nothing_unknown_can_exceed_it(
+    total: Range | None, without: tuple[str, ...], kept: bool | None
+) -> None:
+    assert monthly.Estimate((), total, without).keeps(Decimal(100)) is kept
 
 
 def test_a_product_without_a_price_in_the_book_is_unknown() -> None:

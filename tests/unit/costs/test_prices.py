@@ -165,6 +165,81 @@ class PriceList(Paginated):
             "0.705",
         ),
         (
+            PricedProduct(Meter.READ_MILLION),
+            [
+                offer(
+                    "Amazon DynamoDB PayPerRequest Throughput",
+                    "ReadRequestUnits",
+                    ("0", "0.0000001410"),
+                    usagetype="EU-ReadRequestUnits",
+                    group="DDB-ReadUnits",
+                )
+            ],
+            "0.141",
+        ),
+        (
+            PricedProduct(Meter.TABLE_GB),  # 25 GB are free, once an account; a class of its own is another product
+            [
+                offer(
+                    "Database Storage",
+                    "GB-Mo",
+                    ("0", "0.0000000000"),
+                    ("25", "0.2830000000"),
+                    usagetype="EU-TimedStorage-ByteHrs",
+                    volumeType="Amazon DynamoDB - Indexed DataStore",
+                ),
+                offer(
+                    "Database Storage",
+                    "GB-Mo",
+                    ("0", "0.1130000000"),
+                    usagetype="EU-IA-TimedStorage-ByteHrs",
+                    volumeType="Amazon DynamoDB - Indexed DataStore - IA",
+                ),
+            ],
+            "0.283",
+        ),
+        (
+            PricedProduct(Meter.WRITE_CAPACITY_HOUR),
+            [
+                offer(
+                    "Provisioned IOPS",
+                    "WriteCapacityUnit-Hrs",
+                    ("0", "0.0000000000"),
+                    ("18600", "0.0007350000"),
+                    usagetype="EU-WriteCapacityUnit-Hrs",
+                    group="DDB-WriteUnits",
+                )
+            ],
+            "0.000735",
+        ),
+        (
+            PricedProduct(Meter.READ_CAPACITY_HOUR),
+            [
+                offer(
+                    "Provisioned IOPS",
+                    "ReadCapacityUnit-Hrs",
+                    ("0", "0.0000000000"),
+                    ("18600", "0.0001470000"),
+                    usagetype="EU-ReadCapacityUnit-Hrs",
+                    group="DDB-ReadUnits",
+                )
+            ],
+            "0.000147",
+        ),
+        (
+            PricedProduct(Meter.SECRET_MONTH),
+            [offer("Secret", "Secrets", ("0", "0.4000000000"), usagetype="EU-AWSSecretsManager-Secrets")],
+            "0.40",
+        ),
+        (
+            PricedProduct(Meter.ALARM_MONTH),
+            [
+                offer("Alarm", "Alarms", ("0", "0.3000000000"), usagetype="EU-CW:HighResAlarmMonitorUsage"),
+                offer("Alarm", "Alarms", ("0", "0.1000000000"), usagetype="EU-CW:AlarmMonitorUsage"),
+            ],
+            "0.10",
+        ),
+        (
             STREAM_READS,  # the free allowance of an account is a tier without a price
             [
                 offer(
@@ -287,7 +362,7 @@ def test_the_price_lists_answers_are_of_today() -> None:
 
     assert (book.source, book.region, book.date, book.reason) == ("AWS Price List", "eu-west-1", TODAY, "")
     assert book.of(R6G).dollars == Decimal("0.29")
-    assert "no price of storage in eu-west-1" in book.of(STORAGE).reason
+    assert "no price of Aurora storage in eu-west-1" in book.of(STORAGE).reason
 
 
 def refused() -> Any:
@@ -340,7 +415,7 @@ def test_the_table_knows_each_meter_of_us_east_1_and_some_of_eu_west_1() -> None
     ireland = prices.from_table(meters, "eu-west-1", "")
     assert ireland.date == date(2026, 9, 11)
     assert ireland.of(PricedProduct(Meter.WRITE_MILLION)).dollars == Decimal("0.705")
-    assert "no price of storage in eu-west-1" in ireland.of(STORAGE).reason
+    assert "no price of Aurora storage in eu-west-1" in ireland.of(STORAGE).reason
 
 
 @pytest.mark.parametrize(
