@@ -15,10 +15,12 @@ from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from cqrsctl.aurora.cluster import Cluster, ClusterSpec, Instance
+    from cqrsctl.aurora.cluster import ClusterSpec, Instance
+    from cqrsctl.aurora.maintenance import PendingAction
     from cqrsctl.aurora.operations import Aurora
     from cqrsctl.aws import ApiCall
     from cqrsctl.costs.monthly import Estimate
+    from cqrsctl.diagnosis.cluster_status import ClusterStatus
 
 app = group("Operate the read model's Aurora cluster and its readers.")
 app.add_typer(autoscale.app, name="autoscale")
@@ -103,7 +105,7 @@ def create(
 
 @app.command()
 def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show the cluster: members, roles, lag, autoscaling in force and what it did of late.
+    """Show the cluster: members, roles, lag, autoscaling in force and what it did lately, pending maintenance.
 
     \b
     Example:
@@ -327,26 +329,34 @@ def _show_status(ctx: typer.Context, aurora: Aurora, output: Output) -> None:
     from cqrsctl.diagnosis.facts import Facts
 
     found = cluster_status.status(aurora, Facts(of(ctx).wiring, aurora.clock))
-    cluster, scaling = _described(found.cluster), autoscale.records(found.autoscaling)
+    cluster, scaling = _described(found), autoscale.records(found.autoscaling)
+    maintenance = [_maintenance(action) for action in found.maintenance]
     members = [_member(member, found.lags) for member in found.cluster.members]
     if output is not Output.TABLE:
         content = {"cluster": cluster, "members": members, "autoscaling": scaling, "activities": found.activities}
-        return render.one(output, content)
+        return render.one(output, {**content, "maintenance": maintenance})
     render.one(output, cluster)
     render.line("")
     render.rows(output, _MEMBER_COLUMNS, members)
-    for title, records in (("Autoscaling", scaling), ("What autoscaling did", found.activities)):
+    for title, records in (
+        ("Autoscaling", scaling),
+        ("What autoscaling did", found.activities),
+        ("Pending maintenance", maintenance),
+    ):
         if records:
             render.line(f"\n{title}")
             render.rows(output, list(records[0]), records)
     return None
 
 
-def _described(cluster: Cluster) -> dict[str, Any]:
+def _described(found: ClusterStatus) -> dict[str, Any]:
+    cluster, support = found.cluster, found.support
     return {
         "name": cluster.name,
         "status": cluster.status,
         "version": cluster.version,
+        "standard_support_until": str(support.standard_until) if support else None,
+        "extended_support_until": str(support.extended_until) if support and support.extended_until else None,
         "writer": cluster.writer.name if cluster.writer else None,
         "readers": len(cluster.readers),
         "capacity": str(cluster.capacity) if cluster.capacity else None,
@@ -354,6 +364,15 @@ def _described(cluster: Cluster) -> dict[str, Any]:
         "deletion_protection": cluster.deletion_protection,
         "iam_auth": cluster.iam_auth,
         "backup_days": cluster.backup_days,
+    }
+
+
+def _maintenance(action: PendingAction) -> dict[str, Any]:
+    return {
+        "resource": action.resource,
+        "action": action.action,
+        "applied_at": action.applied_at,
+        "description": action.description,
     }
 
 

@@ -1,9 +1,9 @@
-"""The cluster as it is: members with their lag, endpoints, autoscaling and its activities."""
+"""The cluster as it is: members with their lag, endpoints, autoscaling, and what AWS is about to do."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cqrsctl.aurora import autoscaling
 from cqrsctl.errors import AwsError, ConfigurationError, DatabaseError
@@ -13,29 +13,39 @@ if TYPE_CHECKING:
 
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.aurora.maintenance import PendingAction, Support
     from cqrsctl.aurora.operations import Aurora
     from cqrsctl.diagnosis.facts import Facts
     from cqrsctl.read_model.endpoints import Servers
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The cluster with each reader's lag in seconds (None: not known), and what autoscaling does."""
+    """The cluster with each reader's lag in seconds, what autoscaling does, and what AWS is about to do.
+
+    A lag and the support of the engine's version are None if they are unknown.
+    """
 
     cluster: Cluster
     lags: dict[str, float | None]
     autoscaling: Autoscaling
     activities: list[dict[str, Any]]
+    maintenance: list[PendingAction]
+    support: Support | None
 
 
 def status(aurora: Aurora, facts: Facts) -> ClusterStatus:
-    """Raises AwsError. A database that cannot be reached from here is told by a note, and the lags are not known."""
+    """Raises AwsError. What cannot be looked at besides the cluster and its autoscaling is unknown, with a note."""
     cluster, facts.aurora = aurora.cluster(), aurora
     return ClusterStatus(
         cluster,
         _lags(facts, aurora.note) if cluster.readers else {},
         autoscaling.describe(aurora.scaling, aurora.name),
-        _activities(facts, aurora.note),
+        _known(facts.activities, "What autoscaling did lately", aurora.note) or [],
+        _known(facts.maintenance, "Pending maintenance", aurora.note) or [],
+        _known(facts.support, "The end of support", aurora.note),
     )
 
 
@@ -65,9 +75,9 @@ def _lags(facts: Facts, note: Callable[[str], None]) -> dict[str, float | None]:
     return {lag.reader: lag.lag_seconds for lag in found}
 
 
-def _activities(facts: Facts, note: Callable[[str], None]) -> list[dict[str, Any]]:
+def _known(ask: Callable[[], Answer], what: str, note: Callable[[str], None]) -> Answer | None:
     try:
-        return facts.activities()
+        return ask()
     except AwsError as error:
-        note(f"What autoscaling did of late is not known: {error.message}")
-        return []
+        note(f"{what} is unknown: {error.message}")
+        return None

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cqrsctl.aurora import autoscaling, cluster
+from cqrsctl.aurora import autoscaling, cluster, maintenance
 from cqrsctl.diagnosis import servers
 from cqrsctl.diagnosis.backlog import Backlog
 from cqrsctl.errors import ConfigurationError, CqrsctlError, StreamGap
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.aurora.autoscaling import Autoscaling
     from cqrsctl.aurora.cluster import Cluster
+    from cqrsctl.aurora.maintenance import PendingAction, Support
     from cqrsctl.aurora.operations import Aurora
     from cqrsctl.change import Followers
     from cqrsctl.clock import Clock
@@ -242,6 +243,21 @@ class Facts:
         if self.aurora is None or self.aurora.embedded:
             return []  # the emulator scales nothing
         return autoscaling.activities(self.aurora.scaling, self.aurora.name)
+
+    @fact
+    def maintenance(self) -> list[PendingAction]:
+        """What AWS is about to do to the cluster and its members, what comes first before."""
+        found = self._cluster_in_aws()
+        return maintenance.pending(self.client("rds"), found) if found else []
+
+    @fact
+    def support(self) -> Support | None:
+        """How long the cluster's engine is supported; None if AWS does not say."""
+        found = self._cluster_in_aws()
+        return maintenance.support(self.client("rds"), found) if found else None
+
+    def _cluster_in_aws(self) -> Cluster | None:
+        return None if self.aurora is None or self.aurora.embedded else self.cluster()
 
     @fact
     def readers(self) -> list[ReaderLag]:

@@ -47,6 +47,8 @@ _ASKED = (
     Facts.cluster,
     Facts.autoscaling,
     Facts.activities,
+    Facts.maintenance,
+    Facts.support,
 )
 """What is asked at once, beside the checks, which wait for what they need."""
 NOT_LOOKED = "not_looked"

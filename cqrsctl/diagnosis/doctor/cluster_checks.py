@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from cqrsctl.diagnosis.facts import Facts
 
 _LEAST_BACKUP_DAYS = 2
+_SUPPORT_NOTICE = timedelta(days=180)
 
 
 def missing(facts: Facts) -> Iterator[Finding]:
@@ -98,6 +100,39 @@ def pause(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def maintenance(facts: Facts) -> Iterator[Finding]:
+    if _cluster(facts) is None or not (pending := facts.maintenance()):
+        return
+    first = pending[0]
+    named = ", ".join(
+        f"{each.action} of {each.resource}" + (f" on {each.applied_at:%Y-%m-%d}" if each.applied_at else "")
+        for each in pending
+    )
+    say = warning if first.applied_at else note
+    yield say(
+        f"Maintenance is pending: {named}.",
+        "It may restart an instance or cause a failover, in which writes are refused for seconds.",
+        f"aws rds apply-pending-maintenance-action --resource-identifier {first.resource_arn} "
+        f"--apply-action {first.action} --opt-in-type next-maintenance",
+    )
+
+
+def support(facts: Facts) -> Iterator[Finding]:
+    cluster = _cluster(facts)
+    known = facts.support() if cluster else None
+    today = facts.now.date()
+    if cluster is None or known is None or known.standard_until > today + _SUPPORT_NOTICE:
+        return
+    ended = known.standard_until < today
+    say = warning if ended else note
+    yield say(
+        f"The standard support of {cluster.version} {'ended' if ended else 'ends'} on {known.standard_until}.",
+        "After that AWS charges for RDS Extended Support, and in the end upgrades the cluster.",
+        f"aws rds describe-db-engine-versions --engine {cluster.engine} --engine-version {cluster.version} "
+        "shows what it can be upgraded to",
+    )
+
+
 def _cluster(facts: Facts) -> Cluster | None:
     """The cluster in AWS; None where there is none, or the environment names none."""
     return facts.cluster() if facts.environment.own_cluster else None
@@ -111,4 +146,6 @@ CHECKS = (
     Check("cluster_backups", "cluster", backups),
     Check("cluster_protection", "cluster", protection),
     Check("cluster_pause", "cluster", pause),
+    Check("cluster_maintenance", "cluster", maintenance),
+    Check("cluster_support", "cluster", support),
 )

@@ -205,6 +205,18 @@ ACTIONS: tuple[Action, ...] = (
         _anything,
         _call("rds", "DescribeOrderableDBInstanceOptions", Engine=ENGINE, **_FIRST),
     ),
+    Action(
+        "rds:DescribePendingMaintenanceActions",
+        Purpose.CLUSTER,
+        _anything,
+        _call("rds", "DescribePendingMaintenanceActions", **_FIRST),
+    ),
+    Action(
+        "rds:DescribeDBMajorEngineVersions",
+        Purpose.CLUSTER,
+        _anything,
+        _call("rds", "DescribeDBMajorEngineVersions", Engine=ENGINE, **_FIRST),
+    ),
     *_simulated("rds", "CreateDBCluster ModifyDBCluster DeleteDBCluster FailoverDBCluster", Purpose.CLUSTER, _cluster),
     *_simulated("rds", "CreateDBInstance DeleteDBInstance", Purpose.CLUSTER, _instance),
     *_simulated("rds", "AddTagsToResource", Purpose.CLUSTER, _cluster),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -14,6 +14,7 @@ from moto import mock_aws
 from cqrsctl.aurora import cluster as clusters
 from cqrsctl.aurora.autoscaling import Metric, Wish, off_calls
 from cqrsctl.aurora.cluster import ClusterSpec
+from cqrsctl.aurora.maintenance import Support
 from cqrsctl.aurora.readers import ReaderSpec, require_offered
 from cqrsctl.config import Flags, load
 from cqrsctl.diagnosis.cluster_status import endpoints, status
@@ -49,6 +50,32 @@ _ACTIVITY = {
     "Description": "Setting desired capacity to 2.",
     "Cause": "monitor alarm",
 }
+
+
+_LIFECYCLES = {
+    "DBMajorEngineVersions": [
+        {
+            "SupportedEngineLifecycles": [
+                {
+                    "LifecycleSupportName": "open-source-rds-standard-support",
+                    "LifecycleSupportEndDate": datetime(2028, 4, 30, 23, 59, 59, tzinfo=UTC),
+                }
+            ]
+        }
+    ]
+}
+
+
+def _pending(_: Any, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 -- as boto3 calls it
+    """One action, of the writer."""
+    (wanted,) = Filters
+    details = [{"Action": "os-upgrade", "Description": "New operating system"}]
+    arns = [f"arn:aws:rds:eu-west-1:1:db:{name}" for name in wanted["Values"] if name == "products-1"]
+    return {
+        "PendingMaintenanceActions": [
+            {"ResourceIdentifier": arn, "PendingMaintenanceActionDetails": details} for arn in arns
+        ]
+    }
 
 
 class Clock:
@@ -97,8 +124,10 @@ def aurora(prod: Wiring) -> Iterator[Aurora]:
         made = operated(prod, Clock(), notes.append, notes.append)
         states = States()
         made.rds, made.scaling = ThrottledApi(made.rds, states), ThrottledApi(made.scaling, states)
-        # moto has no such operation.
+        # moto has no such operations.
         made.scaling.instead["describe_scaling_activities"] = lambda _, **asked: {"ScalingActivities": [_ACTIVITY]}
+        made.rds.instead["describe_pending_maintenance_actions"] = _pending
+        made.rds.instead["describe_db_major_engine_versions"] = lambda _, **asked: _LIFECYCLES
         yield made
 
 
@@ -527,15 +556,44 @@ def test_the_status_has_the_members_and_what_is_not_known_is_said(created: Auror
     told: list[str] = []
     created.note = told.append
 
-    found = status(created, Facts(prod, Clock()))
+    found = status(created, looking(prod, created))
 
     assert [member.name for member in found.cluster.members] == ["products-1", "reports"]
     assert found.lags.get("reports") is None
     assert any("The lag is not known" in line for line in told)
     assert [activity["description"] for activity in found.activities] == ["Setting desired capacity to 2."]
     created.scaling.refuse("describe_scaling_activities")
-    assert status(created, Facts(prod, Clock())).activities == []
-    assert any("What autoscaling did of late is not known" in line for line in told)
+    assert status(created, looking(prod, created)).activities == []
+    assert any("What autoscaling did lately is unknown" in line for line in told)
+
+
+def looking(prod: Wiring, aurora: Aurora) -> Facts:
+    """Facts that are asked of the cluster's own client."""
+    facts = Facts(prod, Clock())
+    facts.clients["rds"] = aurora.rds
+    return facts
+
+
+def test_the_status_has_pending_maintenance_and_the_end_of_support(created: Aurora, prod: Wiring, api: Api) -> None:
+    found = status(created, looking(prod, created))
+
+    assert [(each.resource, each.action) for each in found.maintenance] == [("products-1", "os-upgrade")]
+    assert found.support == Support(date(2028, 4, 30), None)
+
+
+def test_a_status_from_an_endpoint_that_knows_no_maintenance_says_so(created: Aurora, prod: Wiring, api: Api) -> None:
+    told: list[str] = []
+    created.note = told.append
+    for operation in ("describe_pending_maintenance_actions", "describe_db_major_engine_versions"):
+        api.refuse(operation, "InvalidAction", "could not find operation")
+
+    found = status(created, looking(prod, created))
+
+    assert (found.cluster.name, found.maintenance, found.support) == ("products", [], None)
+    assert [line for line in told if "is unknown" in line] == [
+        "Pending maintenance is unknown: rds DescribePendingMaintenanceActions: could not find operation",
+        "The end of support is unknown: rds DescribeDBMajorEngineVersions: could not find operation",
+    ]
 
 
 def test_endpoints_are_those_of_writer_readers_and_each_instance(created: Aurora, prod: Wiring) -> None:

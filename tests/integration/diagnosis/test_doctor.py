@@ -253,4 +253,9 @@ SCALED = {
 
 def cluster_codes(wiring: Wiring) -> list[str]:
     looked = [check for check in CHECKS if check.part == "cluster"]
-    return [found.code for found in examine(Facts(wiring, Clock()), lambda _: None, looked).found]
+    return [
+        found.code
+        for found in examine(
+            Facts(wiring, Clock(), known={"maintenance": [], "support": None}), lambda _: None, looked
+        ).found
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
@@ -15,6 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from cqrsctl.aurora.autoscaling import Autoscaling
 from cqrsctl.aurora.cluster import CapacityRange, Cluster, Instance
+from cqrsctl.aurora.maintenance import PendingAction, Support
 from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
 from cqrsctl.diagnosis.backlog import Backlog
@@ -115,6 +116,8 @@ CLEAN: dict[str, Any] = {
     "autoscaling": Autoscaling("products", 1, 5),
     "server": SERVER,
     "activities": [],
+    "maintenance": [],
+    "support": Support(date(2028, 4, 30), date(2031, 7, 31)),
     "readers": [],
     "inventory": INVENTORY,
     "counted": {"product": Counted(100, 20, 0)},
@@ -147,6 +150,9 @@ def members(*members: tuple[str, bool, str]) -> Cluster:
     return replace(CLUSTER, members=instances)
 
 
+UPGRADE = PendingAction(
+    "arn:aws:rds:eu-west-1:123456789012:cluster:products", "db-upgrade", "", datetime(2026, 12, 1, 3, tzinfo=UTC)
+)
 ALONE = members(("w", True, "a"))
 AUTOSCALED = members(("w", True, "a"), ("application-autoscaling-1", False, "b"))
 BY_FUNCTION = LastProjected(f"{heartbeat.FUNCTION} x", NOW)
@@ -200,6 +206,10 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("cluster_backups", NOTE, {"cluster": replace(CLUSTER, backup_days=1)}, "1 day"),
     ("cluster_protection", WARNING, {"cluster": replace(CLUSTER, deletion_protection=False)}, "deletion protection"),
     ("cluster_pause", NOTE, {"cluster": replace(CLUSTER, capacity=CapacityRange(0, 8))}, "pauses"),
+    ("cluster_maintenance", WARNING, {"maintenance": [UPGRADE]}, "db-upgrade of products on 2026-12-01"),
+    ("cluster_maintenance", NOTE, {"maintenance": [replace(UPGRADE, applied_at=None)]}, "db-upgrade of products."),
+    ("cluster_support", WARNING, {"support": Support(date(2026, 11, 22), None)}, "ended on 2026-11-22"),
+    ("cluster_support", NOTE, {"support": Support(date(2027, 5, 1), None)}, "ends on 2027-05-01"),
     ("database_secure_transport", NOTE, {"server": replace(SERVER, demands_tls=False)}, "without TLS"),
     ("database_binlog", CRITICAL, {"server": replace(SERVER, logs_statements=True)}, "STATEMENT"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT FILE, PROCESS ON *.* TO `u`@`%`")},
