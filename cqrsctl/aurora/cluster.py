@@ -265,8 +265,11 @@ def require_available(cluster: Cluster) -> None:
         )
 
 
-def differences(spec: ClusterSpec, cluster: Cluster) -> list[str]:
-    """Where the cluster is not as asked for, in words. What was not asked for may be anything."""
+def differences(spec: ClusterSpec, cluster: Cluster, key: str | None = None) -> list[str]:
+    """Where the cluster is not as asked for, in words. What was not asked for may be anything.
+
+    `key` is the KMS key asked for, as the cluster would name it; None if it is not to be compared.
+    """
     writer = cluster.writer
     asked_and_there: list[tuple[str, Any, Any]] = [
         ("deletion protection", _on(spec.deletion_protection), _on(cluster.deletion_protection)),
@@ -279,14 +282,14 @@ def differences(spec: ClusterSpec, cluster: Cluster) -> list[str]:
         asked_and_there.append(("serverless range", str(spec.capacity), str(cluster.capacity)))
     if spec.instance_class and writer:
         asked_and_there.append(("writer's class", spec.instance_class, writer.instance_class))
-    if spec.subnet_group:
+    if spec.subnet_group and spec.subnet_group.lower() != cluster.subnet_group.lower():  # RDS keeps it in lower case
         asked_and_there.append(("subnet group", spec.subnet_group, cluster.subnet_group))
     if spec.security_groups:
         asked_and_there.append(
             ("security groups", ", ".join(sorted(spec.security_groups)), ", ".join(cluster.security_groups))
         )
-    if spec.kms_key and not cluster.kms_key.endswith(spec.kms_key):
-        asked_and_there.append(("KMS key", spec.kms_key, cluster.kms_key))
+    if key and key != cluster.kms_key:
+        asked_and_there.append(("KMS key", spec.kms_key or key, cluster.kms_key))
     return [f"{what}: asked {asked}, is {there}" for what, asked, there in asked_and_there if asked != there]
 
 

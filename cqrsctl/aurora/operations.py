@@ -9,6 +9,7 @@ from cqrsctl import polling, retries
 from cqrsctl.aurora import autoscaling, availability, cluster, readers
 from cqrsctl.aws import attempts_before, error_code, make_in_order
 from cqrsctl.errors import AwsError
+from cqrsctl.kms import key_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +116,8 @@ class Aurora:
         cluster.require_mysql(found)
         if found.status == cluster.DELETING:
             cluster.require_available(found)
-        if differing := cluster.differences(spec, found):
+        key = key_asked(spec.kms_key, found.kms_key, lambda: self._client("kms"), self.note, "the cluster")
+        if differing := cluster.differences(spec, found, key):
             raise AwsError(
                 f"Cluster {spec.name!r} exists, but differs: {'; '.join(differing)}. Nothing was changed.",
                 hint="Ask for what is there, or change the cluster first.",

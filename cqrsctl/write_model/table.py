@@ -11,6 +11,7 @@ from cqrsctl import polling
 from cqrsctl.aws import ApiCall, error_code
 from cqrsctl.change import RETENTION, stream_label_micros
 from cqrsctl.errors import AwsError
+from cqrsctl.kms import key_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,6 @@ STREAM_ON = {"StreamEnabled": True, "StreamViewType": VIEW_TYPE}
 _SETTLED = "ACTIVE"
 _BACKUPS_NOT_READY = "ContinuousBackupsUnavailableException"
 _UNKNOWN_OPERATION = "UnknownOperationException"
-_ALIAS = "alias/"
 _PATIENCE = timedelta(minutes=10)
 _STREAM_OF_CREATION = timedelta(seconds=1)
 """How much later than the table the stream that it was created with is, at most."""
@@ -318,7 +318,7 @@ def _check_same(
         spec,
         table,
         recovery=recovery_enabled(client, spec.name),
-        key=_key_asked(kms, spec, table, note),
+        key=key_asked(spec.kms_key, table.kms_key, kms, note, "the table"),
         tags=_tags(client, table, note) if spec.tags else None,
     )
     if found:
@@ -327,21 +327,6 @@ def _check_same(
             hint="Ask for what is there, or change the table first.",
             code="table_differs",
         )
-
-
-def _key_asked(kms: Callable[[], Any] | None, spec: TableSpec, table: Table, note: Callable[[str], None]) -> str | None:
-    """The key asked for, as the table would name it; None where there is none, or what an alias means is not told."""
-    asked, there = spec.kms_key, table.kms_key
-    if asked is None or there is None:
-        return asked
-    if _ALIAS not in asked or kms is None:
-        return there if there.endswith(f":key/{asked}") else asked
-    try:
-        found: str = ApiCall("kms", "DescribeKey", {"KeyId": asked}).make(kms())["KeyMetadata"]["Arn"]
-    except AwsError as error:
-        note(f"The KMS key cannot be compared: the table has {there}, and what {asked} is is not known. {error}")
-        return None
-    return found
 
 
 def _tags(client: Any, table: Table, note: Callable[[str], None]) -> dict[str, str] | None:

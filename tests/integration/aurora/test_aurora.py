@@ -172,6 +172,24 @@ def test_a_cluster_that_differs_is_left_alone(created: Aurora, api: Api) -> None
     assert not [call for call in api.names if not call.startswith("describe")]
 
 
+def test_the_key_of_a_cluster_is_the_same_by_whatever_name(aurora: Aurora, prod: Wiring) -> None:
+    client = prod.client("kms")
+    key = client.create_key()["KeyMetadata"]
+    client.create_alias(AliasName="alias/shop", TargetKeyId=key["KeyId"])
+    asked = replace(SPEC, kms_key=key["Arn"])
+    assert aurora.create(asked, wait=True)
+
+    for name in ("alias/shop", key["KeyId"], key["KeyId"].upper()):
+        assert not aurora.create(replace(asked, kms_key=name), wait=True)
+    with pytest.raises(AwsError, match=f"KMS key: asked alias/aws/rds, is {key['Arn']}"):
+        aurora.create(replace(asked, kms_key="alias/aws/rds"), wait=True)
+
+    told: list[str] = []
+    aurora.note = told.append
+    assert not aurora.create(replace(asked, kms_key="alias/unknown"), wait=True)
+    assert "what alias/unknown stands for is unknown" in told[0]
+
+
 def test_a_creation_that_ended_half_way_names_what_was_made_and_goes_on_from_there(aurora: Aurora, api: Api) -> None:
     api.refuse("create_db_instance")
 

@@ -144,7 +144,7 @@ def test_differences_are_told_one_by_one() -> None:
         kms_key="alias/own",
     )
 
-    assert differences(asked, CLUSTER) == [
+    assert differences(asked, CLUSTER, "alias/own") == [
         "deletion protection: asked off, is on",
         "IAM authentication: asked on, is off",
         "engine version: asked 8.0.mysql_aurora.3.04.0, is 8.0.mysql_aurora.3.08.2",
@@ -154,6 +154,13 @@ def test_differences_are_told_one_by_one() -> None:
         "security groups: asked sg-3, is sg-1, sg-2",
         "KMS key: asked alias/own, is ",
     ]
+
+
+def test_a_subnet_group_is_the_same_in_any_case_as_rds_keeps_it_in_lower_case() -> None:
+    asked, there = replace(SPEC, subnet_group="Private-EU"), replace(CLUSTER, subnet_group="private-eu")
+
+    assert differences(asked, there) == []
+    assert differences(replace(asked, subnet_group="public"), there) == ["subnet group: asked public, is private-eu"]
 
 
 def test_storage_without_encryption_is_a_difference() -> None:
