@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 _EMBEDDED_REGION = "us-east-1"
 _EMBEDDED_KEY = "local"
-_NO_PROFILE = {"profile": (None, None, None, None)}
-"""The embedded stack needs none, so an AWS_PROFILE that does not exist does not matter."""
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _ATTEMPTS = 4
+_RETRIES = {
+    "retry_mode": ("retry_mode", "AWS_RETRY_MODE", "standard", None),
+    "max_attempts": ("max_attempts", "AWS_MAX_ATTEMPTS", _ATTEMPTS, int),
+}
+"""botocore's own settings with defaults of ours: in a profile, a variable, by default, and how they are read."""
+_NO_PROFILE = {**_RETRIES, "profile": (None, None, None, None)}
+"""The embedded stack needs none, so an AWS_PROFILE that does not exist does not matter."""
 
 
 @dataclass
@@ -53,10 +58,13 @@ class Wiring:
 
         return keep_raw_bodies(self.client("dynamodbstreams"))
 
-    def client(self, service: str, region_name: str | None = None, *, attempts: int = _ATTEMPTS) -> Any:
-        """A boto3 client, of the environment's region unless another is named, that makes a call so often at most.
+    def client(self, service: str, region_name: str | None = None, *, attempts: int | None = None) -> Any:
+        """A boto3 client, of the environment's region unless another is named.
 
-        Raises ConfigurationError where profile or region are wrong or missing.
+        It makes a call `attempts` times at most, by default as often as boto3's settings say (AWS_MAX_ATTEMPTS,
+        AWS_RETRY_MODE or the profile's), else four times.
+
+        Raises ConfigurationError if profile, region or a setting are wrong or missing.
         """
         from botocore.config import Config  # noqa: PLC0415 -- most of a command's start-up time
 
@@ -64,18 +72,24 @@ class Wiring:
         from cqrsctl.stopping import stoppable  # noqa: PLC0415
 
         with aws_errors(service), self._making:
-            client = self._session.client(
-                service,
-                region_name=region_name,
-                endpoint_url=self._endpoint_url(service),
-                config=Config(
-                    connect_timeout=_CONNECT_SECONDS,
-                    read_timeout=_READ_SECONDS,
-                    retries={"mode": "standard", "total_max_attempts": attempts},
-                    max_pool_connections=32,
-                    user_agent_extra=f"cqrsctl/{__version__}",
-                ),
-            )
+            try:
+                client = self._session.client(
+                    service,
+                    region_name=region_name,
+                    endpoint_url=self._endpoint_url(service),
+                    config=Config(
+                        connect_timeout=_CONNECT_SECONDS,
+                        read_timeout=_READ_SECONDS,
+                        retries=None if attempts is None else {"total_max_attempts": attempts},
+                        max_pool_connections=32,
+                        user_agent_extra=f"cqrsctl/{__version__}",
+                    ),
+                )
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{service}: boto3 refuses its settings: {error}.",
+                    hint="Check AWS_MAX_ATTEMPTS, the endpoint URL and the profile.",
+                ) from error
             return stoppable(require_valid_bodies(client), self.stop)
 
     @property
@@ -166,7 +180,7 @@ class Wiring:
                     aws_secret_access_key=_EMBEDDED_KEY,
                     region_name=environment.region or _EMBEDDED_REGION,
                 )
-            core = botocore.session.Session(profile=environment.profile)
+            core = botocore.session.Session(profile=environment.profile, session_vars=_RETRIES)
             # As the AWS CLI does it: a role that wants a code from a device is not assumed by each command again.
             assumed = core.get_component("credential_provider").get_provider("assume-role")
             assumed.cache = JSONFileCache(Path(JSONFileCache.CACHE_DIR).parents[1] / "cli" / "cache")

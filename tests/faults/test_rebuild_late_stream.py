@@ -76,7 +76,7 @@ class LateWiring(Wiring):
     def servers(self) -> Servers:
         return self._embedded.servers
 
-    def client(self, service: str, region_name: str | None = None, *, attempts: int = 4) -> Any:
+    def client(self, service: str, region_name: str | None = None, *, attempts: int | None = None) -> Any:
         return self._embedded.client(service, region_name, attempts=attempts)
 
 

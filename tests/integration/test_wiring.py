@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 from botocore.utils import JSONFileCache
 from moto import mock_aws
@@ -126,6 +127,73 @@ def test_a_database_without_host_or_without_password_names_the_setting(tmp_path:
 
     with pytest.raises(ConfigurationError, match="names no database"):
         _ = Wiring(load(Flags(env="bare"), {}, tmp_path)).database
+
+
+@pytest.mark.parametrize(
+    ("variables", "profile", "expected"),
+    [
+        ({}, "", ("standard", 4)),
+        ({"AWS_RETRY_MODE": "adaptive"}, "", ("adaptive", 4)),
+        ({"AWS_MAX_ATTEMPTS": "9"}, "", ("standard", 9)),
+        ({}, "retry_mode = adaptive\nmax_attempts = 7\n", ("adaptive", 7)),
+        ({"AWS_MAX_ATTEMPTS": "2"}, "max_attempts = 7\n", ("standard", 2)),
+    ],
+)
+def test_calls_are_retried_as_boto3s_settings_say(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    profile: str,
+    expected: tuple[str, int],
+) -> None:
+    (tmp_path / "config").write_text(f"[profile shop]\n{profile}")
+    for name, value in {**variables, "AWS_CONFIG_FILE": str(tmp_path / "config")}.items():
+        monkeypatch.setenv(name, value)
+    wiring = Wiring(prod(tmp_path, CQRSCTL_PROFILE="shop"))
+
+    retries = wiring.client("dynamodb").meta.config.retries
+    quick = wiring.client("lambda", attempts=1).meta.config.retries
+
+    assert (retries["mode"], retries["total_max_attempts"]) == expected
+    assert (quick["mode"], quick["total_max_attempts"]) == (expected[0], 1)
+
+
+def test_a_number_of_attempts_that_is_none_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "many")
+
+    with pytest.raises(ConfigurationError, match="many"):
+        Wiring(prod(tmp_path)).client("dynamodb")
+
+
+SERVICES = ("dynamodb", "dynamodbstreams", "rds", "lambda", "secretsmanager", "cloudwatch", "iam", "sts")
+
+
+@pytest.mark.parametrize(("fips", "dual_stack"), [("true", "false"), ("false", "true"), ("true", "true")])
+def test_clients_use_the_kind_of_endpoint_that_boto3_is_set_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fips: str, dual_stack: str
+) -> None:
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", fips)
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", dual_stack)
+    wiring = Wiring(prod(tmp_path))
+
+    for service in SERVICES:
+        client = wiring.client(service)
+        assert client.meta.endpoint_url == boto3.client(service, "eu-west-1").meta.endpoint_url
+        assert ("fips" in client.meta.endpoint_url) is (fips == "true")
+    priced = wiring.client("pricing", "us-east-1").meta.endpoint_url
+    assert priced == boto3.client("pricing", "us-east-1").meta.endpoint_url
+    assert priced.endswith(".us-east-1.api.aws" if dual_stack == "true" else ".us-east-1.amazonaws.com")
+
+
+def test_the_embedded_stack_has_one_endpoint_whatever_kind_boto3_is_set_to(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "true")
+
+    assert "TableNames" in wiring.client("dynamodb").list_tables()
+    assert "DBClusters" in wiring.client("rds").describe_db_clusters()
+    assert "Functions" in wiring.client("lambda").list_functions()
 
 
 def test_in_an_embedded_environment_the_variable_of_a_service_wins_over_the_stack(

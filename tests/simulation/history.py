@@ -602,7 +602,7 @@ class History:
 class _Wiring(Wiring):
     functions: Any
 
-    def client(self, service: str, region_name: str | None = None, *, attempts: int = 4) -> Any:
+    def client(self, service: str, region_name: str | None = None, *, attempts: int | None = None) -> Any:
         return {"dynamodb": self.dynamodb, "lambda": self.functions}[service]
 
 

@@ -274,7 +274,7 @@ class FakeWiring(Wiring):
 
     aws = FakeAws()
 
-    def client(self, service: str, region_name: str | None = None, *, attempts: int = 1) -> Any:
+    def client(self, service: str, region_name: str | None = None, *, attempts: int | None = None) -> Any:
         return self.aws
 
 
