@@ -69,7 +69,7 @@ def _lag(reader: Endpoint, freshness: Freshness) -> ReaderLag:
         return ReaderLag(reader.name, None, f"does not answer: {error.message}", answers=False)
     except CqrsctlError as error:
         return ReaderLag(reader.name, None, error.message)
-    return ReaderLag(reader.name, seconds, None if seconds is not None else "nobody wrote a heartbeat yet")
+    return ReaderLag(reader.name, seconds, None if seconds is not None else freshness.reason)
 
 
 def _server(connection: Connection) -> DatabaseServer:

@@ -24,6 +24,10 @@ REMEMBERED_SECONDS = 5.0
 _TOLERATED_SECONDS = 1.0
 _ARRIVAL_SECONDS = 0.5
 _POLL_SECONDS = 0.01
+_UPDATED_SECONDS = 5.0
+"""A row of Aurora's that is younger than this is of now: Aurora writes each about once a second (observed)."""
+_GONE_SECONDS = 300.0
+"""A row that is older is of a reader that is gone, as AWS's own drivers take it (aws-advanced-jdbc-wrapper)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,11 @@ class Freshness:
         except TransientDatabaseError as error:
             _log.info("the writer does not tell: %s", error.message)
 
+    @property
+    def reason(self) -> str:
+        """Why a reader's staleness is unknown."""
+        return "nobody wrote a heartbeat yet" if self._aurora is None else "Aurora has reported no lag of it lately"
+
     def seconds(self, reader: Connection, name: str) -> float | None:
         """How many seconds a reader is behind the writer at most; None where nothing tells."""
         if self._aurora is not None:
@@ -104,20 +113,34 @@ class Freshness:
 
 
 def aurora_lags(connection: Connection) -> dict[str, float] | None:
-    """Each reader's lag in seconds as Aurora tells it, asked on the writer; None where this is no Aurora.
+    """Each reader's lag in seconds as Aurora reports it, asked on the writer; None if this is not Aurora.
 
-    Source: information_schema.replica_host_status, Aurora User Guide, "Aurora MySQL-specific tables".
+    A reader whose row is too old, or has no lag, is left out. A row that was not updated for some seconds describes the
+    past: its age is added to the lag.
+
+    Source: information_schema.replica_host_status, Aurora User Guide, "Aurora MySQL-specific tables": the time of the
+    last update is there to determine whether a row is stale.
     """
     if not connection.query("SHOW VARIABLES LIKE 'aurora\\_version'"):
         return None
     rows = connection.query(
         """
-        SELECT server_id AS name, replica_lag_in_milliseconds AS lag_milliseconds
+        SELECT server_id AS name,
+               replica_lag_in_milliseconds AS lag_milliseconds,
+               TIMESTAMPDIFF(MICROSECOND, last_update_timestamp, UTC_TIMESTAMP(6)) / 1000000 AS age_seconds
         FROM information_schema.replica_host_status
         WHERE session_id <> 'MASTER_SESSION_ID'
         """
     )
-    return {row["name"]: float(row["lag_milliseconds"]) / 1_000 for row in rows}
+    lags: dict[str, float] = {}
+    reported = [row for row in rows if row["lag_milliseconds"] is not None and row["age_seconds"] is not None]
+    for row in sorted(
+        reported, key=lambda row: float(row["age_seconds"]), reverse=True
+    ):  # a restarted reader may have two
+        age = float(row["age_seconds"])
+        if age <= _GONE_SECONDS:
+            lags[row["name"]] = float(row["lag_milliseconds"]) / 1_000 + (age if age > _UPDATED_SECONDS else 0)
+    return lags
 
 
 def reading(servers: Servers, wanted: Wanted, rng: random.Random, *, measured: bool = False) -> Connection:

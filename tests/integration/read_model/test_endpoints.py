@@ -183,14 +183,37 @@ class AuroraSays:
         return self._rows or []
 
 
+def row(name: str, lag_milliseconds: float | None, age_seconds: float | None) -> dict[str, Any]:
+    return {"name": name, "lag_milliseconds": lag_milliseconds, "age_seconds": age_seconds}
+
+
+def lags_of(*rows: dict[str, Any]) -> dict[str, float] | None:
+    return aurora_lags(cast("Connection", AuroraSays(list(rows))))
+
+
 def test_on_aurora_each_readers_lag_is_what_the_writer_says() -> None:
-    says = AuroraSays(
-        [{"name": "products-2", "lag_milliseconds": 18.5}, {"name": "products-3", "lag_milliseconds": 2_500.0}]
-    )
+    says = AuroraSays([row("products-2", 18.5, 0.4), row("products-3", 2_500.0, 1.2)])
 
     assert aurora_lags(cast("Connection", says)) == {"products-2": 0.0185, "products-3": 2.5}
     assert "information_schema.replica_host_status" in says.asked[-1]
+    assert "last_update_timestamp" in says.asked[-1]
     assert aurora_lags(cast("Connection", AuroraSays(None))) is None
+
+
+def test_a_reader_that_is_gone_has_no_lag_though_its_row_is_still_there() -> None:
+    assert lags_of(row("products-2", 18.5, 301.0), row("products-3", 20.0, None), row("products-4", None, 1.0)) == {}
+
+
+def test_a_row_that_is_not_updated_any_more_counts_by_its_age() -> None:
+    assert lags_of(row("products-2", 500.0, 60.0), row("products-3", 500.0, -0.5)) == {
+        "products-2": 60.5,
+        "products-3": 0.5,
+    }
+
+
+def test_of_two_rows_of_a_reader_that_was_restarted_the_newer_one_counts() -> None:
+    assert lags_of(row("products-2", 10.0, 100.0), row("products-2", 20.0, 0.2)) == {"products-2": 0.02}
+    assert lags_of(row("products-2", 20.0, 0.2), row("products-2", 10.0, 100.0)) == {"products-2": 0.02}
 
 
 def test_servers_are_remembered_for_seconds_and_looked_up_anew_when_asked() -> None:
