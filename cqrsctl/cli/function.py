@@ -203,7 +203,8 @@ def template(ctx: typer.Context) -> None:
     """Print a CloudFormation template of the whole pipeline, for teams that deploy from templates.
 
     Table and stream, cluster with reader and autoscaling, both functions, roles, mapping, failure queue, alarms. The
-    zip of `function package` goes to a bucket; the template's parameters name it.
+    zip of `function package` goes to a bucket; the template's parameters name it. A table that is already there is
+    imported into the stack first: see docs/import-table.md.
 
     \b
     Example:
@@ -216,6 +217,9 @@ def template(ctx: typer.Context) -> None:
     database = wiring.environment.database
     settings = Settings(wiring.environment.table, database.name, wiring.cluster_name, database.port)
     render.one(Output.JSON, rendered(settings))
+    of(ctx).note(
+        f"If table {settings.table} is already there, import it into the stack first: see docs/import-table.md."
+    )
 
 
 @app.command()

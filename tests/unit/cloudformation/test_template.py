@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -404,3 +406,28 @@ def test_the_outputs_are_what_an_environment_is_declared_with() -> None:
         "ProjectorFunction",
         "FailureQueueUrl",
     }
+
+
+IMPORT = (Path(__file__).parents[3] / "docs" / "import-table.md").read_text()
+
+
+def test_the_table_can_be_imported_as_the_documentation_describes() -> None:
+    kept = re.search(r"jq '(.*)' pipeline", IMPORT)
+    imported = re.search(r"--resources-to-import '(.*)'", IMPORT)
+    assert kept is not None
+    assert imported is not None
+    (resource,) = json.loads(imported[1])
+    found = template(SETTINGS)
+
+    parameters = {name: found["Parameters"][name] for name in re.findall(r"TableName|DeletionProtection", kept[1])}
+    alone = {
+        "AWSTemplateFormatVersion": found["AWSTemplateFormatVersion"],
+        "Parameters": parameters,
+        "Resources": {resource["LogicalResourceId"]: found["Resources"][resource["LogicalResourceId"]]},
+    }
+    assert kept[1].endswith(f"Resources: (.Resources | {{{resource['LogicalResourceId']}}})}}")
+    assert findings(alone) == []
+    table = alone["Resources"]["Table"]
+    assert table["Type"] == resource["ResourceType"]
+    assert table["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource["ResourceIdentifier"] == {"TableName": parameters["TableName"]["Default"]}
