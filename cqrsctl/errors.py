@@ -30,13 +30,13 @@ class CqrsctlError(Exception):
 
 
 class Interrupted(CqrsctlError):
-    """The command was told to stop while it waited for AWS."""
+    """The command was told to stop while it waited for AWS, or for the database."""
 
     code = "interrupted"
     exit_code = 130
 
-    def __init__(self, operation: str) -> None:
-        super().__init__(f"Stopped before AWS answered {operation}.")
+    def __init__(self, operation: str = "", who: str = "AWS") -> None:
+        super().__init__(f"Stopped before {who} answered {operation}".rstrip() + ".")
 
 
 class UsageError(CqrsctlError):

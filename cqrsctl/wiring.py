@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from cqrsctl import __version__
 from cqrsctl.config import DEFAULT_USER
-from cqrsctl.errors import ConfigurationError
+from cqrsctl.errors import ConfigurationError, Interrupted
 from cqrsctl.read_model.connection import Endpoint, Login
 from cqrsctl.read_model.endpoints import Servers, Topology
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.config import Environment
     from cqrsctl.local.stack import Running
+    from cqrsctl.read_model.connection import Connection
 
 _EMBEDDED_REGION = "us-east-1"
 _EMBEDDED_KEY = "local"
@@ -41,6 +43,8 @@ class Wiring:
     environment: Environment
     stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     """Set once the command is to stop: no call of AWS is waited for any more."""
+    _connections: WeakSet[Connection] = field(default_factory=WeakSet, init=False, repr=False, compare=False)
+    _is_cut: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _making: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     """A boto3 session makes clients for one thread at a time."""
 
@@ -115,6 +119,21 @@ class Wiring:
             hint=f"Set database.cluster in [environments.{self.environment.name}], or CQRSCTL_DATABASE_CLUSTER.",
         )
 
+    def cut(self) -> None:
+        """Cut off the connections to the database, and let no other be made: whoever still waits for it is to stop.
+
+        What was not committed is rolled back by the server.
+        """
+        self._is_cut.set()
+        for connection in list(self._connections):
+            connection.cut()
+
+    def _opened(self, connection: Connection) -> None:
+        """Raises Interrupted once connections are cut off."""
+        self._connections.add(connection)
+        if self._is_cut.is_set():
+            raise Interrupted(who="the database")
+
     def _look_up_servers(self) -> Topology:
         settings = self.environment.database
         if settings.host is not None:
@@ -148,14 +167,15 @@ class Wiring:
 
         def endpoint(name: str, port: int) -> Endpoint:
             login = Login(settings.user or DEFAULT_USER, stack.database_password)
-            return Endpoint("127.0.0.1", port, settings.name, lambda: login, name=name)
+            return Endpoint("127.0.0.1", port, settings.name, lambda: login, name=name, opened=self._opened)
 
         return Topology(endpoint(*stack.writer), tuple(endpoint(name, port) for name, port in stack.readers.items()))
 
     def _endpoint(self, host: str, port: int, name: str, secret: str | None) -> Endpoint:
         settings = self.environment.database
         through = (settings.connect_host, settings.connect_port or port) if settings.connect_host else None
-        return Endpoint(host, port, settings.name, self._login(host, port, secret), settings.ca_bundle, name, through)
+        login = self._login(host, port, secret)
+        return Endpoint(host, port, settings.name, login, settings.ca_bundle, name, through, opened=self._opened)
 
     def _running(self) -> Running:
         from cqrsctl.local.stack import running  # noqa: PLC0415

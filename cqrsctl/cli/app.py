@@ -116,7 +116,7 @@ def main() -> None:
 
 def _interrupted(invocation: Invocation, *_: Any) -> None:
     """What Python does on Ctrl-C; and the command's threads stop too, for which it waits."""
-    invocation.stop.set()
+    invocation.begin_stopping()
     raise KeyboardInterrupt
 
 

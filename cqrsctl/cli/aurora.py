@@ -328,7 +328,7 @@ def _show_status(ctx: typer.Context, aurora: Aurora, output: Output) -> None:
     from cqrsctl.diagnosis import cluster_status
     from cqrsctl.diagnosis.facts import Facts
 
-    found = cluster_status.status(aurora, Facts(of(ctx).wiring, aurora.clock))
+    found = aurora.again(lambda: cluster_status.status(aurora, Facts(of(ctx).wiring, aurora.clock)))
     cluster, scaling = _described(found), autoscale.records(found.autoscaling)
     maintenance = [_maintenance(action) for action in found.maintenance]
     members = [_member(member, found.lags) for member in found.cluster.members]

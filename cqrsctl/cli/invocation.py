@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
 
 
+_GRACE_SECONDS = 1.0
+
+
 class LogFormat(StrEnum):
     """How remarks and logs are written on stderr."""
 
@@ -64,6 +67,16 @@ class Invocation:
         from cqrsctl.clock import SystemClock
 
         return SystemClock(self.stop)
+
+    def begin_stopping(self) -> None:
+        """Tell all that the command waits for to stop. A transaction that is under way has a second left."""
+        if self.stop.is_set():
+            return
+        self.stop.set()
+        if "wiring" in vars(self):
+            cutting = threading.Timer(_GRACE_SECONDS, self.wiring.cut)
+            cutting.daemon = True
+            cutting.start()
 
     def note(self, message: str) -> None:
         """A remark for the person at the terminal, or for the log."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.invocation import Invocation, OutputOption, group, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import project as projecting
@@ -22,7 +22,6 @@ from cqrsctl.stream.reader import Beginning
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cqrsctl.clock import SystemClock
     from cqrsctl.projection.projector import Summary
 
 app = group("Run the projector: changes become rows of the read model.")
@@ -64,7 +63,7 @@ def project(
     invocation = of(ctx)
     chosen = projecting.chosen(invocation.environment.projections, projection or ())
     clock = invocation.clock
-    with _stopping(clock) as interrupted, render.live() as show:
+    with _stopping(invocation) as interrupted, render.live() as show:
         run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note, on_error)
         if input is None:
             summary = projecting.from_stream(run, once=once, beginning=from_, dry_run=dry_run)
@@ -87,17 +86,18 @@ def _replay(run: projecting.Run, path: Path) -> Summary:
 
 
 @contextmanager
-def _stopping(clock: SystemClock) -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM let the running transaction finish; a second one leaves at once, losing nothing."""
+def _stopping(invocation: Invocation) -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM let the running transaction finish, for a second; another one leaves at once. Nothing is lost:
+    the next run begins at the checkpoints."""
 
     def stop(*_: Any) -> None:
-        clock.stop.set()
+        invocation.begin_stopping()
         for either in before:
             signal.signal(either, signal.SIG_DFL)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield clock.stop.is_set
+        yield invocation.stop.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

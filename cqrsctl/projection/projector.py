@@ -114,9 +114,11 @@ class Projector:
         try:
             while not self._retrying(stopped)(self._session, applier, once, stopped):
                 pass
-        except (*_HICCUPS, Interrupted):
-            if not stopped() or not self._was_open:
+        except (*_HICCUPS, Interrupted) as error:
+            if not stopped():
                 raise
+            if not self._was_open:
+                raise Interrupted(who="the database") from error
         finally:
             self.sink.close()
         return self.summary

@@ -7,7 +7,7 @@ import logging
 import re
 import socket
 import ssl
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,6 @@ _REJECTED_VALUES = {
     3819,  # ER_CHECK_CONSTRAINT_VIOLATED (MySQL)
     4025,  # ER_CONSTRAINT_FAILED (MariaDB)
 }
-_REFUSED_LOGIN = {ER.ACCESS_DENIED_ERROR}
 _NO_PERMISSION = {
     ER.DBACCESS_DENIED_ERROR,
     ER.TABLEACCESS_DENIED_ERROR,
@@ -125,8 +124,8 @@ class Login:
 class Endpoint:
     """A server to connect to. `login` is asked for at each connection: its password may be a token that expires.
 
-    `name` is the instance's, empty where it is unknown. `through` is where a tunnel to the server begins: it is
-    connected to, while `host` is verified.
+    `name` is the instance's, empty if it is unknown. `through` is where a tunnel to the server begins: it is
+    connected to, while `host` is verified. `opened` is given each connection before it logs in, to cut it off one day.
     """
 
     host: str
@@ -136,6 +135,7 @@ class Endpoint:
     ca_bundle: Path | None = None
     name: str = ""
     through: tuple[str, int] | None = None
+    opened: Callable[[Connection], None] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
@@ -226,6 +226,11 @@ class Connection:
         if self._raw.open:
             self._raw.close()
 
+    def cut(self) -> None:
+        """End what is under way, from another thread: whoever waits for the server meets TransientDatabaseError."""
+        with suppress(OSError, AttributeError):  # it has ended by itself, or not begun
+            self._raw._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # noqa: SLF001
+
     def __enter__(self) -> Connection:
         return self
 
@@ -254,7 +259,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             local_infile=bulk,
-            defer_connect=endpoint.through is not None,
+            defer_connect=endpoint.through is not None or endpoint.opened is not None,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -262,12 +267,14 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             ),
             **tls,
         )
-        if endpoint.through is not None:
-            raw.connect(_tunnel(*endpoint.through))
+        connection = Connection(raw, endpoint)
+        if endpoint.opened is not None:
+            endpoint.opened(connection)
+        if not raw.open:
+            raw.connect(_tunnel(*endpoint.through) if endpoint.through else None)
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
         seconds = _BULK_SECONDS if bulk else _READ_SECONDS
         raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
-    connection = Connection(raw, endpoint)
     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
     return connection
 
@@ -356,7 +363,7 @@ def _untrusted(endpoint: Endpoint, error: pymysql.Error) -> ConfigurationError |
 
 def _translated(endpoint: Endpoint, error: pymysql.Error) -> CqrsctlError:
     number, text = _number(error), _text(error)
-    if number in _REFUSED_LOGIN:
+    if number == ER.ACCESS_DENIED_ERROR:
         return DatabaseError(
             f"{endpoint}: the database refused the login. {text}.",
             hint="Check database.user and where its password comes from: database.secret, database.iam_auth, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Proxy:
 
     def close(self) -> None:
         for each in (self._listening, *self._sockets):
+            with suppress(OSError):  # it has ended already
+                each.shutdown(socket.SHUT_RDWR)  # a thread that waits at a socket would keep it open
             each.close()
 
     def _accept(self) -> None:

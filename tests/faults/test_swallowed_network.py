@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,20 +96,47 @@ def test_a_command_ends_in_time(
         ended(command, proxy, signal.SIGINT)
 
 
+@contextmanager
+def before_the_database(cqrsctl: Cqrsctl, wiring: Wiring) -> Iterator[tuple[Cqrsctl, Proxy]]:
+    """The command, with a proxy before the database."""
+    at = wiring.database
+    with proxied(f"{at.host}:{at.port}") as proxy:
+        login = {
+            "CQRSCTL_DATABASE_HOST": "127.0.0.1",
+            "CQRSCTL_DATABASE_PORT": str(proxy.port),
+            "CQRSCTL_DATABASE_PASSWORD": at.login().password,
+        }
+        yield Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, **login}), proxy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "statement"),
+    [
+        (("project",), b"INSERT INTO `product_v1`"),
+        (("project",), b"SET SESSION time_zone"),
+        (("rebuild",), b"LOAD DATA"),
+    ],
+)
+def test_a_command_ends_in_time_though_the_database_does_not_answer_to_a_statement(
+    cqrsctl: Cqrsctl, wiring: Wiring, arguments: tuple[str, ...], statement: bytes
+) -> None:
+    make_table(wiring)
+    put(wiring)
+    with before_the_database(cqrsctl, wiring) as (command, proxy):
+        proxy.swallow(statement)
+        with running(Command, command, [COMMAND, *arguments], "command") as running_command:
+            ended(running_command, proxy, signal.SIGINT)
+    wait_for(lambda: cqrsctl("project", "--once").code == 0, "the server ends the session that was left")
+    assert "drift: 0" in cqrsctl.ok("verify").out
+
+
 @pytest.mark.parametrize("arguments", [("lag",), ("doctor",), ("query", "count")], ids=" ".join)
 def test_a_command_ends_in_time_though_the_database_does_not_answer(
     cqrsctl: Cqrsctl, wiring: Wiring, arguments: tuple[str, ...]
 ) -> None:
     make_table(wiring)
     projected(wiring)
-    at = wiring.database
-    with proxied(f"{at.host}:{at.port}") as proxy:
+    with before_the_database(cqrsctl, wiring) as (command, proxy):
         proxy.swallow()
-        login = {
-            "CQRSCTL_DATABASE_HOST": "127.0.0.1",
-            "CQRSCTL_DATABASE_PORT": str(proxy.port),
-            "CQRSCTL_DATABASE_PASSWORD": at.login().password,
-        }
-        command = Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, **login})
         with running(Command, command, [COMMAND, *arguments], "command") as running_command:
             ended(running_command, proxy, signal.SIGINT)

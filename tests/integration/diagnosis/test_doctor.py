@@ -186,7 +186,7 @@ def test_rights_that_are_not_needed_are_found_on_a_real_server(wiring: Wiring, s
 def test_a_mapping_of_ones_own_making_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with moto_for(monkeypatch):
         found = deploy_all(with_table(tmp_path))
-        client = found.client("lambda")
+        client = found.client("lambda")._client
         (deployed,) = client.list_event_source_mappings()["EventSourceMappings"]
         assert mapping_codes(found.wiring) == []
         client.delete_event_source_mapping(UUID=deployed["UUID"])
