@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     Parameters = dict[str, Any]
     Proceed = Callable[[], Any]
 
-_UNKNOWN_TO_MOTO: dict[str, Any] = {"DescribeScalingActivities": {"ScalingActivities": []}}
+_UNKNOWN_TO_MOTO: dict[str, Any] = {
+    "DescribeScalingActivities": {"ScalingActivities": []},
+    "DescribePendingMaintenanceActions": {"PendingMaintenanceActions": []},
+    "DescribeDBMajorEngineVersions": {"DBMajorEngineVersions": []},
+}
 _DOING = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}
 _OF_ITEMS = {"PutItem", "GetItem", "UpdateItem", "DeleteItem", "Scan", "Query"}
 _CLUSTER_CHANGES = {"ModifyDBCluster", "FailoverDBCluster"}
