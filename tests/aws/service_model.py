@@ -24,6 +24,9 @@ _BY_NUMBER = {"integer", "long", "float", "double"}
 _BY_LENGTH = {"string", "blob", "list", "map"}
 
 
+UNJUDGED = ApiCall.__init__
+
+
 class RefusedByModel(AssertionError):
     """A call that AWS would refuse whatever the account holds."""
 
@@ -39,10 +42,9 @@ def faults(call: ApiCall) -> list[str]:
 
 def judge_all(patch: Callable[[object, str, object], None] = setattr) -> None:
     """From now on a call that AWS would refuse raises RefusedByModel as it is planned, whether it is made or not."""
-    planned = ApiCall.__init__
 
     def judged(self: ApiCall, service: str, operation: str, parameters: dict[str, Any]) -> None:
-        planned(self, service, operation, parameters)
+        UNJUDGED(self, service, operation, parameters)
         if found := faults(self):
             raise RefusedByModel(f"{service} {operation}: {'; '.join(found)}")
 

@@ -52,8 +52,8 @@ class RealServer:
         return self._endpoint
 
     def connect(self, **options: Any) -> _TimedConnection:
-        """What `pymysql.connect` does."""
-        connection = _TimedConnection(self, **options)
+        """What `pymysql.connect` does, and at once: a simulated process is not cut off while it logs in."""
+        connection = _TimedConnection(self, **{**options, "defer_connect": False})
         self._connections[connection.thread_id()] = connection  # type: ignore[no-untyped-call]
         return connection
 
