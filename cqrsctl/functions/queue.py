@@ -11,9 +11,13 @@ from cqrsctl.errors import AwsError, UsageError
 from cqrsctl.functions.parts import MANAGED_BY, Part, require_ours, updated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-_MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "NotFound", "NotFoundException"}
+_MISSING = {
+    *("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"),
+    *("NotFound", "NotFoundException"),
+    *("NoSuchBucket", "ServerSideEncryptionConfigurationNotFoundError"),
+}
 _OWN_ENCRYPTION = "SqsManagedSseEnabled"
 _ATTRIBUTES = {"MessageRetentionPeriod": str(14 * 24 * 3600), _OWN_ENCRYPTION: "true"}
 """Kept for 14 days, the most that SQS allows, and encrypted."""
@@ -38,7 +42,7 @@ class Queue:
     @property
     def kms_key(self) -> str | None:
         """The key that its messages are encrypted with, by id, ARN or alias; None if it has no key of its own."""
-        return _own_key(self.attributes)
+        return _own_key(self.attributes.get("KmsMasterKeyId"))
 
 
 def require_destination(arn: str) -> str:
@@ -70,19 +74,22 @@ def find(client: Any, name: str, account: str | None = None) -> Queue | None:
 
 
 def destination_key(clients: Callable[[str], Any], arn: str) -> str | None:
-    """The key of its own that a queue or topic has; None also for a bucket, and for what is not there."""
+    """The key of its own that a queue, topic or bucket has; None also for what is not there."""
     _, _, service, _, account, name = arn.split(":", 5)
     if service == "sqs":
         found = find(clients(service), name, account)
         return found.kms_key if found else None
-    if service != "sns":
-        return None
     try:
-        return _own_key(ApiCall(service, "GetTopicAttributes", {"TopicArn": arn}).make(clients(service))["Attributes"])
+        if service == "sns":
+            topic = ApiCall("sns", "GetTopicAttributes", {"TopicArn": arn}).make(clients(service))
+            return _own_key(topic["Attributes"].get("KmsMasterKeyId"))
+        bucket = ApiCall("s3", "GetBucketEncryption", {"Bucket": name}).make(clients(service))
     except AwsError as error:
         if error_code(error) in _MISSING:
             return None
         raise
+    (rule,) = bucket["ServerSideEncryptionConfiguration"]["Rules"]
+    return _own_key(rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID"))
 
 
 def part(name: str, found: Queue | None) -> Part:
@@ -111,10 +118,9 @@ def delete_calls(found: Queue) -> tuple[list[ApiCall], str]:
     return [ApiCall("sqs", "DeleteQueue", {"QueueUrl": found.url})], ""
 
 
-def _own_key(attributes: Mapping[str, str]) -> str | None:
+def _own_key(key: str | None) -> str | None:
     """The key's policy of an AWS managed key allows all that may use the service, so that one counts as none.
 
     Source: "Amazon SQS Key management", Amazon SQS Developer Guide.
     """
-    key = attributes.get("KmsMasterKeyId")
     return None if not key or "alias/aws/" in key else key

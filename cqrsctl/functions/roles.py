@@ -110,14 +110,15 @@ def table_key(place: Place, kms_key: str | None) -> list[Statement]:
 
 
 def destination_key(place: Place, destination: str, kms_key: str | None) -> list[Statement]:
-    """Tell a queue or a topic with a key of its own of what failed.
+    """Tell a queue, a topic or a bucket with a key of its own of what failed; what is in a bucket is not read.
 
     Source: "Capturing discarded batches", AWS Lambda Developer Guide.
     """
     if kms_key is None:
         return []
     service = destination.split(":")[2]
-    return [_use_key(place, "EncryptFailures", ["Decrypt", "GenerateDataKey"], kms_key, service)]
+    operations = ["GenerateDataKey"] if service == "s3" else ["Decrypt", "GenerateDataKey"]
+    return [_use_key(place, "EncryptFailures", operations, kms_key, service)]
 
 
 def _use_key(place: Place, name: str, operations: Iterable[str], kms_key: str, service: str) -> Statement:

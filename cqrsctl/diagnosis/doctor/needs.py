@@ -302,6 +302,7 @@ ACTIONS: tuple[Action, ...] = (
         _queue,
     ),
     *_simulated("sns", "GetTopicAttributes", Purpose.FUNCTIONS),
+    *_simulated("s3", "GetEncryptionConfiguration", Purpose.FUNCTIONS),
     Action(
         "secretsmanager:DescribeSecret",
         Purpose.FUNCTIONS,

@@ -87,10 +87,47 @@ def test_the_projector_uses_the_key_of_the_queue_or_topic_for_failures_through_i
         assert statements(functions, PROJECTOR)["EncryptFailures"] == expected
 
 
+def encrypted_bucket(found: Operated, **by_default: str) -> str:
+    """The ARN of a bucket whose objects are encrypted in this way."""
+    s3 = found.wiring.client("s3")
+    s3.create_bucket(Bucket="failed", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    rules = [{"ApplyServerSideEncryptionByDefault": by_default}]
+    s3.put_bucket_encryption(Bucket="failed", ServerSideEncryptionConfiguration={"Rules": rules})
+    return "arn:aws:s3:::failed"
+
+
+def test_the_projector_writes_with_the_key_of_the_bucket_for_failures_through_s3_only(functions: Operated) -> None:
+    key = key_of(functions)
+    bucket = encrypted_bucket(functions, SSEAlgorithm="aws:kms", KMSMasterKeyID=key)
+
+    functions.deploy(Which.PROJECTOR, Options(on_failure=bucket), ZIP, wait=True)
+
+    found = statements(functions, PROJECTOR)["EncryptFailures"]
+    assert found == used(key, "EncryptFailures", "s3", "GenerateDataKey")
+
+
+@pytest.mark.parametrize(
+    "by_default",
+    [
+        {"SSEAlgorithm": "AES256"},
+        {"SSEAlgorithm": "aws:kms"},
+        {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/aws/s3"},
+    ],
+)
+def test_a_bucket_with_keys_of_aws_needs_no_permission_for_them(
+    functions: Operated, by_default: dict[str, str]
+) -> None:
+    bucket = encrypted_bucket(functions, **by_default)
+
+    functions.deploy(Which.PROJECTOR, Options(on_failure=bucket), ZIP, wait=True)
+
+    assert "EncryptFailures" not in statements(functions, PROJECTOR)
+
+
 @pytest.mark.parametrize(
     "destination",
     [
-        "arn:aws:s3:::failed",
+        "arn:aws:s3:::gone",
         f"arn:aws:sqs:eu-west-1:{ACCOUNT}:gone",
         f"arn:aws:sns:eu-west-1:{ACCOUNT}:gone",
         f"arn:aws:sqs:eu-west-1:{ACCOUNT}:managed",
@@ -104,14 +141,20 @@ def test_without_a_key_of_its_own_nothing_is_allowed_for_a_destination(functions
     assert not {"EncryptFailures", "UseTable"} & statements(functions, PROJECTOR).keys()
 
 
-def test_a_destination_that_may_not_be_looked_at_is_said(functions: Operated) -> None:
-    topic = f"arn:aws:sns:eu-west-1:{ACCOUNT}:theirs"
-    functions.client("sns").refuse("get_topic_attributes")
+@pytest.mark.parametrize(
+    ("destination", "look"),
+    [
+        (f"arn:aws:sns:eu-west-1:{ACCOUNT}:theirs", "get_topic_attributes"),
+        ("arn:aws:s3:::theirs", "get_bucket_encryption"),
+    ],
+)
+def test_a_destination_that_may_not_be_looked_at_is_said(functions: Operated, destination: str, look: str) -> None:
+    functions.client(destination.split(":")[2]).refuse(look)
 
-    parts = functions.deploy(Which.PROJECTOR, Options(on_failure=topic), ZIP, wait=True)
+    parts = functions.deploy(Which.PROJECTOR, Options(on_failure=destination), ZIP, wait=True)
 
     (note,) = [part.note for part in parts if part.note]
-    assert note.startswith(f"Whether {topic} has a KMS key is unknown")
+    assert note.startswith(f"Whether {destination} has a KMS key is unknown")
 
 
 def test_a_queue_that_somebody_gave_a_key_keeps_it(functions: Operated) -> None:

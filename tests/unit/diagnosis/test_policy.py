@@ -15,7 +15,10 @@ from cqrsctl.functions.parts import Place
 
 PLACE = Place("aws", "eu-west-1", "123456789012")
 _PACKAGE = Path(cqrsctl.__file__).parent
-_CALLED_OTHERWISE = {"lambda:Invoke": "lambda:InvokeFunction"}
+_CALLED_OTHERWISE = {
+    "lambda:Invoke": "lambda:InvokeFunction",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+}
 _NEEDS_NONE = {"sts:GetCallerIdentity", "iam:SimulatePrincipalPolicy"}
 """The first needs no permission; without the second `doctor` says what it could not look at."""
 _EMBEDDED = {"rds:DeleteDBClusterSnapshot", "rds:DescribeDBClusterSnapshots"}
@@ -47,8 +50,8 @@ def asked() -> set[str]:
             match node:
                 case ast.Call(func=ast.Name(id="ApiCall"), args=[service, ast.Constant(value=str(operation)), *_]):
                     literal = service.value if isinstance(service, ast.Constant) else names.get(ast.unparse(service))
-                    named = literal if isinstance(literal, str) else "sns"  # the ARN of a destination tells its service
-                    name = f"{named.removesuffix('streams')}:{operation}"
+                    assert isinstance(literal, str), ast.unparse(node)
+                    name = f"{literal.removesuffix('streams')}:{operation}"
                     found.add(_CALLED_OTHERWISE.get(name, name))
     return found - _NEEDS_NONE - _EMBEDDED
 
