@@ -110,7 +110,7 @@ def table_key(place: Place, kms_key: str | None) -> list[Statement]:
 
 
 def destination_key(place: Place, destination: str, kms_key: str | None) -> list[Statement]:
-    """Tell a queue, a topic or a bucket with a key of its own of what failed; what is in a bucket is not read.
+    """Report what failed to a queue, a topic or a bucket with a key of its own; what is in a bucket is not read.
 
     Source: "Capturing discarded batches", AWS Lambda Developer Guide.
     """

@@ -33,8 +33,14 @@ class Purpose(Enum):
     CLUSTER = "to find and operate the cluster"
     COSTS = "for cost"
     FUNCTIONS = "to deploy and operate the functions"
-    SELDOM = "for a KMS key of one's own, and what an account has its first of"
-    """What most accounts need never or once, so that its absence is nothing to find."""
+    KEYS = "to use a table, or to read a secret, with a KMS key of its own"
+    TABLE_KEY = "to create a table with a KMS key of its own"
+    CLUSTER_ONCE = "to create and delete the cluster, and to set its autoscaling"
+    VIA_FUNCTION = "to put products through the command function"
+
+
+SELDOM = frozenset({Purpose.KEYS, Purpose.TABLE_KEY, Purpose.CLUSTER_ONCE, Purpose.VIA_FUNCTION})
+"""What most accounts need never or once, so that its absence is nothing to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,14 @@ class Action:
     """One action. `arn` is what IAM is asked about: * where the action is on nothing by itself.
 
     `tried` makes the call that tries the action and changes nothing, if there is one; None: there is nothing to try.
+    `via` are the services that an action on a key is made through, if it is never made directly.
     """
 
     name: str
     purpose: Purpose
     arn: Arn = lambda _: "*"
     tried: Try | None = None
+    via: tuple[str, ...] = ()
 
 
 def _table(target: Target) -> str:
@@ -91,8 +99,29 @@ def _instance(target: Target) -> str:
     return target.place.arn("rds", f"db:{target.instance or f'{target.cluster}-1'}")
 
 
+def _rds(resource: str) -> Arn:
+    """Other resources of a creation: each has to be allowed too."""
+    return lambda target: target.place.arn("rds", resource)
+
+
+def _instances_anywhere(target: Target) -> str:
+    """Application Auto Scaling tries the action on an instance of another account, which cannot be there.
+
+    Source: "Permissions validation for Application Auto Scaling API calls on target resources", its User Guide.
+    """
+    return f"arn:{target.place.partition}:rds:{target.place.region}:*:db:*"
+
+
+def _keys(target: Target) -> str:
+    return target.place.arn("kms", "key/*")
+
+
 def _function(target: Target) -> str:
     return target.place.arn("lambda", f"function:{PROJECTOR}")
+
+
+def _mapping(target: Target) -> str:
+    return target.place.arn("lambda", "event-source-mapping:*")
 
 
 def _role(target: Target) -> str:
@@ -107,9 +136,17 @@ def _queue(target: Target) -> str:
     return target.place.queue(PROJECTOR)
 
 
-def _secret(target: Target) -> str:
-    named = target.secret or secret_name(target.environment)
-    return named if named.startswith("arn:") else target.place.arn("secretsmanager", f"secret:{named}-{EXAMPLE_SUFFIX}")
+def _own_secret(target: Target) -> str:
+    return target.place.arn("secretsmanager", f"secret:{secret_name(target.environment)}-{EXAMPLE_SUFFIX}")
+
+
+def _secret_of_login(target: Target) -> str:
+    """The secret that is named, else the one that RDS manages."""
+    if target.secret is None:
+        return _managed_secret(target)
+    if target.secret.startswith("arn:"):
+        return target.secret
+    return target.place.arn("secretsmanager", f"secret:{target.secret}-{EXAMPLE_SUFFIX}")
 
 
 def _managed_secret(target: Target) -> str:
@@ -145,9 +182,11 @@ def _on_stream(operation: str, given: Callable[[Target], dict[str, Any]]) -> Try
     return call
 
 
-def _simulated(service: str, operations: str, purpose: Purpose, arn: Arn = _anything) -> list[Action]:
+def _simulated(
+    service: str, operations: str, purpose: Purpose, arn: Arn = _anything, via: tuple[str, ...] = ()
+) -> list[Action]:
     """Actions that IAM is asked about: to try them would change something, or read a secret."""
-    return [Action(f"{service}:{operation}", purpose, arn) for operation in operations.split()]
+    return [Action(f"{service}:{operation}", purpose, arn, via=via) for operation in operations.split()]
 
 
 _FIRST = {"MaxRecords": 20}
@@ -197,33 +236,53 @@ ACTIONS: tuple[Action, ...] = (
         Purpose.TABLE,
         _table,
     ),
-    Action("rds:DescribeDBClusters", Purpose.CLUSTER, _cluster, _call("rds", "DescribeDBClusters", **_FIRST)),
+    *_simulated("kms", "Decrypt", Purpose.KEYS, _keys, ("dynamodb", "secretsmanager")),
+    *_simulated(
+        "kms",
+        "Encrypt Decrypt ReEncryptFrom ReEncryptTo GenerateDataKey CreateGrant",
+        Purpose.TABLE_KEY,
+        _keys,
+        ("dynamodb",),
+    ),
+    *_simulated("kms", "DescribeKey", Purpose.TABLE_KEY, _keys),
+    Action(
+        "rds:DescribeDBClusters",
+        Purpose.CLUSTER,
+        _cluster,
+        lambda on: ApiCall("rds", "DescribeDBClusters", {"DBClusterIdentifier": on.cluster}),
+    ),
     Action("rds:DescribeDBInstances", Purpose.CLUSTER, _instance, _call("rds", "DescribeDBInstances", **_FIRST)),
-    Action(
-        "rds:DescribeOrderableDBInstanceOptions",
-        Purpose.CLUSTER,
-        _anything,
-        _call("rds", "DescribeOrderableDBInstanceOptions", Engine=ENGINE, **_FIRST),
-    ),
-    Action(
-        "rds:DescribePendingMaintenanceActions",
-        Purpose.CLUSTER,
-        _anything,
-        _call("rds", "DescribePendingMaintenanceActions", **_FIRST),
-    ),
-    Action(
-        "rds:DescribeDBMajorEngineVersions",
-        Purpose.CLUSTER,
-        _anything,
-        _call("rds", "DescribeDBMajorEngineVersions", Engine=ENGINE, **_FIRST),
+    *(
+        Action(f"rds:{name}", Purpose.CLUSTER, _anything, _call("rds", name, **_FIRST, **asked))
+        for name, asked in (
+            ("DescribeOrderableDBInstanceOptions", {"Engine": ENGINE}),
+            ("DescribePendingMaintenanceActions", {}),
+            ("DescribeDBMajorEngineVersions", {"Engine": ENGINE}),
+        )
     ),
     *_simulated("rds", "CreateDBCluster ModifyDBCluster DeleteDBCluster FailoverDBCluster", Purpose.CLUSTER, _cluster),
     *_simulated("rds", "CreateDBInstance DeleteDBInstance", Purpose.CLUSTER, _instance),
-    *_simulated("rds", "AddTagsToResource", Purpose.CLUSTER, _cluster),
+    *_simulated("rds", "CreateDBInstance AddTagsToResource", Purpose.CLUSTER, _cluster),
+    *(
+        action
+        for group in ("subgrp:*", "og:default*")
+        for action in _simulated("rds", "CreateDBCluster CreateDBInstance", Purpose.CLUSTER_ONCE, _rds(group))
+    ),
+    *_simulated("rds", "CreateDBCluster", Purpose.CLUSTER_ONCE, _rds("cluster-pg:default*")),
+    *_simulated("rds", "CreateDBInstance", Purpose.CLUSTER_ONCE, _rds("pg:default*")),
+    *_simulated("rds", "CreateDBClusterSnapshot", Purpose.CLUSTER_ONCE, _cluster),
+    *_simulated(
+        "rds",
+        "CreateDBClusterSnapshot DeleteDBCluster AddTagsToResource",
+        Purpose.CLUSTER_ONCE,
+        _rds("cluster-snapshot:*"),
+    ),
+    *_simulated("rds", "AddTagsToResource", Purpose.CLUSTER_ONCE, _instances_anywhere),
+    *_simulated("cloudwatch", "PutMetricAlarm DescribeAlarms DeleteAlarms", Purpose.CLUSTER_ONCE),
     *_simulated("kms", "DescribeKey", Purpose.CLUSTER),
     *_simulated("secretsmanager", "CreateSecret TagResource", Purpose.CLUSTER, _managed_secret),
-    *_simulated("kms", "DescribeKey CreateGrant", Purpose.SELDOM),
-    *_simulated("iam", "CreateServiceLinkedRole", Purpose.SELDOM),
+    *_simulated("kms", "CreateGrant", Purpose.CLUSTER_ONCE, _keys),
+    *_simulated("iam", "CreateServiceLinkedRole", Purpose.CLUSTER_ONCE),
     *(
         Action(
             f"{_SCALING}:{name}",
@@ -241,7 +300,8 @@ ACTIONS: tuple[Action, ...] = (
     *_simulated("pricing", "GetProducts", Purpose.COSTS),
     *_simulated("cloudwatch", "GetMetricData", Purpose.COSTS),
     *_simulated("lambda", "GetFunctionConfiguration", Purpose.COSTS, _function),
-    *_simulated("secretsmanager", "DescribeSecret", Purpose.COSTS, _secret),
+    *_simulated("secretsmanager", "DescribeSecret", Purpose.COSTS, _secret_of_login),
+    *_simulated("secretsmanager", "DescribeSecret", Purpose.COSTS, _own_secret),
     *_simulated(_SCALING, "DescribeScalableTargets DescribeScalingPolicies", Purpose.COSTS),
     *_simulated("cloudwatch", "GetMetricData", Purpose.FUNCTIONS),
     Action("lambda:GetFunction", Purpose.FUNCTIONS, _function, _call("lambda", "GetFunction", FunctionName=PROJECTOR)),
@@ -264,11 +324,9 @@ ACTIONS: tuple[Action, ...] = (
         Purpose.FUNCTIONS,
         _function,
     ),
-    *_simulated(
-        "lambda",
-        "CreateEventSourceMapping UpdateEventSourceMapping DeleteEventSourceMapping",
-        Purpose.FUNCTIONS,
-    ),
+    *_simulated("lambda", "CreateEventSourceMapping", Purpose.FUNCTIONS),
+    *_simulated("lambda", "UpdateEventSourceMapping DeleteEventSourceMapping TagResource", Purpose.FUNCTIONS, _mapping),
+    *_simulated("lambda", "InvokeFunction", Purpose.VIA_FUNCTION, _function),
     *(
         Action(f"iam:{name}", Purpose.FUNCTIONS, _role, _on_role(name))
         for name in ("GetRole", "ListRolePolicies", "ListAttachedRolePolicies")
@@ -306,14 +364,15 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "secretsmanager:DescribeSecret",
         Purpose.FUNCTIONS,
-        _secret,
-        lambda on: ApiCall("secretsmanager", "DescribeSecret", {"SecretId": on.secret or secret_name(on.environment)}),
+        _own_secret,
+        lambda on: ApiCall("secretsmanager", "DescribeSecret", {"SecretId": secret_name(on.environment)}),
     ),
+    *_simulated("secretsmanager", "DescribeSecret", Purpose.FUNCTIONS, _secret_of_login),
     *_simulated(
         "secretsmanager",
         "GetSecretValue CreateSecret TagResource PutSecretValue RestoreSecret DeleteSecret",
         Purpose.FUNCTIONS,
-        _secret,
+        _own_secret,
     ),
     Action(
         "rds:DescribeDBSubnetGroups", Purpose.FUNCTIONS, _anything, _call("rds", "DescribeDBSubnetGroups", **_FIRST)

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from cqrsctl.aws import ApiCall
 from cqrsctl.diagnosis.doctor.findings import Check, Finding, Severity, note
-from cqrsctl.diagnosis.doctor.needs import ACTIONS, Purpose, Target
+from cqrsctl.diagnosis.doctor.needs import ACTIONS, SELDOM, Purpose, Target
 from cqrsctl.diagnosis.doctor.refusals import unknown_operation
 from cqrsctl.errors import AwsError, TransientAwsError
 from cqrsctl.functions.parts import Place
@@ -115,7 +115,7 @@ def _simulate(facts: Facts, identity: str, arn: str, names: list[str]) -> Iterat
 
 def _needed(facts: Facts) -> list[Action]:
     """The actions that this environment needs: no cluster and no functions need none of theirs."""
-    unused = {Purpose.SELDOM}
+    unused = set(SELDOM)
     if facts.environment.own_cluster is None:
         unused |= {Purpose.CLUSTER, Purpose.COSTS}
     if _if_allowed(facts.mappings) is None:
@@ -174,7 +174,7 @@ def _findings(denied: Iterable[Action]) -> Iterator[Finding]:
         severity = Severity.WARNING if purpose in {Purpose.PROJECTING, Purpose.PRODUCTS} else Severity.NOTE
         yield Finding(
             severity,
-            f"This identity may not {', '.join(names)}.",
+            f"This identity may not {', '.join(dict.fromkeys(names))}.",
             f"It is needed {purpose.value}.",
             "grant it in the identity's policy",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.config import DEFAULT_USER
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
     from cqrsctl.config import Environment
 
-_READING = frozenset({Purpose.PROJECTING})
+_READING = frozenset({Purpose.PROJECTING, Purpose.KEYS})
 PURPOSES: dict[str, frozenset[Purpose]] = {
-    "table": _READING | {Purpose.TABLE, Purpose.SELDOM},
-    "product": _READING | {Purpose.PRODUCTS},
-    "aurora": _READING | {Purpose.CLUSTER, Purpose.COSTS, Purpose.SELDOM},
+    "table": _READING | {Purpose.TABLE, Purpose.TABLE_KEY},
+    "product": _READING | {Purpose.PRODUCTS, Purpose.VIA_FUNCTION},
+    "aurora": _READING | {Purpose.CLUSTER, Purpose.COSTS, Purpose.CLUSTER_ONCE},
     "cost": _READING | {Purpose.COSTS},
     "function": _READING | {Purpose.FUNCTIONS},
     **dict.fromkeys(("stream", "project", "read-model", "query", "dead-letter", "rebuild", "verify"), _READING),
@@ -27,9 +28,15 @@ PURPOSES: dict[str, frozenset[Purpose]] = {
 """The commands that ask AWS, and what for; each reads the table at least."""
 _DIAGNOSES = frozenset({"lag", "status", "doctor"})
 """These look at whatever is there."""
-_FINDING = frozenset({"rds:DescribeDBClusters", "rds:DescribeDBInstances", "lambda:ListEventSourceMappings"})
+_FINDING = frozenset(
+    {
+        *("rds:DescribeDBClusters", "rds:DescribeDBInstances"),
+        *("lambda:GetFunction", "lambda:ListTags", "lambda:ListEventSourceMappings"),
+    }
+)
 """How every command finds the cluster's servers, and a function that reads the stream too."""
-_METRICS = "cloudwatch:GetMetricData"
+_LOOKING = frozenset({"cloudwatch:GetMetricData", "sqs:GetQueueAttributes", "sqs:ListQueueTags"})
+"""How these look, besides what is tried."""
 _CONDITIONS: dict[str, dict[str, Any]] = {
     "iam:PassRole": {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}},
     "iam:CreateServiceLinkedRole": {
@@ -55,7 +62,7 @@ def policy(environment: Environment, commands: Collection[str], place: Place) ->
     diagnoses = not _DIAGNOSES.isdisjoint(commands)
 
     def is_needed(action: Action) -> bool:
-        looks = action.name in _FINDING or (diagnoses and (action.tried is not None or action.name == _METRICS))
+        looks = action.name in _FINDING or (diagnoses and (action.tried is not None or action.name in _LOOKING))
         return action.purpose in purposes or (looks and action.purpose not in unused)
 
     needed = [action for action in ACTIONS if is_needed(action)]
@@ -63,20 +70,22 @@ def policy(environment: Environment, commands: Collection[str], place: Place) ->
 
 
 def _statements(actions: list[Action], target: Target) -> Iterator[Statement]:
-    """One for all actions on the same resources."""
-    grouped: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    """One for all actions on the same resources, under the same condition."""
+    grouped: dict[str, Statement] = {}
     for action in actions:
-        conditional = action.name in _CONDITIONS
-        names = grouped.setdefault((_resources(action, target), conditional), [])
+        statement: Statement = {"Effect": "Allow", "Action": [], "Resource": list(_resources(action, target))}
+        if condition := _condition(action, target.place):
+            statement["Condition"] = condition
+        names = grouped.setdefault(json.dumps(statement), statement)["Action"]
         if action.name not in names:
             names.append(action.name)
-    for (resources, conditional), names in grouped.items():
-        statement: Statement = {"Effect": "Allow", "Action": sorted(names), "Resource": list(resources)}
-        if not conditional:
-            yield statement
-            continue
-        for name in names:
-            yield {**statement, "Action": [name], "Condition": _CONDITIONS[name]}
+    yield from ({**statement, "Action": sorted(statement["Action"])} for statement in grouped.values())
+
+
+def _condition(action: Action, place: Place) -> dict[str, Any] | None:
+    if not action.via:
+        return _CONDITIONS.get(action.name)
+    return {"StringEquals": {"kms:ViaService": [name for each in action.via for name in place.service_names(each)]}}
 
 
 def _resources(action: Action, target: Target) -> tuple[str, ...]:
