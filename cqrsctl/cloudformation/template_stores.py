@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cqrsctl.cloudformation import template_alarms
 from cqrsctl.cloudformation.intrinsics import attribute, ref, sub, when
 from cqrsctl.write_model.table import KEY, VIEW_TYPE
 
@@ -158,11 +159,15 @@ def _instance(number: int, tier: int) -> dict[str, Any]:
 
 
 def _autoscaling() -> dict[str, Any]:
-    """Readers by their CPU. Without a reader there is no CPU to measure, so the target waits for one."""
+    """Readers by their CPU. Without a reader there is no CPU to measure, so the target waits for one.
+
+    It also waits for everything else that may fail: a rollback does not delete readers that autoscaling added, and RDS
+    refuses to delete a cluster that has some.
+    """
     return {
         "ReaderTarget": {
             "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
-            "DependsOn": "Reader",
+            "DependsOn": ["Reader", "CommandFunction", "DatabaseFromProjector", *template_alarms.resources()],
             "Properties": {
                 "ServiceNamespace": "rds",
                 "ScalableDimension": "rds:cluster:ReadReplicaCount",
