@@ -94,14 +94,15 @@ def destination(arn: str) -> list[Statement]:
 def network(arn: Callable[[str, str], Resource], security_groups: Iterable[str], function: str) -> list[Statement]:
     """What Lambda needs to put a function into a VPC, and the function's own code does not.
 
-    `arn` makes one of a service and a resource. DeleteNetworkInterface has to be allowed on all kinds of resources:
-    naming interfaces only is not enough. Source: "Giving Lambda functions access to resources in an Amazon VPC", AWS
-    Lambda Developer Guide.
+    `arn` makes one of a service and a resource. Lambda wants DeleteNetworkInterface to be allowed on `*/*`, but for IAM
+    a wildcard is no type of resource, so interfaces are named too. Sources: "Giving Lambda functions access to
+    resources in an Amazon VPC", AWS Lambda Developer Guide; "Identify AWS resources with Amazon Resource Names (ARNs)",
+    IAM User Guide.
     """
     made_of = ["network-interface/*", "subnet/*", *(f"security-group/{group}" for group in security_groups)]
     return [
         _allow("MakeInterfaces", [_MAKING_INTERFACES], [arn("ec2", resource) for resource in made_of]),
-        _allow("KeepInterfaces", [*_KEEPING_INTERFACES], arn("ec2", "*/*")),
+        _allow("KeepInterfaces", [*_KEEPING_INTERFACES], [arn("ec2", "network-interface/*"), arn("ec2", "*/*")]),
         _allow("LookAtNetwork", [*_LOOKING_AT_NETWORK], "*"),
         {
             "Sid": "NotByCode",

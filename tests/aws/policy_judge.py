@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _STATEMENT = {"Sid", "Effect", "Action", "Resource", "Condition"}
 _HEADER_PARTS = 5
 """The parts of an ARN before its resource. A wildcard in one of them stays within it (IAM User Guide, "Resource")."""
+_WILDCARD = re.compile(r"[*?]")
+_WITHOUT_TYPES = {"s3", "sns", "sqs"}
 _SET_BY_LAMBDA = "lambda:SourceFunctionArn"
 """In every request that a function's code makes, of whichever service.
 
@@ -89,11 +91,27 @@ def _holds(operator: str, wanted: list[str], given: Sequence[str]) -> bool:
 
 
 def arn_matches(pattern: str, arn: str) -> bool:
-    """Whether a resource is one of those that a policy names."""
-    if pattern == "*" or arn == "*":
+    """Whether a resource is one of those that a policy names.
+
+    A wildcard stands neither for a service nor for a type of resource. Source: "Identify AWS resources with Amazon
+    Resource Names (ARNs)", IAM User Guide.
+    """
+    if "*" in {pattern, arn}:
         return pattern == "*"
     patterns, parts = pattern.split(":", _HEADER_PARTS), arn.split(":", _HEADER_PARTS)
-    return len(patterns) == len(parts) and all(map(_matches, patterns, parts))
+    if len(patterns) != len(parts) or _WILDCARD.search(_service(patterns) + _kind(patterns)):
+        return False
+    return all(map(_matches, patterns, parts))
+
+
+def _service(parts: Sequence[str]) -> str:
+    return parts[2] if len(parts) > _HEADER_PARTS else ""
+
+
+def _kind(parts: Sequence[str]) -> str:
+    """The type of a resource, if the ARNs of its service have one."""
+    found = re.match(r"([^/:]*)[/:]", parts[-1])
+    return "" if found is None or _service(parts) in _WITHOUT_TYPES else found[1]
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -299,7 +299,7 @@ def test_the_projector_may_do_what_it_does_and_no_more() -> None:
         ),
         "KeepInterfaces": (
             ["ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"],
-            {"Fn::Sub": f"{EC2}*/*"},
+            [{"Fn::Sub": f"{EC2}network-interface/*"}, {"Fn::Sub": f"{EC2}*/*"}],
         ),
         "LookAtNetwork": (["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"], "*"),
     }

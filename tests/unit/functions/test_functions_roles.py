@@ -81,7 +81,7 @@ def test_in_a_vpc_lambda_may_make_network_interfaces_and_the_functions_code_may_
         f"{place}:security-group/sg-1",
         f"{place}:security-group/sg-2",
     ]
-    assert (keep["Resource"], look["Resource"]) == (f"{place}:*/*", "*")
+    assert (keep["Resource"], look["Resource"]) == ([f"{place}:network-interface/*", f"{place}:*/*"], "*")
     assert {*denied["Action"]} == {*make["Action"], *keep["Action"], *look["Action"]}
     code = "arn:aws:lambda:eu-west-1:123456789012:function:ProductHandlerFunction"
     assert denied["Condition"] == {"ArnEquals": {"lambda:SourceFunctionArn": code}}
