@@ -163,6 +163,41 @@ MUTATIONS = (
         "if False:",
         "tests/unit/test_stopping.py::test_an_answer_that_does_not_come_is_not_waited_for",
     ),
+    Mutation(
+        "a bucket's key may also be used to read what is in the bucket",
+        "functions/roles.py",
+        'operations = ["GenerateDataKey"] if service == "s3" else ["Decrypt", "GenerateDataKey"]',
+        'operations = ["Decrypt", "GenerateDataKey"]',
+        "tests/aws/test_role_policies.py::test_a_bucket_is_written_only_and_with_its_key_only",
+    ),
+    Mutation(
+        "the function's own code may make and delete network interfaces",
+        "functions/policies.py",
+        '"Action": [_MAKING_INTERFACES, *_KEEPING_INTERFACES, *_LOOKING_AT_NETWORK],',
+        '"Action": [*_LOOKING_AT_NETWORK],',
+        "tests/aws/test_role_policies.py::test_the_projector_s_code_may_not_do_what_lambda_does_with_interfaces",
+    ),
+    Mutation(
+        "a reader that autoscaling added keeps the cluster of a creation that fails",
+        "cloudformation/template_stores.py",
+        '"DependsOn": ["Reader", "CommandFunction", "DatabaseFromProjector", *template_alarms.resources()],',
+        '"DependsOn": "Reader",',
+        "tests/aws/test_failed_creation.py::test_nothing_that_aws_makes_beside_the_stack_is_left_or_in_the_way",
+    ),
+    Mutation(
+        "the printed policy lacks the groups that a cluster is created with",
+        "diagnosis/doctor/needs.py",
+        'for group in ("subgrp:*", "og:default*")',
+        'for group in ("og:default*",)',
+        "tests/aws/test_command_policies.py::test_a_command_s_policy_allows_every_call_that_it_makes",
+    ),
+    Mutation(
+        "the printed policy allows to decrypt anything with any key",
+        "diagnosis/doctor/needs.py",
+        '*_simulated("kms", "Decrypt", Purpose.KEYS, _keys, ("dynamodb", "secretsmanager")),',
+        '*_simulated("kms", "Decrypt", Purpose.KEYS, _keys),',
+        "tests/aws/test_command_policies.py::test_a_command_s_policy_allows_nothing_else",
+    ),
 )
 
 
