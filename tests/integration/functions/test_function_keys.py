@@ -16,27 +16,14 @@ from tests.functions_world import (
     ZIP,
     Operated,
     changes,
-    deploy_all,
-    moto_for,
     operated,
-    with_table,
     writes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with moto_for(monkeypatch):
-        yield
-
-
-@pytest.fixture
-def functions(tmp_path: Path) -> Operated:
-    return with_table(tmp_path)
+pytestmark = pytest.mark.usefixtures("aws")
 
 
 def key_of(found: Operated) -> str:
@@ -157,15 +144,14 @@ def test_a_destination_that_may_not_be_looked_at_is_said(functions: Operated, de
     assert note.startswith(f"Whether {destination} has a KMS key is unknown")
 
 
-def test_a_queue_that_somebody_gave_a_key_keeps_it(functions: Operated) -> None:
-    deploy_all(functions)
-    key, name = key_of(functions), QUEUE.rpartition(":")[2]
-    sqs = functions.client("sqs")._client
+def test_a_queue_that_somebody_gave_a_key_keeps_it(deployed: Operated) -> None:
+    key, name = key_of(deployed), QUEUE.rpartition(":")[2]
+    sqs = deployed.client("sqs")._client
     url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"KmsMasterKeyId": key, "SqsManagedSseEnabled": "false"})
 
-    found = changes(functions.deploy(Which.PROJECTOR, Options(), ZIP, wait=True))
+    found = changes(deployed.deploy(Which.PROJECTOR, Options(), ZIP, wait=True))
 
     assert found[f"queue {name}"] == "unchanged"
-    assert "set_queue_attributes" not in writes(functions)
-    assert statements(functions, PROJECTOR)["EncryptFailures"]["Resource"] == key
+    assert "set_queue_attributes" not in writes(deployed)
+    assert statements(deployed, PROJECTOR)["EncryptFailures"]["Resource"] == key

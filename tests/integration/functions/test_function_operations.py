@@ -27,33 +27,16 @@ from tests.functions_world import (
     Clock,
     Operated,
     changes,
-    deploy_all,
-    moto_for,
     operated,
     secret_arn,
     stream_arn,
-    with_table,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with moto_for(monkeypatch):
-        yield
-
-
-@pytest.fixture
-def functions(tmp_path: Path) -> Operated:
-    return with_table(tmp_path)
-
-
-@pytest.fixture
-def deployed(functions: Operated) -> Operated:
-    return deploy_all(functions)
+pytestmark = pytest.mark.usefixtures("aws")
 
 
 def invoked(answer: object, failed: bool = False) -> Callable[..., Any]:

@@ -24,22 +24,15 @@ from tests.functions_world import (
     Operated,
     changes,
     deploy_all,
-    moto_for,
     operated,
     with_table,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("aws")
 FORMER = f"{PROJECTOR}Role"
-
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with moto_for(monkeypatch):
-        yield
 
 
 @pytest.fixture

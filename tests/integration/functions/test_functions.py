@@ -24,7 +24,6 @@ from tests.functions_world import (
     ZIP,
     Operated,
     changes,
-    deploy_all,
     moto_for,
     operated,
     remake_table,
@@ -35,24 +34,10 @@ from tests.functions_world import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with moto_for(monkeypatch):
-        yield
-
-
-@pytest.fixture
-def functions(tmp_path: Path) -> Operated:
-    return with_table(tmp_path)
-
-
-@pytest.fixture
-def deployed(functions: Operated) -> Operated:
-    return deploy_all(functions)
+pytestmark = pytest.mark.usefixtures("aws")
 
 
 def test_every_parameter_of_the_functions_is_as_decided(functions: Operated) -> None:
