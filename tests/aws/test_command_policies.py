@@ -99,6 +99,8 @@ OTHERS = [
     ("project", Request("kms:Decrypt", PLACE.arn("kms", "key/1"))),
     ("project", Request("kms:Decrypt", PLACE.arn("kms", "key/1"), {"kms:ViaService": ("s3.eu-west-1.amazonaws.com",)})),
     ("verify", Request("secretsmanager:GetSecretValue", PLACE.arn("secretsmanager", "secret:other-AbCdEf"))),
+    ("product", Request("lambda:InvokeFunction", PLACE.arn("lambda", "function:ProductHandlerFunction"))),
+    ("function", Request("lambda:InvokeFunction", PLACE.arn("lambda", "function:ProductHandlerFunction"))),
     ("product", Request("dynamodb:DeleteTable", PLACE.arn("dynamodb", "table/Products"))),
     ("table", Request("iam:CreateServiceLinkedRole", "*", {"iam:AWSServiceName": ("rds.amazonaws.com",)})),
     ("aurora", Request("rds:DeleteDBCluster", PLACE.arn("rds", "cluster:products2"))),

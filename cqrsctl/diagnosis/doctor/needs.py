@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.aurora.cluster import ENGINE
 from cqrsctl.aws import ApiCall
-from cqrsctl.functions.parts import PROJECTOR, log_group, queue_name, role_name
+from cqrsctl.functions.parts import COMMAND, PROJECTOR, log_group, queue_name, role_name
 from cqrsctl.functions.roles import POLICY_NAME
 from cqrsctl.functions.secret import secret_name
 
@@ -118,6 +118,10 @@ def _keys(target: Target) -> str:
 
 def _function(target: Target) -> str:
     return target.place.arn("lambda", f"function:{PROJECTOR}")
+
+
+def _command_function(target: Target) -> str:
+    return target.place.arn("lambda", f"function:{COMMAND}")
 
 
 def _mapping(target: Target) -> str:
@@ -320,13 +324,14 @@ ACTIONS: tuple[Action, ...] = (
     *_simulated(
         "lambda",
         "CreateFunction UpdateFunctionCode UpdateFunctionConfiguration PutFunctionConcurrency DeleteFunction "
-        "InvokeFunction TagResource",
+        "TagResource",
         Purpose.FUNCTIONS,
         _function,
     ),
     *_simulated("lambda", "CreateEventSourceMapping", Purpose.FUNCTIONS),
     *_simulated("lambda", "UpdateEventSourceMapping DeleteEventSourceMapping TagResource", Purpose.FUNCTIONS, _mapping),
-    *_simulated("lambda", "InvokeFunction", Purpose.VIA_FUNCTION, _function),
+    *_simulated("lambda", "InvokeFunction", Purpose.FUNCTIONS, _command_function),
+    *_simulated("lambda", "InvokeFunction", Purpose.VIA_FUNCTION, _command_function),
     *(
         Action(f"iam:{name}", Purpose.FUNCTIONS, _role, _on_role(name))
         for name in ("GetRole", "ListRolePolicies", "ListAttachedRolePolicies")
@@ -367,7 +372,12 @@ ACTIONS: tuple[Action, ...] = (
         _own_secret,
         lambda on: ApiCall("secretsmanager", "DescribeSecret", {"SecretId": secret_name(on.environment)}),
     ),
-    *_simulated("secretsmanager", "DescribeSecret", Purpose.FUNCTIONS, _secret_of_login),
+    Action(
+        "secretsmanager:DescribeSecret",
+        Purpose.FUNCTIONS,
+        _secret_of_login,
+        lambda on: ApiCall("secretsmanager", "DescribeSecret", {"SecretId": on.secret}) if on.secret else None,
+    ),
     *_simulated(
         "secretsmanager",
         "GetSecretValue CreateSecret TagResource PutSecretValue RestoreSecret DeleteSecret",
