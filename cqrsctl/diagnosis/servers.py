@@ -37,6 +37,7 @@ class DatabaseServer:
     demands_tls: bool
     logs_statements: bool
     most_connections: int
+    most_packet_bytes: int
 
 
 def lags(topology: Topology, tolerated_seconds: float) -> list[ReaderLag]:
@@ -75,7 +76,7 @@ def _lag(reader: Endpoint, freshness: Freshness) -> ReaderLag:
 def _server(connection: Connection) -> DatabaseServer:
     rows = connection.query(
         "SHOW VARIABLES WHERE Variable_name IN"
-        " ('require_secure_transport', 'max_connections', 'log_bin', 'binlog_format')"
+        " ('require_secure_transport', 'max_connections', 'log_bin', 'binlog_format', 'max_allowed_packet')"
     )
     variables = {row["Variable_name"]: row["Value"] for row in rows}
     return DatabaseServer(
@@ -84,4 +85,5 @@ def _server(connection: Connection) -> DatabaseServer:
         demands_tls=variables.get("require_secure_transport") == "ON",
         logs_statements=(variables.get("log_bin"), variables.get("binlog_format")) == ("ON", "STATEMENT"),
         most_connections=int(variables["max_connections"]),
+        most_packet_bytes=int(variables["max_allowed_packet"]),
     )

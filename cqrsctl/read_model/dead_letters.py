@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.codec import encode_item, from_json, to_json
+from cqrsctl.read_model.packets import most_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
 
 _LETTERS_A_QUERY = 50
-_STATEMENT_CHARACTERS = 1_000_000
-"""A letter may be as large as two items of 400 KB, and SQL makes two or more characters of one; MariaDB takes
-statements of 16 MB."""
 _ERROR_CHARACTERS = 2_000
 _KEEP_SETTLED_DAYS = 8
 _LETTERS_A_LOOK = 200
@@ -55,9 +53,10 @@ def write(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """
     chunk: list[tuple[str, ...]] = []
     size = 0
+    most = most_characters(connection) if letters else 0
     for letter in _unknown(connection, letters):
         cells = _cells(letter)
-        if chunk and size + len(cells[4]) > _STATEMENT_CHARACTERS:
+        if chunk and size + len(cells[4]) > most:
             _insert(connection, chunk)
             chunk, size = [], 0
         chunk.append(cells)

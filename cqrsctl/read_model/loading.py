@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.projection.fitting import Kind
 from cqrsctl.read_model import checkpoints, schema
 from cqrsctl.read_model.connection import literal
+from cqrsctl.read_model.packets import MOST_CHARACTERS, most_characters
 from cqrsctl.read_model.writing import chunks
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Loader:
         self._connection = connection
         self._table = table
         self.by_file = takes_files(connection) if by_file is None else by_file
+        self._most_characters = MOST_CHARACTERS if self.by_file else most_characters(connection)
 
     def chunk(self, rows: Sequence[Row]) -> Chunk:
         """Rows made ready to be loaded, in key order; may be called in other threads."""
@@ -108,7 +110,7 @@ class Loader:
         tail = "\nON DUPLICATE KEY UPDATE _version = _version"
         as_of = self._as_of
         cells = (f"({', '.join(map(literal, (*row.key, *row.values)))}, 0, FALSE, {as_of}, NOW(6))" for row in rows)
-        return [head + ",\n".join(some) + tail for some in chunks(cells)]
+        return [head + ",\n".join(some) + tail for some in chunks(cells, self._most_characters)]
 
 
 def takes_files(connection: Connection) -> bool:

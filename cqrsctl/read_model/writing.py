@@ -11,6 +11,7 @@ from cqrsctl.projection.batch import Applied
 from cqrsctl.read_model import checkpoints, dead_letters, schema
 from cqrsctl.read_model import registry as tables
 from cqrsctl.read_model.connection import literal
+from cqrsctl.read_model.packets import MOST_CHARACTERS, most_characters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Connection
 
 ROWS_A_STATEMENT = 1_000
-_STATEMENT_CHARACTERS = 1_000_000
 
 
 @dataclass(slots=True)
@@ -34,6 +34,7 @@ class TableWriter:
     projections: Sequence[Projection]
     others_too: bool = False
     _tables: Tables | None = field(default=None, init=False)
+    _most_characters: int | None = field(default=None, init=False)
 
     def tables(self) -> Tables:
         """The tables as they were last seen; batches are to be made for these. Raises ReadModelMissing."""
@@ -87,7 +88,9 @@ class TableWriter:
         written, stale = 0, len(rows) - len(new)
         for row in [row for row in new if again and not row.deleted]:
             self._forget_left_out(table, row)
-        for sql, count in upserts(table, new):
+        if new and self._most_characters is None:
+            self._most_characters = most_characters(self.connection)
+        for sql, count in upserts(table, new, self._most_characters or MOST_CHARACTERS):
             try:
                 done, refused = self.connection.upsert(sql, count)
             except ValueRejected as rejection:
@@ -109,12 +112,14 @@ class TableWriter:
 _NEWER = "VALUES(_version) > _version AND (_version > 0 OR VALUES(_changed_at) >= _changed_at)"
 
 
-def upserts(table: PhysicalTable, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+def upserts(
+    table: PhysicalTable, rows: Sequence[Row], most_characters: int = MOST_CHARACTERS
+) -> Iterator[tuple[str, int]]:
     """The guarded upserts of rows, each with its number of rows: an older or equal version changes nothing.
 
     A row of version 0 was made from the item itself, as it was at `_changed_at`: changes from before that are in it.
 
-    A statement has not too many rows, and stays well below the server's max_allowed_packet (16 MB).
+    A statement has not too many rows, and their text has no more than `most_characters`, unless one row has more.
     """
     keys = [schema.quoted(column.name) for column in table.projection.keys]
     values = [schema.quoted(column.name) for column in table.projection.values]
@@ -127,7 +132,7 @@ def upserts(table: PhysicalTable, rows: Sequence[Row]) -> Iterator[tuple[str, in
         "VALUES "
     )
     tail = f"\nON DUPLICATE KEY UPDATE\n    {assignments}"
-    for chunk in chunks(map(_cells, rows)):
+    for chunk in chunks(map(_cells, rows), most_characters):
         yield head + ",\n".join(chunk) + tail, len(chunk)
 
 
@@ -142,12 +147,12 @@ def _time_literal(moment: datetime) -> str:
     return literal(checkpoints.naive(moment))
 
 
-def chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def chunks(texts: Iterable[str], most_characters: int) -> Iterator[list[str]]:
     """Rows of a statement: not too many, and not too long."""
     chunk: list[str] = []
     size = 0
     for text in texts:
-        if chunk and (len(chunk) == ROWS_A_STATEMENT or size + len(text) > _STATEMENT_CHARACTERS):
+        if chunk and (len(chunk) == ROWS_A_STATEMENT or size + len(text) > most_characters):
             yield chunk
             chunk, size = [], 0
         chunk.append(text)

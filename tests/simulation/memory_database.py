@@ -253,6 +253,7 @@ class MemoryServer:
 
     def _variable(self, name: str) -> int:
         known = {"read_only": int(self.read_only), "innodb_read_only": 0, "local_infile": 0}
+        known["max_allowed_packet"] = 16 << 20
         if name not in known:
             raise NotImplementedError(f"@@{name}")
         return known[name]

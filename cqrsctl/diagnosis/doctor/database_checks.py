@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cqrsctl.diagnosis.servers import DatabaseServer
 
 _SUPERUSER_ROLES = {"rds_superuser_role"}
+_ITEM_BYTES = 4 * 2**20
+"""More than any statement of one row or one letter has."""
 _ADMINISTRATION = {ALL, "CREATE USER", "SUPER"}
 
 
@@ -46,6 +48,17 @@ def binlog(facts: Facts) -> Iterator[Finding]:
             "The database server's binlog holds statements (binlog_format is STATEMENT).",
             "MySQL then refuses every write of a transaction that is READ COMMITTED, as the projector's are (1665).",
             "set binlog_format = ROW in the cluster's parameter group",
+        )
+
+
+def packet(facts: Facts) -> Iterator[Finding]:
+    most = facts.server().most_packet_bytes
+    if most < _ITEM_BYTES:
+        yield warning(
+            f"The database server takes statements of at most {most / 2**20:.1f} MB (max_allowed_packet).",
+            "A row or a dead letter of a large item may be longer, and then stops the projector: DynamoDB's items have "
+            "up to 400 KB, a letter has two of them, and SQL doubles some bytes.",
+            "set max_allowed_packet = 16777216 or more in the cluster's parameter group",
         )
 
 
@@ -128,6 +141,7 @@ CHECKS = (
     Check("database_tls", "database", tls),
     Check("database_secure_transport", "database", secure_transport),
     Check("database_binlog", "database", binlog),
+    Check("database_packet", "database", packet),
     Check("database_rights", "database", too_many_rights),
     Check("database_rights_missing", "database", too_few_rights),
 )

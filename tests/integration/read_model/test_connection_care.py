@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -14,10 +16,13 @@ from cqrsctl.errors import Busy, DatabaseError, TransactionConflict, TransientDa
 from cqrsctl.local import engines
 from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.state import StackState
+from cqrsctl.projection.batch import DeadLetter
 from cqrsctl.projection.definition import default_product
+from cqrsctl.projection.rows import Row
 from cqrsctl.projection.tables import PhysicalTable
-from cqrsctl.read_model import grants, schema
+from cqrsctl.read_model import dead_letters, grants, schema
 from cqrsctl.read_model.connection import Connection, Login, connect, database_errors
+from cqrsctl.read_model.loading import Loader
 from tests.integration.read_model.test_sink import batch, change, make_sink, names, opens
 from tests.waiting import wait_for
 
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
     from cqrsctl.change import Followers
     from cqrsctl.read_model.sink import MySqlSink
     from cqrsctl.wiring import Wiring
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -57,6 +64,42 @@ def read_only_server(stack_home: Path) -> Iterator[None]:
             yield
         finally:
             cursor.execute("SET GLOBAL read_only = 0")
+
+
+@contextmanager
+def small_packets(stack_home: Path) -> Iterator[None]:
+    """The stack's server while it takes statements of 1 MB at most."""
+    with administrator(stack_home) as cursor:
+        cursor.execute("SELECT @@GLOBAL.max_allowed_packet")
+        (before,) = cursor.fetchone() or (None,)
+        cursor.execute("SET GLOBAL max_allowed_packet = 1048576")
+        try:
+            yield
+        finally:
+            cursor.execute(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def test_statements_are_no_longer_than_the_server_takes(wiring: Wiring, stack_home: Path) -> None:
+    long = "\N{ELECTRIC LIGHT BULB}" * 255
+    changes = [change(number, number, long) for number in range(1, 1_001)]
+    letters = tuple(
+        DeadLetter("product", "shard-1", change(number, number, "x" * 60_000), "too long")
+        for number in range(2_001, 2_041)
+    )
+    with small_packets(stack_home):
+        sink = make_sink(wiring)
+        sink.open()
+        sink.apply(replace(batch(*changes), letters=letters))
+        sink.close()
+        with connect(wiring.database, bulk=True) as connection:
+            loader = Loader(connection, PhysicalTable(default_product(), 1), by_file=False)
+            rows = [Row((number,), (long, Decimal(1), 0), 0, False, NOW) for number in range(3_001, 4_001)]
+            loader.load(loader.chunk(rows))
+            connection.commit()
+
+    assert len(names(wiring)) == 2_000
+    with connect(wiring.database) as connection:
+        assert len(list(dead_letters.listing(connection))) == len(letters)
 
 
 def test_a_lost_lock_stops_the_applier_before_its_next_commit(sink: MySqlSink, wiring: Wiring) -> None:

@@ -87,7 +87,9 @@ CLUSTER = Cluster(
     ),
 )  # fmt: skip
 OWN_RIGHTS = "GRANT ALL PRIVILEGES ON `cqrs`.* TO `cqrsctl`@`%`"
-SERVER = DatabaseServer("cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, False, 1_000)
+SERVER = DatabaseServer(
+    "cqrsctl@%", parse(["GRANT USAGE ON *.* TO `cqrsctl`@`%`", OWN_RIGHTS]), True, False, 1_000, 2**24
+)
 PRODUCT = StoredProjection("product", "Product", "product_v1", 100, 20_000)
 CHECKPOINT = {"projection": "product", "stream": STREAM_ARN, "shard": SHARD, "state": "open"}
 LAST = LastProjected("me@host, process 7", NOW)
@@ -212,6 +214,7 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("cluster_support", NOTE, {"support": Support(date(2027, 5, 1), None)}, "ends on 2027-05-01"),
     ("database_secure_transport", NOTE, {"server": replace(SERVER, demands_tls=False)}, "without TLS"),
     ("database_binlog", CRITICAL, {"server": replace(SERVER, logs_statements=True)}, "STATEMENT"),
+    ("database_packet", WARNING, {"server": replace(SERVER, most_packet_bytes=2**20)}, "at most 1.0 MB"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT FILE, PROCESS ON *.* TO `u`@`%`")},
      "FILE, PROCESS on *.*"),
     ("database_rights", WARNING, {"server": rights(OWN_RIGHTS, "GRANT SELECT ON `mysql`.* TO `u`@`%`")}, "`mysql`.*"),
