@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pymysql
 import pytest
 
-from cqrsctl.local import database_server, roster
+from cqrsctl.local import database_server, engines, roster
 from cqrsctl.local.engines import MARIADB
 from cqrsctl.local.state import StackState
 
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import trustme
+
+
+def administer(home: Path, *statements: str) -> None:
+    """Run statements as the server's administrator, over its socket."""
+    state = StackState(home)
+    socket = state.directory / "data" / engines.of(state).socket
+    with pymysql.connect(unix_socket=str(socket), user=getpass.getuser()) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 @contextmanager
