@@ -23,6 +23,7 @@ from cqrsctl.local.state import StackState
 from cqrsctl.wiring import Wiring
 from tests import data_folders, forked
 from tests.aws import service_model
+from tests.scheduling import SharingModules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +47,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a stack of their module run in one worker (with `--dist loadgroup`), or each would make one."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "shared" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingModules:
+    """How workers are given their tests; called only if there are workers."""
+    return SharingModules(config, log)
 
 
 @dataclass(frozen=True)

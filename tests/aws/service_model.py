@@ -9,8 +9,9 @@ import functools
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
 import regex
+from botocore.loaders import create_loader
+from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
 from cqrsctl.aws import ApiCall
@@ -53,7 +54,7 @@ def judge_all(patch: Callable[[object, str, object], None] = setattr) -> None:
 
 @functools.cache
 def _model(service: str) -> Any:
-    return botocore.session.get_session().get_service_model(service)
+    return ServiceModel(create_loader().load_service_model(service, "service-2"), service)
 
 
 def _beyond(shape: Any, value: Any, path: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.xdist_group("command policies"), pytest.mark.timeout(300)]  # one run of all for all tests
+pytestmark = pytest.mark.timeout(300)  # one run of all commands serves all tests
 PLACE = Place("aws", REGION, ACCOUNT)
 
 
