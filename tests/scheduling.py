@@ -23,4 +23,4 @@ class SharingModules(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist
 
 @cache
 def _shares(module: str) -> bool:
-    return '@pytest.fixture(scope="module")' in (_ROOT / module).read_text(encoding="utf-8")
+    return 'scope="module"' in (_ROOT / module).read_text(encoding="utf-8")

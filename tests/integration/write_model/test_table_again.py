@@ -13,6 +13,7 @@ from cqrsctl.clock import SystemClock
 from cqrsctl.errors import AwsError
 from cqrsctl.write_model import table
 from cqrsctl.write_model.table import TableSpec
+from tests.aws.states import States
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
@@ -39,8 +40,9 @@ class Asked:
 
 
 @pytest.fixture
-def asked(wiring: Wiring) -> Asked:
-    """A table with a KMS key."""
+def asked(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """A table with a KMS key, in an AWS that takes its time."""
+    States().install(monkeypatch)
     made = Asked(wiring)
     assert made.create(kms_key=made.key["Arn"])
     return made
