@@ -36,8 +36,6 @@ def key_asked(
     try:
         found: str = ApiCall("kms", "DescribeKey", {"KeyId": asked}).make(kms())["KeyMetadata"]["Arn"]
     except AwsError as error:
-        note(
-            f"The KMS key cannot be compared: the {owner} has {there}, and what {asked} stands for is unknown. {error}"
-        )
+        note(f"The KMS key cannot be compared: {owner} has {there}, and what {asked} stands for is unknown. {error}")
         return None
     return found

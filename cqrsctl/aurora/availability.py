@@ -44,10 +44,14 @@ def until_available(
     return until(client, cluster_name, done, clock, "available")
 
 
-def is_changing(cluster: Cluster) -> bool:
-    """Whether a change of a cluster or of a member is under way, which refuses others until it is done."""
-    states = {cluster.status, *(member.status for member in cluster.members)} - {AVAILABLE}
-    return bool(states) and not any(map(_is_final, states))
+def changing(cluster: Cluster) -> dict[str, str]:
+    """The states of the cluster and its members, by name, in which RDS refuses a change until another one is done.
+
+    None are if one of them is in a state that does not pass by itself.
+    """
+    states = {cluster.name: cluster.status, **{member.name: member.status for member in cluster.members}}
+    found = {name: state for name, state in states.items() if state != AVAILABLE}
+    return {} if any(map(_is_final, found.values())) else found
 
 
 def require_recoverable(states: Mapping[str, str]) -> None:

@@ -218,12 +218,15 @@ class Aurora:
             availability.PATIENCE,
             f"{call.operation} was not made",
             "cqrsctl aurora status",
-            passes=lambda error: error_code(error) in _WRONG_STATES and self._is_changing(),
+            passes=lambda error: error_code(error) in _WRONG_STATES and self._is_changing(call),
         )
 
-    def _is_changing(self) -> bool:
+    def _is_changing(self, call: ApiCall) -> bool:
         found = self.again(cluster.find, self.rds, self.name)
-        return found is not None and availability.is_changing(found)
+        states = availability.changing(found) if found else {}
+        if states:
+            self.progress(", ".join(f"{name} {state}" for name, state in states.items()) + f"; {call.operation} waits")
+        return bool(states)
 
     def _make_once(self, call: ApiCall) -> None:
         again = retries.of_calls(self.clock.sleep)

@@ -134,9 +134,8 @@ def aurora_lags(connection: Connection) -> dict[str, float] | None:
     )
     lags: dict[str, float] = {}
     reported = [row for row in rows if row["lag_milliseconds"] is not None and row["age_seconds"] is not None]
-    for row in sorted(
-        reported, key=lambda row: float(row["age_seconds"]), reverse=True
-    ):  # a restarted reader may have two
+    # A reader that was restarted may have two rows: the younger one counts.
+    for row in sorted(reported, key=lambda row: float(row["age_seconds"]), reverse=True):
         age = float(row["age_seconds"])
         if age <= _GONE_SECONDS:
             lags[row["name"]] = float(row["lag_milliseconds"]) / 1_000 + (age if age > _UPDATED_SECONDS else 0)

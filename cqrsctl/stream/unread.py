@@ -95,7 +95,9 @@ def unhandled(asking: Asking, stream: Stream, handled: int | None) -> Unread:
             continue
         after = handled if handled is not None and shard.starting <= handled else None
         position = Position(shard.shard_id, shard.parent_id, after)
-        reader = ShardReader(asking.client, stream.arn, position, asking.clock.now, shard, False, page_records=1)
+        reader = ShardReader(
+            asking.client, stream.arn, position, asking.clock.now, shard, promised=False, page_records=1
+        )
         looks.append(_Look(reader, begun))
     answers = _answers(asking, looks, _read_after_another, lambda found: any(found.values()))
     first = {shard_id: change for shard_id, change in answers.items() if isinstance(change, ChangeRecord)}

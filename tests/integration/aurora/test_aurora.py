@@ -429,6 +429,16 @@ def test_a_minimum_of_nought_makes_no_reader(created: Aurora) -> None:
     assert len(calls) == 2
 
 
+def test_a_deletion_that_waits_for_another_change_says_so(created: Aurora, api: Api) -> None:
+    shown: list[str] = []
+    created.progress = shown.append
+
+    created.delete(None, wait=True)
+
+    assert api.states.refused["InvalidDBClusterStateFault"] >= 1
+    assert any(line.endswith("; DeleteDBCluster waits") and "available" not in line for line in shown)
+
+
 def test_a_deletion_ends_autoscaling_first_and_takes_the_readers_that_it_made(created: Aurora, api: Api) -> None:
     created.set_autoscaling(*created.plan_autoscaling(Wish(Metric.CPU, 60, 1, 5)))
     made = clusters.AUTOSCALED_PREFIX + "0f3c"
