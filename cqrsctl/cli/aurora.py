@@ -55,7 +55,9 @@ def create(
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Create the cluster and its writer; shows what they cost, and asks. Succeeds if they are there as asked.
+    """Create the cluster and its writer; shows what they cost, and asks.
+
+    Succeeds if they already exist with these settings.
 
     \b
     Examples:

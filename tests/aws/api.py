@@ -45,7 +45,7 @@ class Api(Paginated):
     def refuse(
         self, operation: str, code: str = "AccessDenied", message: str = "not allowed", times: int | None = None
     ) -> None:
-        """Refuse so many calls, or all."""
+        """Refuse a number of calls, or all."""
         left = [times]
 
         def refused(real: Any, **parameters: Any) -> Any:

@@ -1,7 +1,7 @@
 """An AWS that takes its time: a layer before moto, which does at once what AWS does in seconds or minutes.
 
-Tables, clusters, instances, functions, mappings and roles are in between for so many looks, and whoever changes them
-meanwhile is refused as AWS refuses. A look is any call about the thing, also one that is refused.
+Tables, clusters, instances, functions, mappings and roles are in between for a number of looks, and whoever changes
+them meanwhile is refused as AWS refuses. A look is any call about the thing, also one that is refused.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class States:
         patch.setattr(BaseClient, "_make_api_call", made)
 
     def throttle(self, patch: pytest.MonkeyPatch, every: int) -> None:
-        """From now on each so-many-th request is throttled; boto3 sends another one, without a pause."""
+        """From now on one request of `every` is throttled; boto3 sends it again, without a pause."""
         send = Endpoint._get_response
         requests = itertools.count(1)
 

@@ -49,7 +49,7 @@ UP = (
     "read-model init",
     "function deploy",
 )
-"""What makes the pipeline; made again, it finds all as asked."""
+"""What makes the pipeline; run again, it changes nothing."""
 WORK = (
     f"product sample --count {COUNT}",
     "function pause",
@@ -174,7 +174,7 @@ def test_a_pipeline_lives_in_two_regions_twice(operator: Operator, states: State
 
 
 def live(operator: Operator, states: States, environment: str) -> None:
-    """Make the pipeline, find it as asked, and work with it."""
+    """Make the pipeline, ask for it again, and work with it."""
     for command in UP:
         operator.make_user(environment, operator.types(environment, command))
     states.done.clear()
