@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,10 +17,14 @@ from cqrsctl.aurora.autoscaling import Metric, Wish, off_calls
 from cqrsctl.aurora.cluster import ClusterSpec
 from cqrsctl.aurora.maintenance import Support
 from cqrsctl.aurora.readers import ReaderSpec, require_offered
+from cqrsctl.cli.app import run
+from cqrsctl.cli.invocation import Invocation
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import Flags, load
+from cqrsctl.diagnosis import cluster_status
 from cqrsctl.diagnosis.cluster_status import endpoints, status
 from cqrsctl.diagnosis.facts import Facts
-from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.errors import AwsError, TransientAwsError, UsageError
 from cqrsctl.pipeline import failover
 from cqrsctl.pipeline.embedded import operated
 from cqrsctl.wiring import Wiring
@@ -622,6 +627,28 @@ def test_a_status_from_an_endpoint_that_knows_no_maintenance_says_so(created: Au
         "Pending maintenance is unknown: rds DescribePendingMaintenanceActions: could not find operation",
         "The end of support is unknown: rds DescribeDBMajorEngineVersions: could not find operation",
     ]
+
+
+@pytest.mark.usefixtures("created")
+def test_a_throttled_status_is_asked_for_again(
+    prod: Wiring, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a creation of many minutes, which is not to end with an error for that."""
+    left = [2]
+    look = cluster_status.status
+
+    def throttled(*arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise TransientAwsError("rds DescribeDBClusters: Throttling Rate exceeded")
+        return look(*arguments)
+
+    States().install(monkeypatch)
+    monkeypatch.setattr(cluster_status, "status", throttled)
+    monkeypatch.setattr(SystemClock, "sleep", lambda *_: None)
+
+    assert run(Invocation(preset=prod.environment), ["aurora", "status", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cluster"]["name"] == "products"
 
 
 def test_endpoints_are_those_of_writer_readers_and_each_instance(created: Aurora, prod: Wiring) -> None:
