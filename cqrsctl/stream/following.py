@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.change import Page, Position, ShardState
 from cqrsctl.stream import absence, followers, lineage
 from cqrsctl.stream.followers import NOBODY
+from cqrsctl.stream.retention import ended_long_ago
 from cqrsctl.stream.shard_reader import ShardLost, is_kept_after_all
 
 if TYPE_CHECKING:
@@ -75,6 +76,16 @@ class Following:
             self.by_name[name][position.shard_id] = finished
             over.append(Page((), finished))
         return over, found.late - gone
+
+    def ended_lately(self, listed: Mapping[str, Shard]) -> frozenset[str]:
+        """Shards that a follower read to their end a moment ago, and that a listing lacks: it may lack children too."""
+        now = self.now()
+        return frozenset(
+            shard_id
+            for positions in self.by_name.values()
+            for shard_id, position in positions.items()
+            if shard_id not in listed and position.state is ShardState.FINISHED and not ended_long_ago(position, now)
+        )
 
     def healed(self, listed: Mapping[str, Shard]) -> Iterator[Page]:
         """Look at each gap again, once: one answer may have been wrong. Raises ShardLost where it is one, AwsError."""

@@ -98,6 +98,7 @@ class StreamReader:
         self._late_since: float | None = None
         self._ended: dict[str, float] = {}
         """Shards that ended lately, and since when that is known."""
+        self._ended_unlisted: frozenset[str] = frozenset()
         self._past_until: set[str] = set()
         """Shards that brought a change of `until` or later, and their children."""
         self._notice_due = 0.0
@@ -160,6 +161,7 @@ class StreamReader:
         self._options.worked.add(_LISTING)
         self._wait_for(late)
         self._shards = lineage.without_descendants(listed, late)
+        self._ended_unlisted = self._following.ended_lately(listed)
         if late:
             self._listing.again(QUIET_POLL_SECONDS)
         elif not self._shards:
@@ -254,12 +256,13 @@ class StreamReader:
         if not self._listing.is_enabled:
             return False
         now, positions = self._clock.monotonic(), self._following.positions
-        self._ended = {
-            shard_id: self._ended.get(shard_id, now)
+        closed = {
+            shard_id
             for shard_id, shard in self._shards.items()
-            if not (shard.is_open or shard_id in self._past_until)
-            and not ended_long_ago(positions.get(shard_id), self._clock.now())
+            if not shard.is_open and not ended_long_ago(positions.get(shard_id), self._clock.now())
         }
+        ended = (closed | self._ended_unlisted) - self._past_until
+        self._ended = {shard_id: self._ended.get(shard_id, now) for shard_id in ended}
         childless = lineage.childless(self._shards)
         if any(now - since < _CHILD_PATIENCE_SECONDS for key, since in self._ended.items() if key in childless):
             return True

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
+from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.errors import AwsError, ConfigurationError, StreamGap
 from cqrsctl.stream.listing import RELIST_SECONDS, ListingPace
 from cqrsctl.stream.reader import ReaderOptions, StreamReader
 from cqrsctl.stream.unread import unread_shards
 from tests.simulation.processes import InlineExecutor
-from tests.simulation.stream import Faults, SimulatedStream
+from tests.simulation.stream import Faults, SimulatedStream, written
 from tests.simulation.test_followers import put, rotate
 from tests.simulation.test_unread import asking
 from tests.simulation.world import MemorySink, World, a_world
@@ -73,6 +74,32 @@ def test_it_is_not_caught_up_while_one_of_two_children_is_not_listed() -> None:
     begun = world.clock.monotonic()
     world.project()
     assert world.clock.monotonic() - begun < 5  # whatever children it has, they are listed by now
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+def test_it_is_not_caught_up_while_a_child_is_not_listed_though_its_parent_is_not_either(read_before: bool) -> None:
+    """A listing may lack the shard that was read to its end a moment ago, by this process or before it, and one of its
+    children with it."""
+    world = a_world()
+    put(world, 1)
+    reader = following(world)
+    world.stream.lists_children_of_ended = False
+    (parent,) = world.stream.open_shards
+    world.stream.split(parent)
+    late = world.stream.open_shards[0]
+    parent.listed_from = late.listed_from = world.clock.monotonic() + 5
+    put(world, *range(2, 12))
+    if read_before:
+        last = SequenceNumber(written(parent.numbers[-1]))
+        ended = Position(parent.shard_id, None, last, ShardState.FINISHED, read_through=world.clock.now())
+        positions = {"product": {parent.shard_id: ended}}
+        reader = StreamReader(world.stream, world.stream.arn, positions, world.clock, InlineExecutor(), ReaderOptions())
+
+    keys = take_for(world, reader, 3)
+    while (pages := reader.take()) or not reader.caught_up:
+        keys += [str(change.keys["ProductId"]) for page in pages for change in page.changes]
+
+    assert sorted(map(int, keys)) == list(range(2, 12))
 
 
 def test_what_comes_after_a_shard_without_listed_children_is_unknown_and_not_nothing() -> None:
