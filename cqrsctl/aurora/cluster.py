@@ -266,7 +266,7 @@ def require_available(cluster: Cluster) -> None:
 
 
 def differences(spec: ClusterSpec, cluster: Cluster, key: str | None = None) -> list[str]:
-    """Where the cluster is not as asked for, in words. What was not asked for may be anything.
+    """How the cluster differs from what was requested, in words. What was not requested may be anything.
 
     `key` is the KMS key asked for, as the cluster would name it; None if it is not to be compared.
     """
