@@ -29,14 +29,22 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from cqrsctl.errors import UNEXPECTED_ANSWER, AwsError, ConfigurationError, CqrsctlError, TransientAwsError
+from cqrsctl.errors import (
+    ACCESS_DENIED,
+    BAD_CREDENTIALS,
+    UNEXPECTED_ANSWER,
+    AwsError,
+    ConfigurationError,
+    CqrsctlError,
+    TransientAwsError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _log = logging.getLogger(__name__)
 
-_BAD_CREDENTIALS = {
+_REFUSED_CREDENTIALS = {
     "UnrecognizedClientException",
     "InvalidSignatureException",
     "InvalidClientTokenId",
@@ -222,7 +230,7 @@ def aws_errors(what: str) -> Iterator[None]:
         raise ConfigurationError(
             f"{what}: no usable AWS credentials. {error}",
             hint="Give --profile, or configure credentials as for the AWS CLI (aws configure).",
-            code="credentials",
+            code=BAD_CREDENTIALS,
         ) from error
     except (EndpointConnectionError, BotoConnectionError, HTTPClientError) as error:
         raise TransientAwsError(
@@ -233,6 +241,11 @@ def aws_errors(what: str) -> Iterator[None]:
         raise _not_valid(what) from error
     except BotoCoreError as error:
         raise AwsError(f"{what}: {error}") from error
+
+
+def is_refusal(error: ClientError) -> bool:
+    """Whether AWS lacks a permission or does not accept the credentials."""
+    return error.response.get("Error", {}).get("Code") in _DENIED | _REFUSED_CREDENTIALS
 
 
 def error_code(error: BaseException | None) -> str:
@@ -257,26 +270,25 @@ def refused_item(error: AwsError) -> dict[str, Any] | None:
 
 def _refusal(what: str, error: ClientError) -> CqrsctlError:
     code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     message = _first_line(str(error.response.get("Error", {}).get("Message", "")))
-    if code in _BAD_CREDENTIALS:
+    if code in _REFUSED_CREDENTIALS:
         return ConfigurationError(
             f"{what}: AWS does not accept the credentials ({code}). {message}",
             hint="Check the profile and the region, or sign in again.",
-            code="credentials",
+            code=BAD_CREDENTIALS,
         )
     if code in _DENIED:
         return AwsError(
             f"{what}: access denied. {message}",
-            hint="Grant the missing permission to this identity.",
-            code="access_denied",
+            hint="Grant the permission to this identity. A new grant can take a minute to take effect.",
+            code=ACCESS_DENIED,
         )
-    if _is_transient(error, status):
-        return TransientAwsError(f"{what}: {' '.join((code or str(status), message)).strip()}")
+    if is_transient(error):
+        return TransientAwsError(f"{what}: {' '.join((code or str(_status(error)), message)).strip()}")
     return AwsError(f"{what}: {message or code}", hint=None, code=_snake(code))
 
 
-def _is_transient(error: ClientError, status: int) -> bool:
+def is_transient(error: ClientError) -> bool:
     """Whether the same call may succeed later: by botocore's own list of codes, and by the status whatever the body."""
     from botocore.retries.standard import (  # noqa: PLC0415 -- only when something was refused
         RetryContext,
@@ -287,8 +299,13 @@ def _is_transient(error: ClientError, status: int) -> bool:
     context = RetryContext(1, parsed_response=error.response)
     checkers = (ThrottledRetryableChecker(), TransientRetryableChecker())
     by_code = any(checker.is_retryable(context) for checker in checkers)
+    status = _status(error)
     conflicts = error.response.get("Error", {}).get("Code") in _CONFLICTS
     return by_code or conflicts or status >= 500 or status in _TRANSIENT_STATUSES
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _first_line(message: str) -> str:

@@ -75,6 +75,8 @@ class DatabaseError(CqrsctlError):
 
 UNEXPECTED_ANSWER = "unexpected_answer"
 """The code of a TransientAwsError whose cause is an answer that is none of AWS's, as a proxy's page."""
+ACCESS_DENIED = "access_denied"
+"""The code of an AwsError whose cause is a missing permission."""
 BAD_CREDENTIALS = "credentials"
 """The code of a ConfigurationError whose cause is that AWS does not accept the credentials, or that there are none."""
 LOGIN_REFUSED = "database_login"

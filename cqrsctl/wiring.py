@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from cqrsctl import __version__
+from cqrsctl.clock import SystemClock
 from cqrsctl.config import DEFAULT_USER
 from cqrsctl.errors import ConfigurationError, Interrupted
 from cqrsctl.read_model.connection import Endpoint, Login
@@ -47,6 +48,8 @@ class Wiring:
     _is_cut: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _making: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
     """A boto3 session makes clients for one thread at a time."""
+    _answered: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """The questions about its resources that AWS answered."""
 
     @cached_property
     def dynamodb(self) -> Any:
@@ -73,6 +76,7 @@ class Wiring:
         from botocore.config import Config  # noqa: PLC0415 -- most of a command's start-up time
 
         from cqrsctl.aws import aws_errors, require_valid_bodies  # noqa: PLC0415
+        from cqrsctl.denials import forgiving  # noqa: PLC0415
         from cqrsctl.stopping import stoppable  # noqa: PLC0415
 
         with aws_errors(service), self._making:
@@ -94,7 +98,7 @@ class Wiring:
                     f"{service}: boto3 refuses its settings: {error}.",
                     hint="Check AWS_MAX_ATTEMPTS, the endpoint URL and the profile.",
                 ) from error
-            return stoppable(require_valid_bodies(client), self.stop)
+            return forgiving(stoppable(require_valid_bodies(client), self.stop), self._answered, SystemClock(self.stop))
 
     @property
     def database(self) -> Endpoint:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl import retries
 from cqrsctl.aws import make_in_order
-from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.errors import ACCESS_DENIED, AwsError, UsageError
 from cqrsctl.functions import function as functions
 from cqrsctl.functions import logs, queue, readiness, roles
 from cqrsctl.functions import mapping as mappings
@@ -212,7 +212,7 @@ def _destination_key(clients: Clients, destination: str) -> tuple[str | None, st
     try:
         return queue.destination_key(clients, destination), ""
     except AwsError as error:
-        if error.code != "access_denied":
+        if error.code != ACCESS_DENIED:
             raise
         return None, (
             f"Whether {destination} has a KMS key is unknown, so the role may use none for it: {error.message}"

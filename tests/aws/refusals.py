@@ -111,6 +111,14 @@ LOGS_PENDING = Refusal(
     "https://github.com/aws/aws-cdk/issues/15709",
 )
 
+DENIED = Refusal(
+    "AccessDenied",
+    "User: arn:aws:iam::123456789012:user/operator is not authorized to perform: {action} because no identity-based "
+    "policy allows the {action} action",
+    "AWS IAM user guide, Troubleshoot access denied error messages",
+)
+"""As RDS, IAM, SQS and CloudWatch name it; it is AccessDeniedException where a service speaks JSON."""
+
 THROTTLED = {
     "dynamodb": Refusal("ThrottlingException", "Rate of requests exceeds the allowed throughput.", "DynamoDB API"),
     "lambda": Refusal("TooManyRequestsException", "Rate exceeded", "AWS Lambda API, common errors"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from io import BytesIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from botocore import endpoint as endpoints
 from botocore.awsrequest import AWSResponse
 from botocore.client import BaseClient
@@ -24,9 +26,8 @@ from botocore.endpoint import Endpoint
 from tests.aws import refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    import pytest
     from botocore.exceptions import ClientError
 
     from tests.aws.refusals import Refusal
@@ -39,6 +40,8 @@ _UNKNOWN_TO_MOTO: dict[str, Any] = {
     "DescribePendingMaintenanceActions": {"PendingMaintenanceActions": []},
     "DescribeDBMajorEngineVersions": {"DBMajorEngineVersions": []},
 }
+_QUESTIONS = ("Describe", "Get", "List")
+_NAMES_IT_ACCESS_DENIED = {"rds", "iam", "sqs", "cloudwatch"}
 _DOING = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}
 _OF_ITEMS = {"PutItem", "GetItem", "UpdateItem", "DeleteItem", "Scan", "Query"}
 _CLUSTER_CHANGES = {"ModifyDBCluster", "FailoverDBCluster"}
@@ -79,11 +82,15 @@ class States:
     """What is under way in all regions, and for how many looks."""
 
     looks: int = 2
+    denials: int = 0
+    """How often a question that a command asked is refused the next time, as if a server had not heard of the right."""
     refused: Counter[str] = field(default_factory=Counter)
     """How often which refusal was met, by its code."""
     done: list[str] = field(default_factory=list)
     """The operations that were carried out."""
     _passing: dict[tuple[str, ...], Passing] = field(default_factory=dict)
+    _denied: Counter[str] = field(default_factory=Counter)
+    """For each question that the running command has an answer to: how often it was refused since."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
@@ -113,10 +120,15 @@ class States:
         patch.setattr(Endpoint, "_get_response", sent)
         patch.setattr(endpoints, "time", SimpleNamespace(sleep=lambda _: None))
 
+    def begin_command(self) -> None:
+        """From now on it is another process that asks: nothing is refused to it that it did not get before."""
+        self._denied.clear()
+
     def answer(self, call: Call) -> Any:
         """What AWS answers. Raises ClientError."""
         with self._lock:
             try:
+                self._deny(call)
                 if call.operation in _UNKNOWN_TO_MOTO:
                     return deepcopy(_UNKNOWN_TO_MOTO[call.operation])
                 rule = _RULES.get(call.service)
@@ -126,6 +138,19 @@ class States:
                 raise
             self.done.append(call.operation)
             return answer
+
+    def _deny(self, call: Call) -> None:
+        """Raises ClientError for a question that was answered before, as often as `denials` says."""
+        if not call.operation.startswith(_QUESTIONS):
+            return
+        question = f"{call.service} {call.region} {call.operation} {call.parameters}"
+        if question in self._denied and self._denied[question] < self.denials:
+            self._denied[question] += 1
+            denied = refusals.DENIED
+            if call.service not in _NAMES_IT_ACCESS_DENIED:
+                denied = denied._replace(code="AccessDeniedException")
+            raise call.refused(denied, action=f"{call.service}:{call.operation}")
+        self._denied.setdefault(question, 0)
 
     def begin(self, state: str, *thing: str, looks: int | None = None, gone: Any = None) -> None:
         """From now on a thing is in a state, for some looks."""
@@ -150,6 +175,15 @@ class States:
     def of_kind(self, *kind: str) -> list[tuple[tuple[str, ...], Passing]]:
         """All things of a kind with what is under way with them."""
         return [(thing, passing) for thing, passing in self._passing.items() if thing[: len(kind)] == kind]
+
+
+@contextmanager
+def taking_its_time() -> Iterator[States]:
+    """An AWS whose tables, clusters and functions are in between for some looks."""
+    states = States()
+    with pytest.MonkeyPatch.context() as patch:
+        states.install(patch)
+        yield states
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

@@ -97,3 +97,17 @@ def test_requests_are_throttled_as_the_service_does_it_and_sent_again_by_boto3(
 
 def _status(rds: Api) -> str:
     return str(rds.describe_db_clusters(**CLUSTER)["DBClusters"][0]["Status"])
+
+
+def test_what_was_answered_is_refused_for_a_while_within_one_command(states: States) -> None:
+    states.denials = 2
+    iam = client(states, "iam")
+    dynamodb = client(states, "dynamodb")
+
+    iam.list_roles()
+    dynamodb.list_tables()
+    assert [refusal(iam.list_roles) for _ in range(2)] == ["AccessDenied", "AccessDenied"]
+    assert refusal(dynamodb.list_tables) == "AccessDeniedException"
+    iam.list_roles()
+    states.begin_command()
+    dynamodb.list_tables()

@@ -1,4 +1,5 @@
-"""The whole life of a pipeline in an AWS that takes its time and throttles each third call: in two regions, twice."""
+"""The whole life of a pipeline in two regions, twice, in an AWS that takes its time, throttles each third call, and
+refuses for a while what it allowed a moment ago."""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ LOOKS = ("Describe", "Get", "List", "Scan", "Query", "Filter")
 class Operator:
     """Types commands, in this process: only here the time can be made to pass."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str], home: Path, groups: dict[str, str]) -> None:
+    def __init__(self, states: States, capsys: pytest.CaptureFixture[str], home: Path, groups: dict[str, str]) -> None:
+        self.states = states
         self.capsys = capsys
         self.home = home
         self.groups = groups
@@ -87,6 +89,7 @@ class Operator:
     def types(self, environment: str, command: str, expected: int = 0) -> str:
         """Run a command; what it printed."""
         arguments = command.format(group=self.groups[environment]).split()
+        self.states.begin_command()
         code = run(Invocation(), ["-e", environment, *arguments])
         told = self.capsys.readouterr()
         assert code == expected, f"{environment} {command}: {code}\n{told.out}\n{told.err}"
@@ -117,7 +120,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> Iterator[States]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_ACCOUNT_ID_ENDPOINT_MODE", "disabled")  # moto knows no stream's endpoint of an account
-    found = States()
+    found = States(denials=2)
     found.install(monkeypatch)
     found.throttle(monkeypatch, every=3)
     with mock_aws():
@@ -139,7 +142,7 @@ def operator(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("CQRSCTL_DATABASE_PASSWORD", PASSWORD)
-        yield Operator(capsys, tmp_path, {name: private_network(region) for name, region in REGIONS.items()})
+        yield Operator(states, capsys, tmp_path, {name: private_network(region) for name, region in REGIONS.items()})
 
 
 def private_network(region: str) -> str:
@@ -168,8 +171,10 @@ def test_a_pipeline_lives_in_two_regions_twice(operator: Operator, states: State
         assert "drift: 0" in operator.types("us", "verify")
     die(operator, "us")
 
+    states.denials = 0
     assert [left_over(region) for region in REGIONS.values()] == [[], []]
     met = {"Throttling", "InvalidDBClusterStateFault", "InvalidParameterValueException", "OperationAbortedException"}
+    met |= {"AccessDenied", "AccessDeniedException"}
     assert met <= states.refused.keys()
 
 

@@ -10,7 +10,7 @@ from cqrsctl.aws import ApiCall
 from cqrsctl.diagnosis.doctor.findings import Check, Finding, Severity, note
 from cqrsctl.diagnosis.doctor.needs import ACTIONS, SELDOM, Purpose, Target
 from cqrsctl.diagnosis.doctor.refusals import unknown_operation
-from cqrsctl.errors import AwsError, TransientAwsError
+from cqrsctl.errors import ACCESS_DENIED, AwsError, TransientAwsError
 from cqrsctl.functions.parts import Place
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def tried(facts: Facts) -> Iterator[Finding]:
             if call is not None:
                 call.make(facts.client(call.service))
         except AwsError as error:
-            if error.code == "access_denied":
+            if error.code == ACCESS_DENIED:
                 denied.append(action)
             elif isinstance(error, TransientAwsError) and not _answered(error):
                 unreachable = error
@@ -61,7 +61,7 @@ def simulated(facts: Facts) -> Iterator[Finding]:
     except AwsError as error:
         if unknown_operation(error):
             return  # an emulator, which allows everything
-        if error.code != "access_denied":
+        if error.code != ACCESS_DENIED:
             raise
         yield note(
             "Whether this identity may write is not known: it may not ask IAM.",
@@ -160,7 +160,7 @@ def _if_allowed(ask: Callable[[], _Answer]) -> _Answer | None:
     try:
         return ask()
     except AwsError as error:
-        if error.code != "access_denied":
+        if error.code != ACCESS_DENIED:
             raise
         return None
 

@@ -29,6 +29,7 @@ from cqrsctl.costs.quantities import Given
 from cqrsctl.errors import ConfigurationError, CqrsctlError
 from cqrsctl.wiring import Wiring
 from cqrsctl.write_model import table
+from tests.aws.states import taking_its_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,8 @@ class Pipeline:
 
     def create_table(self, *, on_demand: bool = True, stream: bool = True) -> None:
         spec = table.TableSpec(self.environment.table, on_demand=on_demand, stream=stream)
-        table.create(self.wiring.dynamodb, spec, lambda _: None, SystemClock())
+        with taking_its_time():
+            table.create(self.wiring.dynamodb, spec, lambda _: None, SystemClock())
 
     def put(self, namespace: str, name: str, dimension: tuple[str, str], hours_ago: float, value: float) -> None:
         datum = {

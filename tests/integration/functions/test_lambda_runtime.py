@@ -19,6 +19,7 @@ from cqrsctl.pipeline import settling
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model.connection import connect
 from cqrsctl.write_model import table
+from tests.aws.states import taking_its_time
 from tests.integration.functions.lambda_runtime import Relay, running
 
 if TYPE_CHECKING:
@@ -281,7 +282,8 @@ def test_a_handler_that_is_not_in_the_zip_is_an_error_of_the_start(tmp_path: Pat
 
 def test_the_command_function_puts_products(variables: dict[str, str], wiring: Wiring, tmp_path: Path) -> None:
     name = wiring.environment.table
-    table.create(wiring.dynamodb, table.TableSpec(name), lambda _: None, SystemClock())
+    with taking_its_time():
+        table.create(wiring.dynamodb, table.TableSpec(name), lambda _: None, SystemClock())
     lamp = {"ProductId": 42, "Name": "Lámpara 😀", "Price": "19.90", "OutOfStock": False}
     variables["CQRSCTL_TABLE"] = name
     with running(package.build([PRODUCT]), COMMAND_HANDLER, variables, tmp_path) as function:

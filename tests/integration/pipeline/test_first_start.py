@@ -15,6 +15,7 @@ from cqrsctl.projection.definition import default_product
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.write_model import table
 from cqrsctl.write_model.table import Table, TableSpec
+from tests.aws.states import taking_its_time
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
@@ -57,7 +58,8 @@ def test_a_stream_goes_back_to_its_creation_and_a_day(found: Table, after: timed
 def told(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a projector says; the table is made to look older than its stream."""
     spec = TableSpec(wiring.environment.table, point_in_time_recovery=False, deletion_protection=False)
-    table.create(wiring.dynamodb, spec, lambda _: None, SystemClock())
+    with taking_its_time():
+        table.create(wiring.dynamodb, spec, lambda _: None, SystemClock())
     monkeypatch.setattr(table, "_STREAM_OF_CREATION", timedelta(days=-1))
     return []
 
