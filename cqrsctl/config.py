@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +87,17 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The root options of the command line; None where not given."""
+    """The global options of the command line; None if not given."""
 
     env: str | None = None
     config: Path | None = None
     profile: str | None = None
     region: str | None = None
     endpoint_url: str | None = None
+
+    def overridden(self, other: Flags) -> Flags:
+        """These options, with those of `other` that are given in their place."""
+        return replace(self, **{name: value for name, value in asdict(other).items() if value is not None})
 
 
 class _DatabaseTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

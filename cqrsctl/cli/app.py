@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from cqrsctl import __version__
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import Invocation, LogFormat, configure_logging
+from cqrsctl.cli.global_options import Group
+from cqrsctl.cli.invocation import Invocation, LogFormat, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 
@@ -44,7 +45,7 @@ COMMANDS = {
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """Knows its commands by name, and loads the module of the one that is used."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -90,19 +91,17 @@ def root(
     region: Annotated[str | None, typer.Option(metavar="NAME", help="The AWS region.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(metavar="URL", help="The endpoint of all AWS services.")] = None,
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Tell more; -vv for traces.")
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Print more; -vv for traces.")
     ] = 0,
-    log_format: Annotated[LogFormat, typer.Option(help="How remarks are written on stderr.")] = LogFormat.TEXT,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="How notes are written on stderr.  [default: text]")
+    ] = None,
     _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Operate a CQRS pipeline on AWS: DynamoDB, its stream, a projector, and an Aurora MySQL read model."""
     from cqrsctl.config import Flags
 
-    invocation = ctx.obj
-    invocation.flags = Flags(env, config, profile, region, endpoint_url)
-    invocation.verbosity = verbose
-    invocation.log_format = log_format
-    configure_logging(verbose, log_format)
+    of(ctx).take(Flags(env, config, profile, region, endpoint_url), verbose, log_format)
 
 
 def main() -> None:

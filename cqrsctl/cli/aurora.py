@@ -10,7 +10,8 @@ import typer
 
 from cqrsctl.cli import autoscale, render
 from cqrsctl.cli.cost import a_month, amount, cost, price_note
-from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, operated, waiting
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, of, operated, waiting
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 

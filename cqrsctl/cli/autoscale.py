@@ -8,7 +8,8 @@ import typer
 
 from cqrsctl.aurora.autoscaling import Autoscaling, Metric, Wish, off_calls
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, operated, waiting
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, of, operated, waiting
 from cqrsctl.cli.render import Output
 
 app = group("Let Aurora add and remove readers by load.")

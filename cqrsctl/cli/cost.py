@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, group, of, operated
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, of, operated
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 

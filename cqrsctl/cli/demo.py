@@ -11,7 +11,8 @@ import typer
 
 from cqrsctl.cli import render
 from cqrsctl.cli.app import dispatch
-from cqrsctl.cli.invocation import Invocation, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import Invocation, of
 from cqrsctl.config import pristine
 from cqrsctl.local import stack
 from cqrsctl.local.state import StackState

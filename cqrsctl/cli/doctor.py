@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.diagnosis.doctor.checks import examine
 from cqrsctl.diagnosis.doctor.findings import Severity

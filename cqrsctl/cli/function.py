@@ -14,7 +14,8 @@ import typer
 
 from cqrsctl.cli import render
 from cqrsctl.cli.function_status import show
-from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, group, of, parse_duration
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.diagnosis import function_status
 from cqrsctl.errors import CqrsctlError, UsageError

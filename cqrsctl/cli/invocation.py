@@ -68,6 +68,13 @@ class Invocation:
 
         return SystemClock(self.stop)
 
+    def take(self, flags: Flags, verbosity: int, log_format: LogFormat | None) -> None:
+        """Take global options. Those after the command win over those before it; each -v counts."""
+        self.flags = flags if self.flags is None else self.flags.overridden(flags)
+        self.verbosity += verbosity
+        self.log_format = log_format or self.log_format
+        configure_logging(self.verbosity, self.log_format)
+
     def begin_stopping(self) -> None:
         """Tell all that the command waits for to stop. A transaction that is under way has a second left."""
         if self.stop.is_set():
@@ -134,20 +141,6 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the calls t
 NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Do not wait for what AWS does in its own time.")]
 
 
-def _also_verbose(ctx: typer.Context, value: int) -> int:
-    if value:
-        invocation = of(ctx)
-        invocation.verbosity = max(invocation.verbosity, value)
-        configure_logging(invocation.verbosity, invocation.log_format)
-    return value
-
-
-VerboseOption = Annotated[
-    int,
-    typer.Option("--verbose", "-v", count=True, show_default=False, callback=_also_verbose, help="Tell more."),
-]
-
-
 def operated(ctx: typer.Context) -> Aurora:
     """The environment's cluster, to be operated on."""
     from cqrsctl.pipeline import embedded
@@ -185,8 +178,3 @@ def configure_logging(verbosity: int, log_format: LogFormat) -> None:
     logger = logging.getLogger("cqrsctl")
     logger.handlers = [handler]
     logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
-
-
-def group(help: str) -> typer.Typer:
-    """A group of commands, or the module of a single one."""
-    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, add_completion=False)

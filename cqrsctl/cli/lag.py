@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render, watch
-from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.diagnosis import lag as lags
 from cqrsctl.diagnosis.facts import TOLERATED_SECONDS

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cqrsctl.cli.invocation import group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import of
 from cqrsctl.diagnosis.doctor.policy import PURPOSES, policy
 from cqrsctl.errors import UsageError
 from cqrsctl.functions.parts import Place

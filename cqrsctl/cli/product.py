@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import DryRunOption, OutputOption, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.cli.wait_option import TimeoutOption, WaitCommand, WaitOption, timeout_seconds, wait_for
 from cqrsctl.codec import decode_item

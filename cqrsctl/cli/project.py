@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import Invocation, OutputOption, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import Invocation, OutputOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import project as projecting

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, VerboseOption, group, of, parse_duration
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError, UsageError
 from cqrsctl.read_model import query
@@ -63,7 +64,6 @@ def list_(
     after: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on after the page that gave this.")] = None,
     from_: FromOption = Source.READERS,
     max_staleness: StalenessOption = None,
-    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List products, a page at a time; stderr names the token of the next page.
@@ -94,7 +94,6 @@ def get(
     id: Annotated[str, typer.Argument(metavar="ID", help="The ProductId.", show_default=False)],
     from_: FromOption = Source.READERS,
     max_staleness: StalenessOption = None,
-    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Read one product from the read model.
@@ -120,7 +119,6 @@ def count(
     out_of_stock: StockOption = None,
     from_: FromOption = Source.READERS,
     max_staleness: StalenessOption = None,
-    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Count products, with the same filters as `list`.
@@ -144,7 +142,6 @@ def sql(
     statement: Annotated[str, typer.Argument(metavar="SELECT", help="One query.", show_default=False)],
     from_: FromOption = Source.READERS,
     max_staleness: StalenessOption = None,
-    _verbose: VerboseOption = 0,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run one query in SQL, in a read-only transaction.

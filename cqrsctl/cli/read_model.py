@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of, parse_duration
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.diagnosis import read_model_status
 from cqrsctl.diagnosis.facts import Facts

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, YesOption, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import project

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render, watch
-from cqrsctl.cli.invocation import OutputOption, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.diagnosis.health import Health
 from cqrsctl.diagnosis.status import Overview

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from cqrsctl.change import ChangeRecord, Event
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, group, of, parse_duration
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.codec import to_json
 from cqrsctl.diagnosis import stream_status

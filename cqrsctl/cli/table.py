@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, group, of
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.write_model import table as tables

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.invocation import OutputOption, YesOption, group, of, parse_duration
+from cqrsctl.cli.global_options import group
+from cqrsctl.cli.invocation import OutputOption, YesOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import Drift
 from cqrsctl.pipeline.verify.verifying import Sample, Verification

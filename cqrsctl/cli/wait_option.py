@@ -6,8 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
 
+from cqrsctl.cli.global_options import Command
 from cqrsctl.cli.invocation import of, parse_duration
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline.wait import Waiting, Where
@@ -32,7 +33,7 @@ TimeoutOption = Annotated[
 ]
 
 
-class WaitCommand(TyperCommand):
+class WaitCommand(Command):
     """A command with `--wait`, whose value may be left out; Typer has no such options.
 
     So the option is given its value before the arguments are parsed.
@@ -41,7 +42,7 @@ class WaitCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         valued = {
             name
-            for parameter in self.params
+            for parameter in self.get_params(ctx)
             if isinstance(parameter, TyperOption) and not parameter.is_flag and not parameter.count
             for name in parameter.opts
         }
