@@ -99,6 +99,10 @@ class Flags:
         """These options, with those of `other` that are given in their place."""
         return replace(self, **{name: value for name, value in asdict(other).items() if value is not None})
 
+    def said(self, variables: Mapping[str, str] = os.environ) -> dict[str, object]:
+        """What addresses this pipeline, by flag or else by variable; None if neither says it."""
+        return {name: flag or variables.get(f"CQRSCTL_{name.upper()}") for name, flag in asdict(self).items()}
+
 
 class _DatabaseTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     cluster: str | None = None

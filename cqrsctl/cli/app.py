@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import traceback
@@ -15,34 +14,13 @@ import typer
 from typer.core import TyperCommand
 
 from cqrsctl import __version__
-from cqrsctl.cli import render
+from cqrsctl.cli.commands import COMMANDS, load_command
 from cqrsctl.cli.global_options import Group
 from cqrsctl.cli.invocation import Invocation, LogFormat, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 
 INTERRUPTED = 130
-COMMANDS = {
-    "demo": "Run the whole pipeline on a fresh stack, step by step.",
-    "local": "Start and stop the embedded stack.",
-    "table": "Create and manage the write model's table.",
-    "product": "Put, get, delete and import products.",
-    "stream": "Look at what comes out of the table.",
-    "project": "Run the projector: changes become rows of the read model.",
-    "read-model": "Create, inspect, purge and drop the read model.",
-    "query": "Query the read model.",
-    "aurora": "Operate the read model's Aurora cluster and its readers.",
-    "cost": "Show what the pipeline costs a month.",
-    "function": "Package, deploy and operate the two Lambda functions.",
-    "dead-letter": "List, show, retry and discard dead letters.",
-    "rebuild": "Make the read model anew, while the old one serves.",
-    "verify": "Compare the read model with the write model.",
-    "doctor": "Look for what will hurt, and say what mends it.",
-    "permissions": "Print the IAM policy that commands need.",
-    "lag": "Tell how far the read model is behind.",
-    "status": "Show the whole pipeline on one screen, and what is not well.",
-}
-"""Every command with its help line, so that --help need not load them. A test holds them to the modules'."""
 
 
 class LazyGroup(Group):
@@ -57,14 +35,6 @@ class LazyGroup(Group):
         if args and args[0] in COMMANDS:
             self.add_command(load_command(args[0]))
         return super().resolve_command(ctx, args)
-
-
-def load_command(name: str) -> Any:
-    """The command or group of a name, from its module."""
-    module = importlib.import_module(f"cqrsctl.cli.{name.replace('-', '_')}")
-    command = typer.main.get_command(module.app)
-    command.name = name
-    return command
 
 
 app = typer.Typer(
@@ -126,7 +96,7 @@ def run(invocation: Invocation, arguments: list[str]) -> int:
     except CqrsctlError as failure:
         if invocation.verbosity >= 2:
             traceback.print_exc()
-        render.error(failure, invocation.output)
+        invocation.report(failure)
         return failure.exit_code
     except typer.TyperException as misuse:
         return _misused(misuse, invocation)
@@ -140,7 +110,7 @@ def run(invocation: Invocation, arguments: list[str]) -> int:
             hint="Run it again with -vv and report the trace.",
             code="internal",
         )
-        render.error(fault, invocation.output)
+        invocation.report(fault)
         return fault.exit_code
     return result if isinstance(result, int) else 0
 
@@ -164,7 +134,7 @@ def _output_of(arguments: list[str]) -> Output:
 def _misused(misuse: typer.TyperException, invocation: Invocation) -> int:
     """Typer's own errors: a usage line and what is wrong with it."""
     if invocation.output.is_json:
-        render.error(CqrsctlError(misuse.format_message(), hint="See --help.", code="usage"), invocation.output)
+        invocation.report(CqrsctlError(misuse.format_message(), hint="See --help.", code="usage"))
     elif (show := getattr(misuse, "show", None)) is not None:
         show()
     return int(misuse.exit_code)

@@ -50,8 +50,8 @@ def demo(
     try:
         demonstration.run(products)
         if keep:
-            of(ctx).note("\nThe stack goes on running. Try: cqrsctl -e demo query list")
-            of(ctx).note("End it with: cqrsctl -e demo local down --wipe")
+            of(ctx).note("\nThe stack keeps running. Try: cqrsctl -e demo query list")
+            of(ctx).note("Remove it with: cqrsctl -e demo local down --wipe")
         demonstration.step("Is the read model what the write model says?", "verify")
     finally:
         if not keep:

@@ -16,6 +16,8 @@ from cqrsctl.diagnosis.doctor.findings import Severity
 from cqrsctl.diagnosis.facts import Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cqrsctl.diagnosis.doctor.findings import Diagnosis, Found
 
 app = group("Look for what will hurt, and say what mends it.")
@@ -39,30 +41,30 @@ def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     facts = Facts(of(ctx).wiring, of(ctx).clock)
     with render.live() as show:
         diagnosis = examine(facts, lambda check: show(f"looking at the {check.part}"))
+    records = [_record(found, of(ctx).addressed) for found in diagnosis.found]
     if output is Output.TABLE:
-        _show(diagnosis)
+        _show(diagnosis, records)
     else:
-        render.rows(output, _COLUMNS, map(_record, diagnosis.found))
+        render.rows(output, _COLUMNS, records)
     if not diagnosis.well:
         raise typer.Exit(1)
 
 
-def _show(diagnosis: Diagnosis) -> None:
-    for found in diagnosis.found:
-        _show_one(found)
-    if not diagnosis.found:
+def _show(diagnosis: Diagnosis, records: list[dict[str, str]]) -> None:
+    for record in records:
+        _show_one(record)
+    if not records:
         render.line(f"Nothing found: {diagnosis.checks} checks.")
         return
     counted = [_counted(diagnosis.count(severity), severity) for severity in Severity if diagnosis.count(severity)]
     render.line(f"{', '.join(counted)}; {diagnosis.checks} checks.")
 
 
-def _show_one(found: Found) -> None:
-    finding = found.finding
-    head = (finding.severity.value, _COLOURS[finding.severity]), (f"  {found.part}  {found.code}", "")
+def _show_one(record: dict[str, str]) -> None:
+    head = (record["severity"], _COLOURS[Severity(record["severity"])]), (f"  {record['part']}  {record['code']}", "")
     render.line(render.styled(*head))
-    for name, text in (("", finding.what), ("why", finding.why), ("mend", finding.mend)):
-        render.line(_indented(name, text))
+    for name, column in (("", "finding"), ("why", "why"), ("mend", "mend")):
+        render.line(_indented(name, record[column]))
     render.line("")
 
 
@@ -84,13 +86,13 @@ def _counted(count: int, severity: Severity) -> str:
     return f"{count} {severity.value}{plural}"
 
 
-def _record(found: Found) -> dict[str, str]:
+def _record(found: Found, addressed: Callable[[str], str]) -> dict[str, str]:
     finding = found.finding
     return {
         "severity": finding.severity.value,
         "code": found.code,
         "part": found.part,
-        "finding": finding.what,
-        "why": finding.why,
-        "mend": finding.mend,
+        "finding": addressed(finding.what),
+        "why": addressed(finding.why),
+        "mend": addressed(finding.mend),
     }

@@ -172,7 +172,7 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
         found = function_status.status(functions)
     if not functions.wiring.environment.runs_functions:
         of(ctx).note("The embedded endpoint runs no functions, so there are no numbers.")
-    show(found, output)
+    show(found, output, of(ctx))
 
 
 @app.command()

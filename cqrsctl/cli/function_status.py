@@ -8,6 +8,7 @@ from cqrsctl.cli import render
 from cqrsctl.cli.render import Output
 
 if TYPE_CHECKING:
+    from cqrsctl.cli.invocation import Invocation
     from cqrsctl.diagnosis.function_status import FunctionsStatus, FunctionStatus, MappingStatus
     from cqrsctl.read_model.function_position import Gap
 
@@ -16,7 +17,7 @@ _GAP_COLUMNS = ("projection", "reason", "marked_at", "stream")
 _NUMBER_COLUMNS = ("name", "invocations", "errors", "throttles", "duration_p99_ms", "iterator_age_ms")
 
 
-def show(found: FunctionsStatus, output: Output) -> None:
+def show(found: FunctionsStatus, output: Output, invocation: Invocation) -> None:
     """Print the functions, their last hour, and the mappings; all in one where it is not a table."""
     described = [_function(each) for each in found.functions]
     mapped = [_mapping(each) for each in found.mappings]
@@ -30,7 +31,7 @@ def show(found: FunctionsStatus, output: Output) -> None:
         render.line("\nMapping")
         render.one(output, record)
     if found.gaps:
-        render.line("\nGaps, which a rebuild ends: cqrsctl rebuild")
+        render.line(invocation.addressed("\nGaps, which a rebuild ends: cqrsctl rebuild"))
         render.rows(output, _GAP_COLUMNS, [_gap(each) for each in found.gaps])
     return None
 

@@ -17,7 +17,7 @@ import typer
 
 from cqrsctl.cli import render
 from cqrsctl.cli.render import Output
-from cqrsctl.errors import UsageError
+from cqrsctl.errors import CqrsctlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,12 @@ class Invocation:
         self.flags = flags if self.flags is None else self.flags.overridden(flags)
         self.verbosity += verbosity
         self.log_format = log_format or self.log_format
-        configure_logging(self.verbosity, self.log_format)
+        # Only cqrsctl's own log: botocore's, at debug level, would show secrets.
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter(self))
+        logger = logging.getLogger("cqrsctl")
+        logger.handlers = [handler]
+        logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(self.verbosity, logging.DEBUG))
 
     def begin_stopping(self) -> None:
         """Tell all that the command waits for to stop. A transaction that is under way has a second left."""
@@ -85,8 +90,27 @@ class Invocation:
             cutting.daemon = True
             cutting.start()
 
+    def addressed(self, text: str) -> str:
+        """The text with its commands addressed as this run is, by flags or variables: `cqrsctl -e staging rebuild`.
+
+        A variable may be set for this run alone, so it counts as a flag; what the settings file says needs no flag.
+        """
+        from cqrsctl.cli.addressing import addressed
+        from cqrsctl.config import Flags
+
+        environment = vars(self).get("environment")
+        aws = {name: getattr(environment, name, None) for name in ("profile", "region", "endpoint_url")}
+        return addressed(text, (self.flags or Flags()).said(), aws)
+
+    def report(self, failure: CqrsctlError) -> None:
+        """Print an error, for the person at the terminal or as JSON."""
+        failure.message = self.addressed(failure.message)
+        failure.hint = failure.hint and self.addressed(failure.hint)
+        render.error(failure, self.output)
+
     def note(self, message: str) -> None:
-        """A remark for the person at the terminal, or for the log."""
+        """A note for the person at the terminal, or for the log."""
+        message = self.addressed(message)
         if self.log_format is LogFormat.JSON:
             content = {"time": render.rfc3339(datetime.now(UTC)), "level": "info", "message": message}
             sys.stderr.write(json.dumps(content, ensure_ascii=False) + "\n")
@@ -161,20 +185,16 @@ def waiting(ctx: typer.Context, aurora: Aurora) -> Iterator[None]:
             raise
 
 
-class _JsonLines(logging.Formatter):
-    """Log records as JSON, one a line."""
+class _Formatter(logging.Formatter):
+    """Log records as text, or as JSON, one a line."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        super().__init__()
+        self._invocation = invocation
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(
-            {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()},
-            ensure_ascii=False,
-        )
-
-
-def configure_logging(verbosity: int, log_format: LogFormat) -> None:
-    """Only cqrsctl's own log: botocore's, at debug level, would show secrets."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines() if log_format is LogFormat.JSON else logging.Formatter("%(message)s"))
-    logger = logging.getLogger("cqrsctl")
-    logger.handlers = [handler]
-    logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
+        message = self._invocation.addressed(record.getMessage())
+        if self._invocation.log_format is LogFormat.TEXT:
+            return message
+        content = {"level": record.levelname.lower(), "logger": record.name, "message": message}
+        return json.dumps(content, ensure_ascii=False)

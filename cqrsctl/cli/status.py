@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from cqrsctl.diagnosis.health import Health
 from cqrsctl.diagnosis.status import Overview
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import RenderableType
 
     from cqrsctl.diagnosis.status import PipelineStatus
@@ -55,10 +58,14 @@ def status(
     if watched:
         watch.require_terminal(output)
     overview = Overview(of(ctx).wiring, of(ctx).clock)
+
+    def look() -> PipelineStatus:
+        return _addressed(overview.look(), of(ctx).addressed)
+
     if watched:
         history: deque[PipelineStatus] = deque(maxlen=_LOOKS_KEPT)
-        watch.watch(output, overview.look, lambda found: _watched(found, history), record)
-    found = overview.look()
+        watch.watch(output, look, lambda found: _watched(found, history), record)
+    found = look()
     if output is Output.TABLE:
         render.show(_drawn(found))
     elif output is Output.CSV:
@@ -67,6 +74,15 @@ def status(
         render.one(output, record(found))
     if found.health is Health.FAILING:
         raise typer.Exit(1)
+
+
+def _addressed(found: PipelineStatus, addressed: Callable[[str], str]) -> PipelineStatus:
+    """The status with the commands that it names addressed to this environment."""
+    parts = (
+        replace(part, summary=addressed(part.summary), reason=part.reason and addressed(part.reason))
+        for part in found.parts
+    )
+    return replace(found, parts=tuple(parts))
 
 
 def record(found: PipelineStatus) -> dict[str, Any]:

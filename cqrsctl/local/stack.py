@@ -124,11 +124,9 @@ def running(state: StackState) -> Running:
     dead = [part.name for part in (endpoint, writer) if part.state != "running"]
     if dead or endpoint.service is None or writer.service is None:
         what = "does not run" if len(dead) == 2 else f"is broken: {dead[0]} has ended"
-        environment = state.directory.name
-        chosen = "" if environment == "local" else f" -e {environment}"
         raise CqrsctlError(
-            f"The embedded stack {environment!r} {what}.",
-            hint=f"Start it with: cqrsctl{chosen} local up",
+            f"The embedded stack {state.directory.name!r} {what}.",
+            hint="Start it with: cqrsctl local up",
             code="stack_down",
         )
     return Running(

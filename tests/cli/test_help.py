@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cqrsctl.cli.app import COMMANDS, load_command
+from cqrsctl.cli.commands import COMMANDS, load_command
 
 if TYPE_CHECKING:
     from tests.conftest import Cqrsctl

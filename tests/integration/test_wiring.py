@@ -215,7 +215,7 @@ def test_a_stack_that_is_down_is_told_with_the_command_that_starts_it(tmp_path: 
     with pytest.raises(CqrsctlError, match="'demo' does not run") as caught:
         _ = Wiring(environment).dynamodb
 
-    assert caught.value.hint == "Start it with: cqrsctl -e demo local up"
+    assert caught.value.hint == "Start it with: cqrsctl local up"
 
 
 def test_the_clocks_sleep_ends_when_it_is_stopped() -> None:
