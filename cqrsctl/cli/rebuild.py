@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = group("Make the read model anew, while the old one serves.")
 
-_COLUMNS = ("projection", "table", "former", "items", "left_out", "seconds", "loading_seconds")
+_COLUMNS = ("projection", "table", "former", "can_undo", "items", "left_out", "seconds", "loading_seconds")
 _UNIT_BYTES = 4_096
 """A consistent read of so much uses one read capacity unit (DynamoDB Developer Guide, "Read and write operations")."""
 
@@ -44,7 +44,10 @@ def rebuild(
     on_error: Annotated[
         Unfit, typer.Option(help="What to do with what does not fit: stop before the cutover, or leave it out.")
     ] = Unfit.STOP,
-    undo: Annotated[bool, typer.Option("--undo", help="Bring back the table from before the last rebuild.")] = False,
+    undo: Annotated[
+        bool,
+        typer.Option("--undo", help="Bring back the table from before the last rebuild, if no change is lost to it."),
+    ] = False,
     discard: Annotated[bool, typer.Option("--discard", help="Give up a rebuild that was stopped.")] = False,
     yes: YesOption = False,
     output: OutputOption = Output.TABLE,
@@ -135,9 +138,11 @@ def _tell(invocation: Invocation, rebuilt: Rebuilt) -> None:
     progress = rebuilt.progress
     left_out = f", left out {progress.left_out}" if progress.left_out else ""
     done = "brought up to date" if rebuilt.undone else f"loaded {progress.items} items{left_out}, {progress.rate:.0f}/s"
-    invocation.note(
-        f"{progress.projection}: {done}; the view shows {rebuilt.table} now. {rebuilt.former} is kept for --undo."
-    )
+    if rebuilt.can_undo:
+        former = f"{rebuilt.former} is kept for --undo."
+    else:
+        former = f"{rebuilt.former} is kept until the next rebuild, but lacks lost changes: --undo will refuse it."
+    invocation.note(f"{progress.projection}: {done}; the view shows {rebuilt.table} now. {former}")
     if rebuilt.changed:
         invocation.note("The declaration changed; where functions project: cqrsctl function deploy")
     elif rebuilt.projected:
@@ -150,6 +155,7 @@ def _record(rebuilt: Rebuilt) -> dict[str, Any]:
         "projection": progress.projection,
         "table": rebuilt.table,
         "former": rebuilt.former,
+        "can_undo": rebuilt.can_undo,
         "items": progress.items,
         "left_out": progress.left_out,
         "seconds": round(progress.seconds, 3),

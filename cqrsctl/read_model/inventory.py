@@ -15,6 +15,7 @@ from cqrsctl.read_model import (
     dead_letters,
     function_position,
     heartbeat,
+    loaded_segments,
     locks,
     purge,
     real_columns,
@@ -210,7 +211,7 @@ def _building(connection: Connection, database: str, name: str) -> Building | No
     return Building(
         table=rebuild.table.name,
         state=rebuild.state.value,
-        items=rebuilds.items(connection, name),
+        items=loaded_segments.items(connection, name),
         held=locks.is_held(connection, locks.of_rebuild(database, name)),
     )
 

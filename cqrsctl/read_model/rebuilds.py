@@ -7,22 +7,19 @@ dies in, this account tells how to go on, or how to give it up; the view serves 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cqrsctl.codec import decode_item, encode_item
 from cqrsctl.errors import Busy, CqrsctlError
 from cqrsctl.projection.declaration import declaration_of
 from cqrsctl.projection.tables import PhysicalTable
-from cqrsctl.read_model import checkpoints, dead_letters, locks, registry, schema
+from cqrsctl.read_model import checkpoints, dead_letters, loaded_segments, locks, registry, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cqrsctl.change import Item
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
 
@@ -32,6 +29,7 @@ _UNDO_WITHIN = timedelta(hours=23)
 VIEW_LOCK_SECONDS = 3
 """So long a change of the view waits for queries under way, and new ones wait behind it; then it is tried again."""
 _INDEX_LOCK_SECONDS = 600
+_NOTHING_TO_UNDO = "nothing_to_undo"
 
 
 class RebuildState(StrEnum):
@@ -47,7 +45,8 @@ class RebuildState(StrEnum):
 class Rebuild:
     """A projection's last rebuild. `table` is the one that it makes or made, `former` the one behind the view before.
 
-    `undoing`: the table is there already, from before, and is only brought up to date.
+    `undoing`: the table is there already, from before, and is only brought up to date. `ended_gap`: the former table
+    lacks changes that are lost.
     """
 
     table: PhysicalTable
@@ -57,16 +56,7 @@ class Rebuild:
     undoing: bool
     begun_at: datetime
     ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """How far a segment of the scan is loaded: up to and with a key of the table."""
-
-    number: int
-    last_key: Item | None
-    finished: bool
-    items: int
+    ended_gap: bool
 
 
 def be_patient(connection: Connection, seconds: int) -> None:
@@ -155,11 +145,7 @@ def begin(
         ),
     )
     dead_letters.forget_settled(connection)
-    connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (projection.name,))
-    for number in range(segments):
-        connection.execute(
-            "INSERT INTO cqrs_rebuild_segment VALUES (%s, %s, NULL, FALSE, 0)", (projection.name, number)
-        )
+    loaded_segments.make(connection, projection.name, segments)
     connection.execute(
         "DELETE FROM cqrs_snapshot WHERE projection = %s AND version <> %s", (projection.name, active.version)
     )
@@ -178,27 +164,13 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
     """
     done = find(connection, name)
     if done is None or done.state is not RebuildState.DONE:
-        raise CqrsctlError(f"There is no rebuild of projection {name} to undo.", code="nothing_to_undo")
-    if done.former.name not in schema.physical_tables(connection, name):
-        raise CqrsctlError(f"Table {done.former.name} is gone: the rebuild cannot be undone.", code="nothing_to_undo")
-    if done.stream_arn != stream_arn or _age(connection, name) > _UNDO_WITHIN:
-        raise CqrsctlError(
-            f"The changes since {done.ended_at:%Y-%m-%d %H:%M} UTC are not in the stream any more, so table "
-            f"{done.former.name} cannot be brought up to date.",
-            hint="Declare the projection as it was, then: cqrsctl rebuild",
-            code="nothing_to_undo",
-        )
-    (account,) = connection.query(
-        "SELECT replaced_checkpoints, cutover_checkpoints FROM cqrs_rebuild WHERE projection = %s", (name,)
-    )
-    if account["replaced_checkpoints"] is not None:
-        raise CqrsctlError(
-            f"The rebuild of projection {name} ended a gap: table {done.former.name} lacks the changes that were lost.",
-            code="nothing_to_undo",
-        )
+        raise CqrsctlError(f"There is no rebuild of projection {name} to undo.", code=_NOTHING_TO_UNDO)
+    if (refusal := _refused_undo(connection, done, stream_arn)) is not None:
+        raise refusal
     _lock_tables(connection, name)
     dead_letters.unsettle(connection, name, since=done.ended_at)
     now = checkpoints.kept(connection, name)
+    (account,) = connection.query("SELECT cutover_checkpoints FROM cqrs_rebuild WHERE projection = %s", (name,))
     checkpoints.put_back(connection, name, account["cutover_checkpoints"])
     _exchange(connection, name)
     connection.execute(
@@ -223,7 +195,7 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
     if rebuild.state is RebuildState.CUTOVER:
         raise CqrsctlError(
             f"The rebuild of projection {name} is at its cutover and can only be finished.",
-            hint="Finish it with `cqrsctl rebuild`; then `cqrsctl rebuild --undo` leads back.",
+            hint="Finish it with: cqrsctl rebuild",
             code="cutover_begun",
         )
     _lock_tables(connection, name)
@@ -242,7 +214,7 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
             (name,),
         )
     else:
-        connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))
+        loaded_segments.forget(connection, name)
         connection.execute("DELETE FROM cqrs_rebuild WHERE projection = %s", (name,))
     connection.commit()
     if not rebuild.undoing:
@@ -250,52 +222,37 @@ def give_up(connection: Connection, rebuild: Rebuild) -> None:
 
 
 def way_back(connection: Connection, name: str) -> PhysicalTable | None:
-    """The table that an undo would bring back, as long as one is possible; None where there is none."""
+    """The table that an undo would bring back, as long as the table's stream stays; None if an undo is refused."""
     done = find(connection, name)
-    if done is None or done.state is not RebuildState.DONE or _age(connection, name) > _UNDO_WITHIN:
+    if done is None or done.state is not RebuildState.DONE:
         return None
-    return done.former if done.former.name in schema.physical_tables(connection, name) else None
+    return done.former if _refused_undo(connection, done, done.stream_arn) is None else None
+
+
+def _refused_undo(connection: Connection, done: Rebuild, stream_arn: str) -> CqrsctlError | None:
+    """Why a finished rebuild cannot be undone; None if it can be."""
+    name = done.table.projection.name
+    if done.former.name not in schema.physical_tables(connection, name):
+        return CqrsctlError(f"Table {done.former.name} is gone: the rebuild cannot be undone.", code=_NOTHING_TO_UNDO)
+    if done.stream_arn != stream_arn or _age(connection, name) > _UNDO_WITHIN:
+        return CqrsctlError(
+            f"The changes since {done.ended_at:%Y-%m-%d %H:%M} UTC are not in the stream any more, so table "
+            f"{done.former.name} cannot be brought up to date.",
+            hint="Declare the projection as it was, then: cqrsctl rebuild",
+            code=_NOTHING_TO_UNDO,
+        )
+    if done.ended_gap:
+        return CqrsctlError(
+            f"The rebuild of projection {name} ended a gap: table {done.former.name} lacks the changes that were lost.",
+            code=_NOTHING_TO_UNDO,
+        )
+    return None
 
 
 def under_way(connection: Connection, name: str) -> Rebuild | None:
     """The rebuild that has not come to its end, or None."""
     found = find(connection, name)
     return found if found and found.state is not RebuildState.DONE else None
-
-
-def segments(connection: Connection, name: str) -> list[Segment]:
-    """How far each segment of the scan is loaded."""
-    rows = connection.query("SELECT * FROM cqrs_rebuild_segment WHERE projection = %s ORDER BY segment", (name,))
-    connection.commit()
-    return [
-        Segment(
-            number=row["segment"],
-            last_key=decode_item(json.loads(row["last_key"])) if row["last_key"] else None,
-            finished=bool(row["finished"]),
-            items=row["items"],
-        )
-        for row in rows
-    ]
-
-
-def items(connection: Connection, name: str) -> int:
-    """How many items of the scan are loaded."""
-    return sum(segment.items for segment in segments(connection, name))
-
-
-def write_segment(connection: Connection, name: str, segment: Segment) -> None:
-    """Put how far a segment is into the running transaction."""
-    connection.execute(
-        "UPDATE cqrs_rebuild_segment SET last_key = %s, finished = %s, items = %s"
-        " WHERE projection = %s AND segment = %s",
-        (
-            None if segment.last_key is None else json.dumps(encode_item(segment.last_key)),
-            segment.finished,
-            segment.items,
-            name,
-            segment.number,
-        ),
-    )
 
 
 def mark_loaded(connection: Connection, rebuild: Rebuild) -> None:
@@ -338,7 +295,7 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
         """,
         (checkpoints.kept(connection, name), name),
     )
-    connection.execute("DELETE FROM cqrs_rebuild_segment WHERE projection = %s", (name,))
+    loaded_segments.forget(connection, name)
     connection.commit()
 
 
@@ -353,6 +310,7 @@ def _rebuild(row: dict[str, Any]) -> Rebuild:
         undoing=bool(row["undoing"]),
         begun_at=row["begun_at"],
         ended_at=row["ended_at"],
+        ended_gap=row["replaced_checkpoints"] is not None and not row["undoing"],
     )
 
 

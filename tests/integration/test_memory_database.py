@@ -29,6 +29,7 @@ from cqrsctl.read_model import (
     dead_letters,
     heartbeat,
     inventory,
+    loaded_segments,
     locks,
     purge,
     query,
@@ -40,8 +41,9 @@ from cqrsctl.read_model import (
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.dead_letters import Settled
 from cqrsctl.read_model.inventory import Counted
+from cqrsctl.read_model.loaded_segments import Segment
 from cqrsctl.read_model.loading import Loader
-from cqrsctl.read_model.rebuilds import RebuildState, Segment
+from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import MySqlSink, prepare, release_lock, take_lock
 from cqrsctl.read_model.writing import TableWriter
 from tests.integration.read_model.test_sink import ARN, NEWER_ARN, batch, change
@@ -464,7 +466,7 @@ def test_the_shared_lock_on_the_tables_covers_the_rebuild_and_the_snapshot_too(
         with pytest.raises(TransactionConflict):
             other.execute(statement)
         other.rollback()
-    rebuilds.write_segment(other, "product", Segment(0, None, finished=True, items=1))
+    loaded_segments.write(other, "product", Segment(0, None, finished=True, items=1))
     other.commit()
     connection.commit()
     rebuilds.cut_over(other, begun)
@@ -626,9 +628,9 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
 
     loader = Loader(connection, begun.table, by_file=False)
     loader.load(loader.chunk([row(number, 0, "Snapshot") for number in (1, 2, 3)]))
-    rebuilds.write_segment(connection, "product", Segment(0, {"ProductId": Decimal(3)}, finished=True, items=3))
+    loaded_segments.write(connection, "product", Segment(0, {"ProductId": Decimal(3)}, finished=True, items=3))
     connection.commit()
-    assert [segment.items for segment in rebuilds.segments(connection, "product")] == [3, 0]
+    assert [segment.items for segment in loaded_segments.read(connection, "product")] == [3, 0]
     building = registry.read(other, [PRODUCT]).building
     other.commit()
     assert [(table.name, table.since) for table in building] == [("product_v2", NOW)]

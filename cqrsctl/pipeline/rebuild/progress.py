@@ -42,12 +42,14 @@ class RebuildProgress:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A rebuild that came to its end: the view shows `table` now, `former` is kept for the way back."""
+    """A rebuild that came to its end: the view shows `table` now, `former` is kept until the next one."""
 
     progress: RebuildProgress
     table: str
     former: str
     undone: bool
+    can_undo: bool
+    """Whether `--undo` would be accepted now."""
     changed: bool
     """Whether the table is declared otherwise than the former one."""
     projected: bool

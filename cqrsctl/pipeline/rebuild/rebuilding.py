@@ -32,7 +32,7 @@ from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Rebuilt, U
 from cqrsctl.pipeline.rebuild.snapshot import Snapshot
 from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.projection.recovery import OnError
-from cqrsctl.read_model import checkpoints, dead_letters, grants, rebuilds
+from cqrsctl.read_model import checkpoints, dead_letters, grants, loaded_segments, rebuilds
 from cqrsctl.read_model.connection import ReadModelMissing, connect
 from cqrsctl.read_model.rebuilds import RebuildState
 from cqrsctl.read_model.sink import prepare
@@ -130,7 +130,7 @@ class Rebuilding:
             )
             while True:
                 rebuild = beginning.rebuild()
-                self._done.items = self._done.resumed = rebuilds.items(connection, self.projection.name)
+                self._done.items = self._done.resumed = loaded_segments.items(connection, self.projection.name)
                 self._got_on()
                 try:
                     return self._built(connection, rebuild)
@@ -175,6 +175,7 @@ class Rebuilding:
             rebuild.table.name,
             rebuild.former.name,
             undone=rebuild.undoing,
+            can_undo=rebuilds.way_back(connection, projection.name) is not None,
             changed=rebuild.table.projection != rebuild.former.projection,
             projected=companion.projects,
         )

@@ -13,7 +13,7 @@ from cqrsctl import retries
 from cqrsctl.codec import decode_item, encode_key
 from cqrsctl.errors import CqrsctlError, TransactionConflict
 from cqrsctl.projection.rows import snapshot_rows
-from cqrsctl.read_model import rebuilds
+from cqrsctl.read_model import loaded_segments
 from cqrsctl.read_model.loading import Loader
 from cqrsctl.write_model.scan import ScanPace, scan_segment
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from cqrsctl.clock import Clock
     from cqrsctl.projection.definition import Projection
     from cqrsctl.read_model.connection import Connection
+    from cqrsctl.read_model.loaded_segments import Segment
     from cqrsctl.read_model.loading import Chunk
-    from cqrsctl.read_model.rebuilds import Rebuild, Segment
+    from cqrsctl.read_model.rebuilds import Rebuild
     from cqrsctl.wire import ScanPage
     from cqrsctl.wiring import Wiring
 
@@ -94,7 +95,7 @@ class Snapshot:
         """Read and load. Raises BadItems, AwsError, DatabaseError, and what `watch` raises."""
         loader = Loader(self.connection, self.rebuild.table)
         to_do: Queue[Segment] = Queue()
-        segments = rebuilds.segments(self.connection, self._name)
+        segments = loaded_segments.read(self.connection, self._name)
         self._segments = len(segments)
         for segment in segments:
             if not segment.finished:
@@ -128,7 +129,7 @@ class Snapshot:
     def _load(self, loader: Loader, page: _Page) -> None:
         try:
             loader.load(page.chunk)
-            rebuilds.write_segment(self.connection, self._name, page.segment)
+            loaded_segments.write(self.connection, self._name, page.segment)
             self.connection.commit()
         except TransactionConflict:
             self.connection.rollback()

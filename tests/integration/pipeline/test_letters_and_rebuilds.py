@@ -20,7 +20,7 @@ from cqrsctl.projection.definition import ColumnType, Projection
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.projection.rows import row_of
 from cqrsctl.read_model import dead_letters as kept
-from cqrsctl.read_model import rebuilds
+from cqrsctl.read_model import loaded_segments, rebuilds
 from cqrsctl.read_model.checkpoints import aware
 from cqrsctl.read_model.connection import Connection, connect
 from cqrsctl.read_model.loading import Chunk, Loader
@@ -244,7 +244,7 @@ def test_a_segment_is_not_further_than_what_was_loaded_of_it(wiring: Wiring, mon
         with pytest.raises(Died):
             run(wiring)
     with connect(wiring.database) as connection:
-        assert rebuilds.items(connection, "product") == 0
+        assert loaded_segments.items(connection, "product") == 0
     run(wiring)
     assert names(wiring) == {7: "Lamp"}
 

@@ -22,7 +22,7 @@ from cqrsctl.projection.batch import Batch
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.projection.rows import Row
-from cqrsctl.read_model import checkpoints, function_position, rebuilds, registry, schema
+from cqrsctl.read_model import checkpoints, function_position, loaded_segments, rebuilds, registry, schema
 from cqrsctl.read_model.connection import Login, connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.function_position import Reason
@@ -400,7 +400,7 @@ def test_an_undo_brings_the_former_table_up_to_date_before_it_shows_it(wiring: W
 
     rebuilt, _ = run(wiring, COLOURED, undo=True)
 
-    assert (rebuilt.table, rebuilt.former) == ("product_v1", "product_v2")
+    assert (rebuilt.table, rebuilt.former, rebuilt.can_undo) == ("product_v1", "product_v2", True)
     assert names(wiring) == {1: "Changed", 2: "Lamp"}
     assert "Colour" not in query(wiring, "SELECT * FROM Product")[0]
     put(wiring, 3)
@@ -521,7 +521,7 @@ def test_the_account_tells_how_far_a_rebuild_is(wiring: Wiring) -> None:
             "product_v1",
             RebuildState.LOADED,
         )
-        segments = rebuilds.segments(connection, "product")
+        segments = loaded_segments.read(connection, "product")
     assert all(segment.finished for segment in segments)
     assert sum(segment.items for segment in segments) == 1
 
@@ -542,7 +542,8 @@ def test_what_is_older_than_the_snapshot_is_stale_for_the_new_table(wiring: Wiri
 def test_a_gap_that_was_ended_leaves_no_way_back(wiring: Wiring) -> None:
     put(wiring, 1)
     gap(wiring)
-    run(wiring)
+    rebuilt, _ = run(wiring)
+    assert not rebuilt.can_undo
     with pytest.raises(CqrsctlError, match="ended a gap") as raised:
         run(wiring, undo=True)
     assert raised.value.code == "nothing_to_undo"
