@@ -47,7 +47,7 @@ def status(
 
     Each part is ok, off, warning, failing, or unknown, with the reason where it is not well. The projector is judged by
     its progress: with changes waiting for 30 s while its checkpoints do not move, it is stuck, though it holds the lock
-    and its heart beats. Rows are the database's estimate. Exit 1 where a part is failing.
+    and its heart beats. Rows are the database's estimate. Exit 1 if a part is failing or could not be looked at.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def status(
         render.rows(output, _COLUMNS, record(found)["parts"])
     else:
         render.one(output, record(found))
-    if found.health is Health.FAILING:
+    if found.health in {Health.FAILING, Health.UNKNOWN}:
         raise typer.Exit(1)
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 WAITING_SECONDS = 30.0
 """A change that waits longer is late; a projector whose checkpoints do not move for as long meanwhile is stuck."""
 _TABLE_AT_WORK = {"CREATING", "UPDATING"}
+_UNDER_WAY = {"Creating": "being created", "Enabling": "being enabled", "Updating": "being updated"}
+"""What Lambda does with a mapping that will bring changes, by its state."""
 
 
 def of_table(table: Table) -> PartHealth:
@@ -94,8 +96,14 @@ class Projecting:
         return None if isinstance(self.backlog, CqrsctlError) else self.backlog.waiting_seconds
 
     @property
-    def mapped(self) -> bool:
-        return self.mapping is not None and self.mapping.state == ENABLED
+    def by_function(self) -> str | None:
+        """What the Lambda function does, or will soon; None if no mapping, or a paused one, brings it changes."""
+        if self.mapping is None or self.mapping.paused:
+            return None
+        if self.mapping.state == ENABLED:
+            return "the Lambda function projects"
+        under_way = _UNDER_WAY.get(self.mapping.state, self.mapping.state)
+        return f"the Lambda function will project: its mapping is {under_way}"
 
 
 def of_projector(found: Projecting) -> PartHealth:
@@ -112,8 +120,8 @@ def of_projector(found: Projecting) -> PartHealth:
     if traces.holder:
         health, reason = _judged_holder(found)
         return PartHealth("projector", health, f"{traces.holder}; {summary}", reason, facts)
-    if found.mapped:
-        return PartHealth("projector", Health.OFF, "the Lambda function projects", None, facts)
+    if found.by_function:
+        return PartHealth("projector", Health.OFF, found.by_function, None, facts)
     if waiting is None:
         told = f"nobody projects, and {_why_unknown(found)}"
         return PartHealth("projector", Health.UNKNOWN, summary, told, facts)
@@ -195,7 +203,7 @@ def _judged_mapping(function: Function, mapping: Mapping, found: Mapped) -> tupl
     if mapping.state == DISABLED:
         return Health.OFF, "paused; it goes on with: cqrsctl function resume"
     if mapping.state != ENABLED:
-        return Health.WARNING, mapping.reason or f"it is {mapping.state}"
+        return Health.WARNING, mapping.reason or f"it is {_UNDER_WAY.get(mapping.state, mapping.state)}"
     late = max(found.age or 0.0, found.waiting or 0.0)
     if late <= WAITING_SECONDS:
         return Health.OK, None

@@ -204,8 +204,9 @@ class Functions:
             if there is None:
                 continue
             there.require_ours(self.wiring.environment.table)
-            calls = [mappings.delete_call(each) for each in mappings.of_function(lambda_client, name)]
-            found.append(_removal(f"function {name}", [*calls, functions.delete_call(name)], there.former_role_note))
+            if mapped := mappings.of_function(lambda_client, name):
+                found.append(_removal(f"mapping of {name}", [mappings.delete_call(each) for each in mapped]))
+            found.append(_removal(f"function {name}", [functions.delete_call(name)], there.former_role_note))
             with_interfaces += [name] if there.subnets else []
         if there_queue := queue.find(self.client("sqs"), queue_name(PROJECTOR)):
             found.append(_removal(f"queue {there_queue.name}", *queue.delete_calls(there_queue)))

@@ -82,9 +82,10 @@ def test_a_deletion_asks_and_leaves_the_table(own: Cqrsctl) -> None:
     deleted = own.ok("function", "delete", "--yes", "-o", "json").json()
 
     assert refused.code == 2
-    assert "This deletes function ProductHandlerFunction" in refused.err
+    assert "This deletes mapping of ProductHandlerFunction, function ProductHandlerFunction" in refused.err
     assert "DeleteFunction" in [call["operation"] for call in planned]
     assert {part["change"] for part in deleted} == {"deleted"}
+    assert deleted[0]["part"] == "mapping of ProductHandlerFunction"
     assert own.ok("product", "get", "7", "-o", "json").json()["Name"] == "Lamp"
     assert own("function", "status").code == 4
     assert "There is nothing to delete." in own.ok("function", "delete", "--yes").err

@@ -263,6 +263,16 @@ def test_the_command_exits_1_where_a_part_is_failing_and_else_0(cqrsctl: Cqrsctl
     assert "\x1b" not in well.out
 
 
+def test_the_command_exits_1_if_a_part_could_not_be_looked_at(cqrsctl: Cqrsctl) -> None:
+    nobody = {"CQRSCTL_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_EC2_METADATA_DISABLED": "true"}
+    (cqrsctl.directory / "cqrsctl.toml").write_text('[environments.prod]\nregion = "eu-west-1"\ntable = "Products"\n')
+
+    unknown = cqrsctl("-e", "prod", "status", "-o", "json", variables=nobody)
+
+    assert unknown.json()["health"] == "unknown"
+    assert unknown.code == 1
+
+
 def test_a_view_needs_a_terminal(cqrsctl: Cqrsctl) -> None:
     refused = cqrsctl("status", "--watch", "-o", "json")
 

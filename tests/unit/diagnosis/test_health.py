@@ -185,6 +185,8 @@ def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
             ("failing", "stopped: changes wait for 2 h, and nobody projects. Start it: cqrsctl project"),
         ),
         (STOPPED, waiting(7_200), mapping(), ("off", None)),
+        (STOPPED, waiting(7_200), mapping("Creating"), ("off", None)),
+        (STOPPED, waiting(7_200), mapping("Enabling"), ("off", None)),
         (
             STOPPED,
             BY_FUNCTION,
@@ -204,6 +206,19 @@ def test_the_projector_is_judged_by_its_progress(
     expected: tuple[str, str | None],
 ) -> None:
     assert told(stream_side.of_projector(Projecting(traces, backlog, mapped, None))) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "summary"),
+    [
+        ("Enabled", "the Lambda function projects"),
+        ("Creating", "the Lambda function will project: its mapping is being created"),
+        ("Enabling", "the Lambda function will project: its mapping is being enabled"),
+        ("Updating", "the Lambda function will project: its mapping is being updated"),
+    ],
+)
+def test_the_projectors_line_shows_that_the_function_projects_or_will_soon(state: str, summary: str) -> None:
+    assert stream_side.of_projector(Projecting(STOPPED, waiting(7_200), mapping(state), None)).summary == summary
 
 
 def test_the_projectors_line_names_who_holds_the_lock_and_how_quick_it_is() -> None:
