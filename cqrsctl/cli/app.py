@@ -20,7 +20,9 @@ from cqrsctl.cli.invocation import Invocation, LogFormat, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+_SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+"""What stops a command, with how Python handles it at the start: a shell's background job ignores SIGINT."""
 
 
 class LazyGroup(Group):
@@ -78,25 +80,38 @@ def main() -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:]
     invocation = Invocation(output=_output_of(arguments))
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
-        signal.signal(signal.SIGINT, partial(_interrupted, invocation))
+    for number, at_start in _SIGNALS.items():
+        if signal.getsignal(number) is at_start:
+            signal.signal(number, partial(_interrupted, invocation))
     sys.exit(run(invocation, arguments))
 
 
-def _interrupted(invocation: Invocation, *_: Any) -> None:
-    """What Python does on Ctrl-C; and the command's threads stop too, for which it waits."""
-    invocation.begin_stopping()
-    raise KeyboardInterrupt
+def _interrupted(invocation: Invocation, number: int, *_: Any) -> None:
+    """Stop the command and all that it waits for; a second signal ends the process at once."""
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    invocation.begin_stopping(number)
+    if not invocation.stops_by_itself:
+        raise KeyboardInterrupt
 
 
 def run(invocation: Invocation, arguments: list[str]) -> int:
-    """Run the command line; its exit code. The one place where errors become messages."""
+    """Run the command line; its exit code."""
+    code = _run(invocation, arguments)
+    return invocation.stopped_code if code == INTERRUPTED else code
+
+
+def _run(invocation: Invocation, arguments: list[str]) -> int:
+    """The one place where errors become messages."""
     try:
         result = dispatch(invocation, arguments)
     except CqrsctlError as failure:
         if invocation.verbosity >= 2:
             traceback.print_exc()
-        invocation.report(failure)
+        if failure.exit_code == INTERRUPTED and invocation.stopped_code == 0:
+            invocation.note(failure.message)
+        else:
+            invocation.report(failure)
         return failure.exit_code
     except typer.TyperException as misuse:
         return _misused(misuse, invocation)

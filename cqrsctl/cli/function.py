@@ -274,6 +274,7 @@ def logs(
       cqrsctl -e prod function logs --follow
       cqrsctl -e prod function logs command --since 2h -o jsonl
     """
+    of(ctx).follows = follow
     functions = Functions(of(ctx).wiring, of(ctx).clock, of(ctx).note)
     lines = functions.logs(Which(which.value), datetime.now(UTC) - parse_duration(since), follow=follow)
     if output is Output.TABLE:

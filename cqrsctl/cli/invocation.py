@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 
 _GRACE_SECONDS = 1.0
+_ANNOUNCED_SECONDS = 0.3
 
 
 class LogFormat(StrEnum):
@@ -49,6 +52,12 @@ class Invocation:
     preset: Environment | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     """Set once the command is to stop; whatever it waits for looks at it."""
+    stopped_by: int = signal.SIGINT
+    """The signal that stopped the command."""
+    follows: bool = False
+    """Whether the command has no end of its own, so that SIGTERM is its regular end."""
+    stops_by_itself: bool = False
+    """Whether the command looks at `stop` and ends in order; else a signal interrupts it anywhere."""
 
     @cached_property
     def environment(self) -> Environment:
@@ -80,15 +89,28 @@ class Invocation:
         logger.handlers = [handler]
         logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(self.verbosity, logging.DEBUG))
 
-    def begin_stopping(self) -> None:
-        """Tell all that the command waits for to stop. A transaction that is under way has a second left."""
+    def begin_stopping(self, number: int) -> None:
+        """Let all that the command waits for stop because of a signal. A transaction under way has a second left."""
         if self.stop.is_set():
             return
+        self.stopped_by = number
         self.stop.set()
+        announced = threading.Event()
+        # In a thread of its own: the signal may have come in the middle of a message, which holds stderr.
+        threading.Thread(target=self._stop_in_time, args=(announced,), daemon=True).start()
+        announced.wait(_ANNOUNCED_SECONDS)
+
+    def _stop_in_time(self, announced: threading.Event) -> None:
+        self.note("Stopping…")
+        announced.set()
+        time.sleep(_GRACE_SECONDS)
         if "wiring" in vars(self):
-            cutting = threading.Timer(_GRACE_SECONDS, self.wiring.cut)
-            cutting.daemon = True
-            cutting.start()
+            self.wiring.cut()
+
+    @property
+    def stopped_code(self) -> int:
+        """The exit code after a signal, as shells count it; 0 if SIGTERM ended a command that follows."""
+        return 0 if self.follows and self.stopped_by == signal.SIGTERM else 128 + self.stopped_by
 
     def addressed(self, text: str) -> str:
         """The text with its commands addressed as this run is, by flags or variables: `cqrsctl -e staging rebuild`.

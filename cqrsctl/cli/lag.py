@@ -57,6 +57,7 @@ def lag(
         if limit is not None:
             raise UsageError("--max is a check, --watch a view that does not end: they exclude one another.")
         watch.require_terminal(output)
+        of(ctx).follows = True
         history: deque[float | None] = deque(maxlen=_LOOKS_KEPT)
         looks = Looks(wiring, clock)
         watch.watch(output, lambda: lags.measure_on(looks), lambda found: _drawn(found, history), record)

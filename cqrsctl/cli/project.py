@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
-from cqrsctl.cli.invocation import Invocation, OutputOption, of
+from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import project as projecting
@@ -21,7 +20,7 @@ from cqrsctl.projection.recovery import OnError
 from cqrsctl.stream.reader import Beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cqrsctl.projection.projector import Summary
 
@@ -64,44 +63,31 @@ def project(
     invocation = of(ctx)
     chosen = projecting.chosen(invocation.environment.projections, projection or ())
     clock = invocation.clock
-    with _stopping(invocation) as interrupted, render.live() as show:
+    invocation.follows = input is None and not once
+    invocation.stops_by_itself = input is None  # standard input may leave it waiting for ever
+    with render.live() as show:
         run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note, on_error)
         if input is None:
             summary = projecting.from_stream(run, once=once, beginning=from_, dry_run=dry_run)
-        elif input == "-":
-            summary = projecting.from_file(run, sys.stdin)
         else:
-            summary = _replay(run, Path(input))
+            summary = _replay(run, input)
     _report(summary, output, note=invocation.note, dry_run=dry_run)
-    if interrupted():
-        raise typer.Exit(130)
+    if invocation.stop.is_set():
+        invocation.note("Stopped. Resume with the same command: it starts from the checkpoints.")
+        raise typer.Abort
 
 
-def _replay(run: projecting.Run, path: Path) -> Summary:
+def _replay(run: projecting.Run, name: str) -> Summary:
     try:
-        file = path.open(encoding="utf-8")
+        file = nullcontext(sys.stdin) if name == "-" else Path(name).open(encoding="utf-8")  # noqa: SIM115
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}.") from error
-    with file:
-        return projecting.from_file(run, file)
-
-
-@contextmanager
-def _stopping(invocation: Invocation) -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM let the running transaction finish, for a second; another one leaves at once. Nothing is lost:
-    the next run begins at the checkpoints."""
-
-    def stop(*_: Any) -> None:
-        invocation.begin_stopping()
-        for either in before:
-            signal.signal(either, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield invocation.stop.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raise UsageError(f"{name}: {error.strerror}.") from error
+    with file as lines:
+        try:
+            return projecting.from_file(run, lines)
+        except KeyboardInterrupt:
+            run.notice("Stopped. Run the same command again: applying a change twice changes nothing.")
+            raise
 
 
 def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
@@ -110,7 +96,7 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
     def progress(summary: Summary) -> None:
         rate = summary.changes / max(time.monotonic() - begun, 1e-9)
         show(
-            f"applied {summary.changes} changes, {rate:.0f}/s, lag {render.duration(summary.lag)}, "
+            f"applied {summary.changes} changes, {rate:.0f}/s, lag {render.age(summary.lag_seconds)}, "
             f"{summary.shards} shard{'' if summary.shards == 1 else 's'}" + (", caught up" if summary.caught_up else "")
         )
 
@@ -120,7 +106,7 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
 def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dry_run: bool) -> None:
     note(
         f"{'would apply' if dry_run else 'applied'} {summary.changes} changes to {summary.rows} rows, "
-        f"dead-lettered {summary.dead_lettered}, lag {render.duration(summary.lag)}"
+        f"dead-lettered {summary.dead_lettered}, lag {render.age(summary.lag_seconds)}"
     )
     if summary.dead_lettered and not dry_run:
         note("See what was set aside with: cqrsctl dead-letter list")
@@ -134,7 +120,7 @@ def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dr
             "stale": summary.stale,
             "dead_lettered": summary.dead_lettered,
             "shards": summary.shards,
-            "lag_seconds": summary.lag.total_seconds(),
+            "lag_seconds": summary.lag_seconds,
             "caught_up": summary.caught_up,
         },
     )

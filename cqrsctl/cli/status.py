@@ -57,6 +57,7 @@ def status(
     """
     if watched:
         watch.require_terminal(output)
+        of(ctx).follows = True
     overview = Overview(of(ctx).wiring, of(ctx).clock)
 
     def look() -> PipelineStatus:

@@ -73,14 +73,17 @@ class Sink(BatchSink, Protocol):
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did so far. `lag`: now minus the creation of the oldest change not yet applied; 0 at the tip."""
+    """What a run did so far.
+
+    `lag_seconds`: now minus the creation of the oldest change not yet applied; 0 at the tip, None while it is unknown.
+    """
 
     changes: int = 0
     rows: int = 0
     stale: int = 0
     dead_lettered: int = 0
     shards: int = 0
-    lag: timedelta = timedelta(0)
+    lag_seconds: float | None = None
     caught_up: bool = False
 
     def count(self, batch: Batch, applied: Applied) -> None:
@@ -141,6 +144,7 @@ class Projector:
             source = self.open_source(followers)
             self._follow(source, applier, once, stopped)
         except _HICCUPS as error:
+            self.summary.lag_seconds, self.summary.caught_up = None, False
             self.sink.close()
             if self.summary.changes == before:
                 raise
@@ -188,9 +192,9 @@ class Projector:
         self.summary.shards = source.shards_under_way
         self.summary.caught_up = source.caught_up
         if self.summary.caught_up:
-            self.summary.lag = timedelta(0)
+            self.summary.lag_seconds = 0.0
         elif times := [page.position.record_time for page in pages if page.position and page.position.record_time]:
-            self.summary.lag = max(self.clock.now() - min(times), timedelta(0))
+            self.summary.lag_seconds = max((self.clock.now() - min(times)).total_seconds(), 0.0)
 
 
 def _reached(position: Position, checkpoints: Checkpoints) -> bool:

@@ -25,6 +25,7 @@ from cqrsctl.errors import (
     TransientDatabaseError,
     ValueRejected,
 )
+from cqrsctl.stopping import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,7 +126,8 @@ class Endpoint:
     """A server to connect to. `login` is asked for at each connection: its password may be a token that expires.
 
     `name` is the instance's, empty if it is unknown. `through` is where a tunnel to the server begins: it is
-    connected to, while `host` is verified. `opened` is given each connection before it logs in, to cut it off one day.
+    connected to, while `host` is verified. `opened` is given each connection before it logs in, to cut it off one day,
+    and again while it does: if it raises, the login is abandoned.
     """
 
     host: str
@@ -135,7 +137,7 @@ class Endpoint:
     ca_bundle: Path | None = None
     name: str = ""
     through: tuple[str, int] | None = None
-    opened: Callable[[Connection], None] | None = field(default=None, repr=False, compare=False)
+    opened: Callable[[Connection], None] = field(default=lambda _: None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
@@ -259,7 +261,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             local_infile=bulk,
-            defer_connect=endpoint.through is not None or endpoint.opened is not None,
+            defer_connect=True,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -268,10 +270,9 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             **tls,
         )
         connection = Connection(raw, endpoint)
-        if endpoint.opened is not None:
-            endpoint.opened(connection)
-        if not raw.open:
-            raw.connect(_tunnel(*endpoint.through) if endpoint.through else None)
+        endpoint.opened(connection)
+        # PyMySQL cannot be cut off before there is a socket: a network that swallows packets would hold it up.
+        watched(lambda _: endpoint.opened(connection), _log_in, raw, endpoint.through)
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
         seconds = _BULK_SECONDS if bulk else _READ_SECONDS
         raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
@@ -307,10 +308,8 @@ def database_errors(endpoint: Endpoint) -> Iterator[None]:
         raise TransientDatabaseError(f"{endpoint}: {error}.") from error
 
 
-def _tunnel(host: str, port: int) -> socket.socket:
-    tunnel = socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
-    tunnel.settimeout(None)  # PyMySQL sets its own for each read and write
-    return tunnel
+def _log_in(raw: pymysql.Connection[Cursor], through: tuple[str, int] | None) -> None:
+    raw.connect(socket.create_connection(through, timeout=_CONNECT_SECONDS) if through else None)
 
 
 def _tls(endpoint: Endpoint) -> dict[str, Any]:

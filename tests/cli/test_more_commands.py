@@ -38,7 +38,10 @@ def test_the_rejects_file_cannot_be_the_imported_one(cqrsctl: Cqrsctl) -> None:
     assert cqrsctl("product", "import", "p.csv", "--rejects", "./p.csv").code == 2
 
 
-def test_an_interrupted_import_says_where_it_stopped(cqrsctl: Cqrsctl, wiring: Wiring) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_import_says_where_it_stopped(
+    cqrsctl: Cqrsctl, wiring: Wiring, number: signal.Signals, code: int
+) -> None:
     cqrsctl.ok("table", "create")
     importing = subprocess.Popen(
         [COMMAND, "product", "import", "-", "--workers", "1"],
@@ -57,10 +60,11 @@ def test_an_interrupted_import_says_where_it_stopped(cqrsctl: Cqrsctl, wiring: W
         lambda: wiring.dynamodb.describe_table(TableName=table)["Table"]["ItemCount"] >= 25, "the first rows are in"
     )
 
-    importing.send_signal(signal.SIGINT)
+    importing.send_signal(number)
     _, err = importing.communicate(timeout=30)
 
-    assert importing.returncode == 130
+    assert importing.returncode == code
+    assert err.startswith("Stopping…\n")
     assert "Stopped at line" in err
     written = wiring.dynamodb.describe_table(TableName=table)["Table"]["ItemCount"]
     assert f"{written} products are written" in err

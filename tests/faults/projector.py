@@ -40,11 +40,13 @@ class Projector(Command):
         """Ask it to stop; its report."""
         self.assert_running()
         self.process.send_signal(number)
-        return self.report()
+        return self.report(number)
 
-    def report(self) -> dict[str, Any]:
-        """What it reports once it has stopped as it was asked to."""
-        assert self.process.wait(20) == 130, self.remarks()
+    def report(self, number: signal.Signals) -> dict[str, Any]:
+        """What it reports once it has stopped because of a signal; SIGTERM is its regular end."""
+        assert self.process.wait(20) == (0 if number is signal.SIGTERM else 130), self.remarks()
+        assert "Stopping…" in self.remarks()
+        assert "Resume with the same command" in self.remarks()
         assert "Traceback" not in self.remarks()
         assert "applied " in self.remarks()
         report: dict[str, Any] = json.loads(self.out.read_text())

@@ -31,7 +31,7 @@ def test_a_signal_lets_the_running_transaction_finish_and_the_next_run_goes_on_f
             assert has_torn_rows(wiring, looking)
             before = version(looking)
             projector.process.send_signal(number)
-        report = projector.report()
+        report = projector.report(number)
         assert version(looking) > before, "the transaction was given up"
         writer.stop()
 

@@ -11,12 +11,12 @@ import pytest
 
 from tests.conftest import COMMAND, Cqrsctl
 from tests.faults.command import Command, running
-from tests.faults.swallowing import proxied
+from tests.faults.swallowing import deaf, proxied
 from tests.pipelines import make_table, projected, put
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cqrsctl.wiring import Wiring
     from tests.faults.swallowing import Proxy
@@ -40,30 +40,37 @@ def through(cqrsctl: Cqrsctl, proxy: Proxy) -> Cqrsctl:
     return Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, "CQRSCTL_ENDPOINT_URL": proxy.url})
 
 
-def ended(command: Command, proxy: Proxy, number: signal.Signals) -> str:
+def ended(command: Command, proxy: Proxy, number: signal.Signals, code: int = 130) -> str:
     """Send a signal once a request was swallowed; what the command said by the time that it ended."""
-    wait_for(lambda: proxy.swallowed.is_set() or not command.is_running(), "a request is swallowed")
+    return ended_after(proxy.swallowed.is_set, command, number, code)
+
+
+def ended_after(is_waiting: Callable[[], bool], command: Command, number: signal.Signals, code: int = 130) -> str:
+    """Send a signal once a command waits for an answer; what it said by the time that it ended with this exit code."""
+    wait_for(lambda: is_waiting() or not command.is_running(), "the command waits for an answer")
     command.assert_running()
     sent = time.monotonic()
     command.process.send_signal(number)
-    assert command.process.wait(60) == 130, command.remarks()
+    assert command.process.wait(60) == code, command.remarks()
     assert time.monotonic() - sent < IN_TIME_SECONDS + BUSY_SECONDS, command.remarks()
+    assert "Stopping…" in command.remarks()
     assert "Traceback" not in command.remarks()
     return command.remarks()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("request_", [b"Streams_20120810.GetRecords", b"DynamoDB_20120810.DescribeTable"])
 def test_a_projector_ends_in_time(
-    through: Cqrsctl, wiring: Wiring, proxy: Proxy, number: signal.Signals, request_: bytes
+    through: Cqrsctl, wiring: Wiring, proxy: Proxy, number: signal.Signals, code: int, request_: bytes
 ) -> None:
     """The projector reads, or it is still at its first question."""
     put(wiring)
     proxy.swallow(request_)
     with running(Command, through, [COMMAND, "project"], "projector") as command:
-        remarks = ended(command, proxy, number)
+        remarks = ended(command, proxy, number, code)
 
-    assert "applied 0 changes" in remarks or "Stopped" in remarks
+    assert "applied 0 changes to 0 rows, dead-lettered 0, lag unknown" in remarks or "Stopped" in remarks
+    assert ("Error:" in remarks) is (code == 130 and "applied" not in remarks)
 
 
 def test_an_import_ends_in_time_and_says_where_it_stopped(through: Cqrsctl, proxy: Proxy) -> None:
@@ -71,7 +78,7 @@ def test_an_import_ends_in_time_and_says_where_it_stopped(through: Cqrsctl, prox
     file.write_text(through.ok("product", "sample", "--count", str(PRODUCTS), "-o", "csv").out)
     proxy.swallow(b"DynamoDB_20120810.BatchWriteItem")
     with running(Command, through, [COMMAND, "product", "import", file], "import") as command:
-        remarks = ended(command, proxy, signal.SIGINT)
+        remarks = ended(command, proxy, signal.SIGTERM, 143)
 
     assert "Stopped at line " in remarks
     assert "Importing the file again is safe." in remarks
@@ -140,3 +147,18 @@ def test_a_command_ends_in_time_though_the_database_does_not_answer(
         proxy.swallow()
         with running(Command, command, [COMMAND, *arguments], "command") as running_command:
             ended(running_command, proxy, signal.SIGINT)
+
+
+def test_a_projector_ends_in_time_though_the_network_swallows_its_connection_to_the_database(
+    cqrsctl: Cqrsctl, wiring: Wiring
+) -> None:
+    make_table(wiring)
+    with deaf() as port:
+        login = {
+            "CQRSCTL_DATABASE_HOST": "127.0.0.1",
+            "CQRSCTL_DATABASE_PORT": str(port),
+            "CQRSCTL_DATABASE_PASSWORD": "secret",
+        }
+        through = Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, **login})
+        with running(Command, through, [COMMAND, "-v", "project"], "projector") as command:
+            ended_after(lambda: f"connecting to 127.0.0.1:{port}" in command.remarks(), command, signal.SIGINT)

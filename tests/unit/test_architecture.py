@@ -51,7 +51,7 @@ ROOMS: dict[str, set[str]] = {
     "write_model": {*SHARED, "", "kms", "polling", "retries"},
     "stream": SHARED,
     "projection": {"change", "clock", "errors", "retries"},
-    "read_model": {"account", "change", "codec", "errors", "projection"},
+    "read_model": {"account", "change", "codec", "errors", "projection", "stopping"},
     "aurora": {"aws", "clock", "errors", "kms", "polling", "", "retries"},
     "functions": {
         "aws",

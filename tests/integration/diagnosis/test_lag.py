@@ -352,15 +352,18 @@ def test_a_view_needs_a_terminal_or_lines_of_json(cqrsctl: Cqrsctl) -> None:
 
 
 @pytest.mark.usefixtures("table")
-def test_a_view_in_lines_of_json_goes_on_until_it_is_interrupted(cqrsctl: Cqrsctl) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_view_in_lines_of_json_goes_on_until_it_is_stopped(
+    cqrsctl: Cqrsctl, number: signal.Signals, code: int
+) -> None:
     watching = cqrsctl.start("lag", "--watch", "-o", "jsonl")
     assert watching.stdout is not None
     lines = [json.loads(watching.stdout.readline()) for _ in range(2)]
-    watching.send_signal(signal.SIGINT)
+    watching.send_signal(number)
     watching.communicate(timeout=60)
 
     assert [line["lag_seconds"] for line in lines] == [0.0, 0.0]
-    assert watching.returncode == 130
+    assert watching.returncode == code
 
 
 def test_a_gap_of_the_function_is_no_lag(wiring: Wiring, by_function: Callable[..., Lag]) -> None:

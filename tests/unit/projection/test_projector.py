@@ -133,6 +133,17 @@ def test_a_hiccup_while_applying_is_waited_out_from_the_checkpoints_on() -> None
     assert notices == ["gone Trying again."] * 2
 
 
+def test_the_lag_is_unknown_before_the_first_page_and_after_a_hiccup() -> None:
+    stopped_at_once, _ = run(Sink(), stopped=lambda: True)
+    caught_up, _ = run(Sink())
+    away = Sink(applies=[TransientDatabaseError("gone")] * 2)
+    stopped_while_away, _ = run(away, stopped=lambda: away.calls.count("apply") == 2)
+
+    assert stopped_at_once.summary.lag_seconds is None
+    assert caught_up.summary.lag_seconds == 0.0
+    assert stopped_while_away.summary.lag_seconds is None
+
+
 def test_a_lock_that_the_server_still_holds_for_a_cut_connection_is_waited_for() -> None:
     sink = Sink(opens=[None, Busy("held"), Busy("held")], applies=[TransientDatabaseError("cut")])
 
