@@ -5,7 +5,6 @@ Precedence: flag, variable, file, default. What comes out is one frozen Environm
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -13,21 +12,30 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import platformdirs
 
 from cqrsctl.errors import ConfigurationError
-from cqrsctl.projection.declaration import conditions
-from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+from cqrsctl.settings_file import (
+    PASSWORD_VARIABLE,
+    DatabaseTable,
+    EnvironmentTable,
+    SettingsFile,
+    checked,
+    declared_projections,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from cqrsctl.projection.definition import Projection
 
 FILE_NAME = "cqrsctl.toml"
 EMBEDDED = ("local", "demo")
 """The environments that exist without being declared: the embedded stack, and the demo's own."""
 
 
+EMBEDDED_REGION = "us-east-1"
+"""The region of the embedded stack if nothing names one."""
 DEFAULT_USER = "cqrsctl"
 """Who logs in to the database if nothing names somebody."""
 
@@ -104,51 +112,20 @@ class Flags:
         return {name: flag or variables.get(f"CQRSCTL_{name.upper()}") for name, flag in asdict(self).items()}
 
 
-class _DatabaseTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    cluster: str | None = None
-    host: str | None = None
-    port: int | None = None
-    connect_host: str | None = None
-    connect_port: int | None = None
-    name: str | None = None
-    user: str | None = None
-    ca_bundle: str | None = None
-    secret: str | None = None
-    iam_auth: bool | None = None
+DEFAULT = "default"
+"""The source of a setting that neither a flag nor a variable nor the file names."""
 
 
-class _EnvironmentTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    embedded: bool = False
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
-    table: str | None = None
-    database: _DatabaseTable = msgspec.field(default_factory=_DatabaseTable)
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting's value, and the flag, variable or file that it comes from."""
 
-
-class _ColumnTable(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    type: str
-    attribute: str | None = None
-    key: bool = False
-    required: bool = False
-    default: bool | int | str | None = None
-    index: bool = False
+    value: Any
+    source: str
 
 
-class _ProjectionTable(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    view: str
-    columns: list[dict[str, Any]]
-    where: dict[str, bool | int | str] = msgspec.field(default_factory=dict)
-
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    environment: str | None = None
-    environments: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
-    projections: list[dict[str, Any]] = msgspec.field(default_factory=list)
-
-
+_AWS_SETTINGS = ("profile", "region", "endpoint_url")
 _VARIABLES = {
     "CQRSCTL_PROFILE": "profile",
     "CQRSCTL_REGION": "region",
@@ -166,49 +143,92 @@ _VARIABLES = {
     "CQRSCTL_DATABASE_IAM_AUTH": "database.iam_auth",
 }
 _ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
+_BOTO3_VARIABLES = {
+    "profile": ("AWS_DEFAULT_PROFILE", "AWS_PROFILE"),
+    "region": ("AWS_DEFAULT_REGION",),
+    "endpoint_url": (_ENDPOINT_VARIABLE,),
+}
+"""What boto3 reads for settings that nothing of cqrsctl's own names."""
 _SERVICE_KEYS = {
     "dynamodbstreams": "DYNAMODB_STREAMS",
     "secretsmanager": "SECRETS_MANAGER",
     "application-autoscaling": "APPLICATION_AUTO_SCALING",
 }
 """boto3 makes its variables' names from service ids, which are not always the client's name."""
-PASSWORD_VARIABLE = "CQRSCTL_DATABASE_PASSWORD"  # noqa: S105 -- the variable's name
 
 
 def load(flags: Flags, variables: Mapping[str, str] = os.environ, directory: Path | None = None) -> Environment:
     """Read all settings. Raises ConfigurationError, naming the place that is wrong."""
-    path = _find_file(flags, variables, directory or Path.cwd())
-    file = _read_file(path) if path else _File()
-    return _environment(file, str(path) if path else FILE_NAME, flags, variables)
+    return _environment(*_found(flags, variables, directory), flags, variables)
+
+
+def in_force(
+    flags: Flags, variables: Mapping[str, str] = os.environ, directory: Path | None = None
+) -> Iterator[Setting]:
+    """Each setting of the environment, in force or unset, with its source; no secret is among them.
+
+    Raises ConfigurationError as `load` does.
+    """
+    file, where = _found(flags, variables, directory)
+    environment = _environment(file, where, flags, variables)
+    table = checked(file.environments.get(environment.name, {}), EnvironmentTable, where)
+    named = _layered(table, where, flags, variables)
+    yield _chosen(file, where, flags, variables)
+    source = "--config" if flags.config else "CQRSCTL_CONFIG" if variables.get("CQRSCTL_CONFIG") else DEFAULT
+    yield Setting("config", Path(where) if source != DEFAULT or file != SettingsFile() else None, source)
+    yield Setting("embedded", environment.embedded, where if table.embedded else DEFAULT)
+    for name in _AWS_SETTINGS:
+        yield named.get(name) or _of_boto3(environment, name, variables)
+    if environment.endpoint_url is None:
+        for variable in sorted(environment.aws_endpoints - {_ENDPOINT_VARIABLE}):
+            yield Setting(
+                f"endpoint_url{variable.removeprefix(_ENDPOINT_VARIABLE).lower()}", variables[variable], variable
+            )
+    yield named.get("table") or Setting("table", environment.table, DEFAULT)
+    for key in DatabaseTable.__struct_fields__:
+        name = f"database.{key}"
+        yield Setting(name, getattr(environment.database, key), named[name].source if name in named else DEFAULT)
+    if environment.database.password is not None:
+        yield Setting("database.password", "(hidden)", PASSWORD_VARIABLE)
+    yield Setting(
+        "projections", [each.name for each in environment.projections], where if file.projections else DEFAULT
+    )
+    yield Setting(
+        "state_dir", environment.state_dir, "CQRSCTL_STATE_DIR" if variables.get("CQRSCTL_STATE_DIR") else DEFAULT
+    )
+
+
+def environments(
+    flags: Flags, variables: Mapping[str, str] = os.environ, directory: Path | None = None
+) -> tuple[dict[str, str | None], Setting]:
+    """Every environment with the file that declares it, if any, and the one that is the default with its source."""
+    file, where = _found(replace(flags, env=None), variables, directory)
+    names = [*file.environments, *(name for name in EMBEDDED if name not in file.environments)]
+    declared = {name: where if name in file.environments else None for name in names}
+    return declared, _chosen(file, where, Flags(), variables)
 
 
 def pristine(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
     """An embedded environment with nothing but defaults, whatever the settings say; its state dir is as set."""
     kept = {"CQRSCTL_STATE_DIR": variables.get("CQRSCTL_STATE_DIR", "")}
-    return _environment(_File(), FILE_NAME, Flags(env=name), kept)
+    return _environment(SettingsFile(), FILE_NAME, Flags(env=name), kept)
 
 
-def _environment(file: _File, where: str, flags: Flags, variables: Mapping[str, str]) -> Environment:
-    name = flags.env or variables.get("CQRSCTL_ENV") or file.environment or "local"
+def _environment(file: SettingsFile, where: str, flags: Flags, variables: Mapping[str, str]) -> Environment:
+    name = str(_chosen(file, where, flags, variables).value)
     if name not in file.environments and name not in EMBEDDED:
         known = sorted({*file.environments, *EMBEDDED})
         raise ConfigurationError(
             f"No environment {name!r}; known are {', '.join(known)}.",
             hint=f"Declare [environments.{name}] in {FILE_NAME}, or choose another with --env.",
         )
-    declared: dict[str, _EnvironmentTable] = {
-        other: _convert(content, _EnvironmentTable, f"{where}: environments.{other}")
+    declared: dict[str, EnvironmentTable] = {
+        other: checked(content, EnvironmentTable, f"{where}: environments.{other}")
         for other, content in file.environments.items()
     }
-    from_file = declared.get(name, _EnvironmentTable())
+    from_file = declared.get(name, EnvironmentTable())
     _check_name(name, where)
-    settings = _layered(from_file, variables)
-    flagged = {
-        "profile": flags.profile,
-        "region": flags.region,
-        "endpoint_url": flags.endpoint_url,
-    }
-    settings.update({key: value for key, value in flagged.items() if value is not None})
+    settings = {name: setting.value for name, setting in _layered(from_file, where, flags, variables).items()}
     endpoint = settings.get("endpoint_url")
     if endpoint and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", endpoint):
         raise ConfigurationError(
@@ -222,7 +242,7 @@ def _environment(file: _File, where: str, flags: Flags, variables: Mapping[str, 
         endpoint_url=settings.get("endpoint_url"),
         table=settings.get("table", "Products"),
         database=_database(settings, variables.get(PASSWORD_VARIABLE)),
-        projections=_projections(file, where),
+        projections=declared_projections(file, where),
         state_dir=state_root(variables) / name,
         aws_endpoints=frozenset(v for v in variables if v.startswith(_ENDPOINT_VARIABLE) and variables[v]),
     )
@@ -251,7 +271,7 @@ def _find_file(flags: Flags, variables: Mapping[str, str], directory: Path) -> P
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_file(path: Path) -> _File:
+def _read_file(path: Path) -> SettingsFile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -260,57 +280,48 @@ def _read_file(path: Path) -> _File:
         raise ConfigurationError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}).") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: {error}.", hint="Mend the TOML at that place.") from error
-    file: _File = _convert(content, _File, str(path))
+    file: SettingsFile = checked(content, SettingsFile, str(path))
     return file
 
 
-def _convert(content: Any, shape: type[Any], where: str, *, strict: bool = True) -> Any:
-    """Check content against a shape; unknown keys and wrong types are refused with their place."""
-    tables = [content, content.get("database")] if isinstance(content, dict) else []
-    if any(isinstance(table, dict) and "password" in table for table in tables):
-        raise ConfigurationError(
-            f"{where}: a password does not belong in the file.",
-            hint=f"Use database.secret, database.iam_auth, or the variable {PASSWORD_VARIABLE}.",
-        )
-    try:
-        return msgspec.convert(content, shape, strict=strict)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {_readable(error)}", hint=_suggestion(str(error), shape)) from error
+def _found(flags: Flags, variables: Mapping[str, str], directory: Path | None) -> tuple[SettingsFile, str]:
+    """The settings file's content, and its path or, if there is none, its name."""
+    path = _find_file(flags, variables, directory or Path.cwd())
+    return (_read_file(path), str(path)) if path else (SettingsFile(), FILE_NAME)
 
 
-def _readable(error: msgspec.ValidationError) -> str:
-    """msgspec says "… - at `$.database.port`": put the place first, without the root's dollar."""
-    text, _, place = str(error).partition(" - at `$")
-    place = place.rstrip("`").lstrip(".")
-    text = text.replace("Object contains unknown field", "unknown key").replace(
-        "Object missing required field", "missing key"
-    )
-    return f"{place}: {text}" if place else text
+def _chosen(file: SettingsFile, where: str, flags: Flags, variables: Mapping[str, str]) -> Setting:
+    """The environment's name."""
+    named = ((flags.env, "--env"), (variables.get("CQRSCTL_ENV"), "CQRSCTL_ENV"), (file.environment, where))
+    return next((Setting("environment", *each) for each in named if each[0]), Setting("environment", "local", DEFAULT))
 
 
-def _suggestion(text: str, shape: type[msgspec.Struct]) -> str | None:
-    if "unknown field" not in text:
-        return None
-    unknown = text.split("`")[1]
-    fields = set(shape.__struct_fields__)
-    if shape is _EnvironmentTable and "`$.database`" in text:
-        fields = set(_DatabaseTable.__struct_fields__)
-    close = difflib.get_close_matches(unknown, fields, n=1)
-    return f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(sorted(fields))}."
-
-
-def _layered(from_file: _EnvironmentTable, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The file's settings with the variables' laid over them, keyed by dotted name."""
+def _layered(from_file: EnvironmentTable, where: str, flags: Flags, variables: Mapping[str, str]) -> dict[str, Setting]:
+    """The settings that something names, by dotted name: flags over variables over the file."""
     database = from_file.database
-    settings = {
-        **{f: getattr(from_file, f) for f in ("profile", "region", "endpoint_url", "table")},
-        **{f"database.{f}": getattr(database, f) for f in database.__struct_fields__},
-    }
-    for variable, key in _VARIABLES.items():
-        if text := variables.get(variable):
-            shape = {"database.port": int, "database.connect_port": int, "database.iam_auth": bool}.get(key, str)
-            settings[key] = _convert(text, shape, variable, strict=False)
-    return {key: value for key, value in settings.items() if value is not None}
+    layers = [
+        *((name, getattr(from_file, name), where) for name in (*_AWS_SETTINGS, "table")),
+        *((f"database.{name}", getattr(database, name), where) for name in database.__struct_fields__),
+        *((name, _typed(name, variables.get(variable), variable), variable) for variable, name in _VARIABLES.items()),
+        *((name, getattr(flags, name), f"--{name.replace('_', '-')}") for name in _AWS_SETTINGS),
+    ]
+    return {name: Setting(name, value, source) for name, value, source in layers if value is not None}
+
+
+def _typed(name: str, text: str | None, variable: str) -> Any:
+    """A variable's value as the setting's type; None if it is unset or empty."""
+    shape = {"database.port": int, "database.connect_port": int, "database.iam_auth": bool}.get(name, str)
+    return checked(text, shape, variable, strict=False) if text else None
+
+
+def _of_boto3(environment: Environment, name: str, variables: Mapping[str, str]) -> Setting:
+    """A setting of AWS that nothing of cqrsctl's names: boto3 looks for it, which the embedded stack does not need."""
+    variable = next((each for each in _BOTO3_VARIABLES[name] if variables.get(each)), None)
+    if environment.embedded and environment.profile is None and name != "endpoint_url":
+        return Setting(name, EMBEDDED_REGION if name == "region" else None, DEFAULT)
+    if variable:
+        return Setting(name, variables[variable], variable)
+    return Setting(name, None, "AWS profile" if name == "region" else DEFAULT)
 
 
 def _database(settings: dict[str, Any], password: str | None) -> DatabaseSettings:
@@ -348,45 +359,3 @@ def _check_name(name: str, where: str) -> None:
     """An environment's name becomes the name of a folder."""
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigurationError(f"{where}: {name!r} is not an environment's name (letters, digits, - and _).")
-
-
-def _projections(file: _File, where: str) -> tuple[Projection, ...]:
-    if not file.projections:
-        return (default_product(),)
-    projections = tuple(
-        _projection(table, f"{where}: projections[{index}]") for index, table in enumerate(file.projections)
-    )
-    for what in ("name", "view"):
-        names = [getattr(projection, what).lower() for projection in projections]
-        if len(set(names)) != len(names):
-            raise ConfigurationError(f"{where}: two projections have the same {what}.")
-    return projections
-
-
-def _projection(content: dict[str, Any], where: str) -> Projection:
-    table = _convert(content, _ProjectionTable, where)
-    columns = []
-    for index, column in enumerate(table.columns):
-        place = f"{where}.columns[{index}]"
-        declared = _convert(column, _ColumnTable, place)
-        try:
-            columns.append(_column(declared))
-        except ValueError as error:
-            raise ConfigurationError(f"{place}: {error}.") from error
-    try:
-        return Projection(table.name, table.view, tuple(columns), conditions(table.where))
-    except ValueError as error:
-        raise ConfigurationError(f"{where}: {error}.") from error
-
-
-def _column(declared: _ColumnTable) -> Column:
-    kind = ColumnType.parse(declared.type)
-    return Column(
-        name=declared.name,
-        type=kind,
-        attribute=declared.attribute or declared.name,
-        key=declared.key,
-        required=declared.required,
-        default=kind.default(declared.default),
-        index=declared.index,
-    )

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from cqrsctl import __version__
 from cqrsctl.clock import SystemClock
-from cqrsctl.config import DEFAULT_USER
+from cqrsctl.config import DEFAULT_USER, EMBEDDED_REGION
 from cqrsctl.errors import ConfigurationError, Interrupted
 from cqrsctl.read_model.connection import Endpoint, Login
 from cqrsctl.read_model.endpoints import Servers, Topology
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cqrsctl.local.stack import Running
     from cqrsctl.read_model.connection import Connection
 
-_EMBEDDED_REGION = "us-east-1"
 _EMBEDDED_KEY = "local"
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
@@ -202,7 +201,7 @@ class Wiring:
                     botocore_session=botocore.session.Session(session_vars=_NO_PROFILE),
                     aws_access_key_id=_EMBEDDED_KEY,
                     aws_secret_access_key=_EMBEDDED_KEY,
-                    region_name=environment.region or _EMBEDDED_REGION,
+                    region_name=environment.region or EMBEDDED_REGION,
                 )
             core = botocore.session.Session(profile=environment.profile, session_vars=_RETRIES)
             # As the AWS CLI does it: a role that wants a code from a device is not assumed by each command again.

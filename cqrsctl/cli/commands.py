@@ -23,6 +23,7 @@ COMMANDS = {
     "rebuild": "Make the read model anew, while the old one serves.",
     "verify": "Compare the read model with the write model.",
     "doctor": "Look for what will hurt, and say what mends it.",
+    "config": "Show the settings in force and the environments.",
     "permissions": "Print the IAM policy that commands need.",
     "lag": "Tell how far the read model is behind.",
     "status": "Show the whole pipeline on one screen, and what is not well.",

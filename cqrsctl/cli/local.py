@@ -114,6 +114,7 @@ def env(ctx: typer.Context) -> None:
       aws dynamodb list-tables
       mariadb -e 'SELECT * FROM Product LIMIT 3'
     """
+    from cqrsctl.config import EMBEDDED_REGION
     from cqrsctl.local import database_server, stack
 
     state = _state(of(ctx))
@@ -121,8 +122,8 @@ def env(ctx: typer.Context) -> None:
         "AWS_ENDPOINT_URL": stack.running(state).endpoint_url,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": EMBEDDED_REGION,
+        "AWS_DEFAULT_REGION": EMBEDDED_REGION,
         "MYSQL_HOME": str(database_server.client_folder(state)),
         "CQRSCTL_ENV": of(ctx).environment.name,
     }

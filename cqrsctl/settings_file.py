@@ -1,0 +1,136 @@
+"""What a cqrsctl.toml may hold: its tables, checked, and the projections that it declares."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import msgspec
+
+from cqrsctl.errors import ConfigurationError
+from cqrsctl.projection.declaration import conditions
+from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+
+PASSWORD_VARIABLE = "CQRSCTL_DATABASE_PASSWORD"  # noqa: S105 -- the variable's name
+
+
+class DatabaseTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    cluster: str | None = None
+    host: str | None = None
+    port: int | None = None
+    connect_host: str | None = None
+    connect_port: int | None = None
+    name: str | None = None
+    user: str | None = None
+    ca_bundle: str | None = None
+    secret: str | None = None
+    iam_auth: bool | None = None
+
+
+class EnvironmentTable(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    embedded: bool = False
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    table: str | None = None
+    database: DatabaseTable = msgspec.field(default_factory=DatabaseTable)
+
+
+class _ColumnTable(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    type: str
+    attribute: str | None = None
+    key: bool = False
+    required: bool = False
+    default: bool | int | str | None = None
+    index: bool = False
+
+
+class _ProjectionTable(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    view: str
+    columns: list[dict[str, Any]]
+    where: dict[str, bool | int | str] = msgspec.field(default_factory=dict)
+
+
+class SettingsFile(msgspec.Struct, forbid_unknown_fields=True):
+    environment: str | None = None
+    environments: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    projections: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+def checked(content: Any, shape: type[Any], where: str, *, strict: bool = True) -> Any:
+    """Check content against a shape; unknown keys and wrong types are refused with their place."""
+    tables = [content, content.get("database")] if isinstance(content, dict) else []
+    if any(isinstance(table, dict) and "password" in table for table in tables):
+        raise ConfigurationError(
+            f"{where}: a password does not belong in the file.",
+            hint=f"Use database.secret, database.iam_auth, or the variable {PASSWORD_VARIABLE}.",
+        )
+    try:
+        return msgspec.convert(content, shape, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{where}: {_readable(error)}", hint=_suggestion(str(error), shape)) from error
+
+
+def _readable(error: msgspec.ValidationError) -> str:
+    """msgspec says "… - at `$.database.port`": put the place first, without the root's dollar."""
+    text, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    text = text.replace("Object contains unknown field", "unknown key").replace(
+        "Object missing required field", "missing key"
+    )
+    return f"{place}: {text}" if place else text
+
+
+def _suggestion(text: str, shape: type[msgspec.Struct]) -> str | None:
+    if "unknown field" not in text:
+        return None
+    unknown = text.split("`")[1]
+    fields = set(shape.__struct_fields__)
+    if shape is EnvironmentTable and "`$.database`" in text:
+        fields = set(DatabaseTable.__struct_fields__)
+    close = difflib.get_close_matches(unknown, fields, n=1)
+    return f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(sorted(fields))}."
+
+
+def declared_projections(file: SettingsFile, where: str) -> tuple[Projection, ...]:
+    if not file.projections:
+        return (default_product(),)
+    projections = tuple(
+        _projection(table, f"{where}: projections[{index}]") for index, table in enumerate(file.projections)
+    )
+    for what in ("name", "view"):
+        names = [getattr(projection, what).lower() for projection in projections]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"{where}: two projections have the same {what}.")
+    return projections
+
+
+def _projection(content: dict[str, Any], where: str) -> Projection:
+    table = checked(content, _ProjectionTable, where)
+    columns = []
+    for index, column in enumerate(table.columns):
+        place = f"{where}.columns[{index}]"
+        declared = checked(column, _ColumnTable, place)
+        try:
+            columns.append(_column(declared))
+        except ValueError as error:
+            raise ConfigurationError(f"{place}: {error}.") from error
+    try:
+        return Projection(table.name, table.view, tuple(columns), conditions(table.where))
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}.") from error
+
+
+def _column(declared: _ColumnTable) -> Column:
+    kind = ColumnType.parse(declared.type)
+    return Column(
+        name=declared.name,
+        type=kind,
+        attribute=declared.attribute or declared.name,
+        key=declared.key,
+        required=declared.required,
+        default=kind.default(declared.default),
+        index=declared.index,
+    )
