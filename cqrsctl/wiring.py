@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from weakref import WeakSet
 from cqrsctl import __version__
 from cqrsctl.clock import SystemClock
 from cqrsctl.config import DEFAULT_USER, EMBEDDED_REGION
-from cqrsctl.errors import ConfigurationError, Interrupted
+from cqrsctl.errors import ConfigurationError, CqrsctlError, Interrupted
 from cqrsctl.read_model.connection import Endpoint, Login
 from cqrsctl.read_model.endpoints import Servers, Topology
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from cqrsctl.config import Environment
     from cqrsctl.local.stack import Running
     from cqrsctl.read_model.connection import Connection
+
+_log = logging.getLogger(__name__)
 
 _EMBEDDED_KEY = "local"
 _CONNECT_SECONDS = 5
@@ -98,6 +101,20 @@ class Wiring:
                     hint="Check AWS_MAX_ATTEMPTS, the endpoint URL and the profile.",
                 ) from error
             return forgiving(stoppable(require_valid_bodies(client), self.stop), self._answered, SystemClock(self.stop))
+
+    def place(self) -> str:
+        """The account and region of the pipeline, `unknown` if AWS does not say them, and the endpoint that is set."""
+        from cqrsctl.aws import ApiCall, aws_errors  # noqa: PLC0415 -- as above
+
+        account = region = None
+        try:
+            with aws_errors("sts"):
+                region = self._session.region_name
+            account = ApiCall("sts", "GetCallerIdentity", {}).make(self.client("sts", attempts=1))["Account"]
+        except CqrsctlError as error:
+            _log.info("the account is unknown: %s", error.message)
+        endpoint = f", endpoint {self.environment.endpoint_url}" if self.environment.endpoint_url else ""
+        return f"account {account or 'unknown'}, region {region or 'unknown'}{endpoint}"
 
     @property
     def database(self) -> Endpoint:

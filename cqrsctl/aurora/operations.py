@@ -96,23 +96,31 @@ class Aurora:
         """The cluster as it is now. Raises AwsError where there is none, or another engine runs it."""
         return cluster.existing(self.rds, self.name, self.find())
 
-    def create(self, spec: ClusterSpec, *, wait: bool) -> bool:
-        """Create the cluster and its writer, or what is missing of them; False where nothing was.
+    def plan(self, spec: ClusterSpec) -> list[ApiCall]:
+        """The calls that create the cluster and its writer, or what is missing of them; none if nothing is.
 
-        Raises AwsError (`cluster_differs`) listing the differences where it exists but differs; nothing is changed.
+        Raises AwsError (`cluster_differs`) listing the differences if it exists but differs.
+        """
+        return self._missing(spec, self.find())
+
+    def create(self, spec: ClusterSpec, *, wait: bool) -> bool:
+        """Create the cluster and its writer, or what is missing of them; False if nothing was.
+
+        Raises what `plan` raises; nothing is changed then.
         """
         if self.embedded:
             self.embedded.start()
-            self.embedded.mirror(self.rds)
-        found = cluster.find(self.rds, spec.name)
-        calls = spec.calls() if found is None else self._missing(spec, found)
+        found = self.find()
+        calls = self._missing(spec, found)
         self.make(calls)
         if wait:
             writer = found.members[0].name if found and found.members else spec.writer_name
             availability.until_available(self.rds, spec.name, [writer], self.clock, self.progress)
         return bool(calls)
 
-    def _missing(self, spec: ClusterSpec, found: Cluster) -> list[ApiCall]:
+    def _missing(self, spec: ClusterSpec, found: Cluster | None) -> list[ApiCall]:
+        if found is None:
+            return spec.calls()
         cluster.require_mysql(found)
         if found.status == cluster.DELETING:
             cluster.require_available(found)

@@ -87,10 +87,11 @@ def create(
         tags=tuple(parse_tag(text) for text in tag or ()),
     )
     if dry_run:
-        return render.planned(output, spec.calls())
-    if aurora.embedded is None:
+        return render.planned(output, aurora.plan(spec))
+    if aurora.embedded is None and (calls := aurora.plan(spec)):
         _show_creation(ctx, aurora, spec)
-        of(ctx).confirm(f"This creates cluster {spec.name} with a writer of class {spec.writer_class}.", yes=yes)
+        what = "creates cluster {} with" if spec.create_call() in calls else "adds to cluster {}"
+        of(ctx).confirm(f"This {what.format(spec.name)} a writer of class {spec.writer_class}.", yes=yes)
     with waiting(ctx, aurora):
         created = aurora.create(spec, wait=not no_wait)
     of(ctx).note(
@@ -274,7 +275,9 @@ def delete(
     if dry_run:
         return render.planned(output, calls)
     fate = f"Its data is kept in snapshot {final_snapshot}." if final_snapshot else "Its data is gone for good."
-    of(ctx).confirm(f"This deletes cluster {aurora.name} with all its instances. {fate}", yes=yes)
+    count = sum(call.operation == "DeleteDBInstance" for call in calls)
+    instances = "1 instance" if count == 1 else f"{count} instances"
+    of(ctx).confirm(f"Delete cluster {aurora.name} with its {instances}. {fate}", yes=yes, typed=aurora.name)
     with waiting(ctx, aurora):
         aurora.delete(final_snapshot, wait=not no_wait)
     of(ctx).note(f"Cluster {aurora.name} is deleted." if not no_wait else f"Cluster {aurora.name} is being deleted.")

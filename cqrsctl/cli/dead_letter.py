@@ -102,10 +102,9 @@ def discard(
     if not numbers:
         raise UsageError("Name the letters.", hint="See them with: cqrsctl dead-letter list")
     invocation = of(ctx)
+    letters = "1 dead letter" if len(numbers) == 1 else f"{len(numbers)} dead letters"
     invocation.confirm(
-        f"Discard dead letter {', '.join(map(str, numbers))}: these changes will never reach the read model.",
-        yes=yes,
-        needed=not invocation.environment.embedded,
+        f"Discard {letters} ({', '.join(map(str, numbers))}): what they hold never reaches the read model.", yes=yes
     )
     discarded = settling.discard(invocation.wiring, numbers)
     invocation.note(f"Discarded {', '.join(map(str, discarded))}.")

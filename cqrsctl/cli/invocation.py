@@ -139,13 +139,24 @@ class Invocation:
         else:
             render.note(message)
 
-    def confirm(self, question: str, *, yes: bool, needed: bool = True) -> None:
-        """Ask before something that cannot be undone. Raises UsageError where nobody can answer."""
+    def confirm(self, question: str, *, yes: bool, needed: bool = True, typed: str | None = None) -> None:
+        """Ask before something that cannot be undone, or costs money; where all data goes, `typed` is to be typed.
+
+        The question begins with the environment, its account, region and table. Raises UsageError if nobody can answer.
+        """
         if yes or not needed:
             return
+        environment = self.environment
+        where = "embedded stack" if environment.embedded else self.wiring.place()
+        asked = f"Environment {environment.name}: {where}, table {environment.table}. {question}"
         if not sys.stdin.isatty():
-            raise UsageError(f"{question} This was not confirmed.", hint="Confirm it with --yes.", code="not_confirmed")
-        if not typer.confirm(question + " Go on?", err=True):
+            raise UsageError(f"{asked} This was not confirmed.", hint="Confirm it with --yes.", code="not_confirmed")
+        if typed is None:
+            agreed = typer.confirm(f"{asked} Continue?", err=True)
+        else:
+            answer = typer.prompt(f"{asked} Type {typed} to confirm", default="", show_default=False, err=True)
+            agreed = answer == typed
+        if not agreed:
             self.note("Nothing was done.")
             raise typer.Exit(1)
 

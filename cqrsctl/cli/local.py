@@ -13,7 +13,7 @@ import typer
 
 from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
-from cqrsctl.cli.invocation import OutputOption, of
+from cqrsctl.cli.invocation import OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError, UsageError
 
@@ -134,7 +134,8 @@ def env(ctx: typer.Context) -> None:
 @app.command()
 def down(
     ctx: typer.Context,
-    wipe: Annotated[bool, typer.Option("--wipe", help="Remove the stack's data too.")] = False,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Remove the stack's data too, after asking.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Stop the stack: exactly the processes that it started. The database's data is kept, unless wiped.
 
@@ -142,10 +143,15 @@ def down(
     Example:
       cqrsctl local down --wipe
     """
+    from cqrsctl.diagnosis.health import size
     from cqrsctl.local import stack
 
     invocation = of(ctx)
-    ended = stack.down(_state(invocation), wipe=wipe)
+    state = _state(invocation)
+    if wipe and (held := stack.size(state)):
+        question = f"Remove the stack with all its data, tables and read model: {size(held)} in {state.directory}."
+        invocation.confirm(question, yes=yes, typed=invocation.environment.name)
+    ended = stack.down(state, wipe=wipe)
     *others, last = [f"{service.name} (pid {service.pid})" for service in ended] or [""]
     names = f"{', '.join(others)} and {last}" if others else last
     invocation.note(f"Stopped {names}." if ended else "Nothing was running.")

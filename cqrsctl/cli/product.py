@@ -68,6 +68,8 @@ def put(
         existence = products.Existence.ABSENT if if_absent else products.Existence.EXISTS
     command = products.Put(of(ctx).environment.table, entry, existence)
     if dry_run:
+        if not via_function:
+            command.check(of(ctx).wiring.dynamodb)
         return render.planned(output, [_function_call(command) if via_function else command.call()])
     outcome = _put_via_function(ctx, command) if via_function else f"{command.make(of(ctx).wiring.dynamodb)}."
     of(ctx).note(f"Product {entry.product_id} is {outcome}")
@@ -125,6 +127,7 @@ def delete(
     number = product_id(id)
     name = of(ctx).environment.table
     if dry_run:
+        products.get(of(ctx).wiring.dynamodb, name, number)  # fails if there is no table
         return render.planned(output, [products.delete_call(name, number)])
     existed = products.delete(of(ctx).wiring.dynamodb, name, number)
     of(ctx).note(f"Product {number} is deleted." if existed else f"There was no product {number}.")

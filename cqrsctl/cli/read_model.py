@@ -67,11 +67,13 @@ def drop(
     tables = [record["table"] for record in found.projections]
     if dry_run:
         return render.rows(output, ["table"], [{"table": name} for name in tables])
+    settings = environment.database
+    server = settings.cluster or settings.host
     of(ctx).confirm(
-        f"Drop the read model of environment {environment.name!r}: {', '.join(tables) or 'only bookkeeping'} "
-        f"with {sum(record['rows'] for record in found.projections)} rows.",
+        f"Drop the read model in database {settings.name!r}{f' of {server}' if server else ''}: "
+        f"{', '.join(tables) or 'only bookkeeping'} with {sum(record['rows'] for record in found.projections)} rows.",
         yes=yes,
-        needed=not environment.embedded,
+        typed=environment.name,
     )
     dropped = sink.drop(of(ctx).wiring.database, environment.projections)
     of(ctx).note(f"Dropped {', '.join(dropped)}." if dropped else "Only bookkeeping was left; it is gone.")
@@ -119,7 +121,7 @@ def purge(
         )
     if not dry_run and removable:
         invocation.confirm(
-            f"Remove {removable} tombstones of environment {invocation.environment.name!r}.",
+            f"Remove {removable} tombstones.",
             yes=yes,
             needed=not invocation.environment.embedded,
         )

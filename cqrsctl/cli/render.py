@@ -72,6 +72,8 @@ def one(output: Output, record: Mapping[str, Any]) -> None:
 
 def planned(output: Output, calls: Sequence[ApiCall]) -> None:
     """Print the API calls that --dry-run leaves undone."""
+    if not calls:
+        note("Nothing to do.")
     if output is Output.TABLE:
         for call in calls:
             sys.stdout.write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,6 @@ from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
-from cqrsctl.errors import UsageError
 from cqrsctl.write_model import table as tables
 from cqrsctl.write_model import table_changes
 
@@ -61,13 +60,15 @@ def create(
         kms_key=kms_key,
         tags=tuple(parse_tag(text) for text in tag or ()),
     )
+    client, note = invocation.wiring.dynamodb, invocation.note
+
+    def kms() -> Any:
+        return invocation.wiring.client("kms")
+
     if dry_run:
-        return render.planned(output, spec.calls())
-    client = invocation.wiring.dynamodb
-    created = tables.create(
-        client, spec, invocation.note, invocation.clock, kms=lambda: invocation.wiring.client("kms")
-    )
-    invocation.note(f"Table {spec.name!r} {'is created' if created else 'exists already, as asked'}.")
+        return render.planned(output, tables.plan(client, spec, note, kms))
+    created = tables.create(client, spec, note, invocation.clock, kms=kms)
+    note(f"Table {spec.name!r} is created." if created else f"Table {spec.name!r} already exists; nothing to do.")
     return _show(ctx, output)
 
 
@@ -80,26 +81,18 @@ def enable_stream(ctx: typer.Context, dry_run: DryRunOption = False, output: Out
       cqrsctl table enable-stream
     """
     invocation = of(ctx)
-    name = invocation.environment.table
-    calls = tables.enable_stream_calls(name)
+    client, name, clock = invocation.wiring.dynamodb, invocation.environment.table, invocation.clock
     if dry_run:
-        return render.planned(output, calls)
-    client, clock = invocation.wiring.dynamodb, invocation.clock
-    before = table_changes.settled(client, name, clock)
-    if before.view_type == tables.VIEW_TYPE:
-        invocation.note(f"The stream of table {name!r} is on already.")
-    elif before.view_type:
-        raise UsageError(
-            f"The stream of table {name!r} is on with view type {before.view_type}, which cannot be changed.",
-            hint="Switch it off first: cqrsctl table disable-stream",
-        )
-    else:
+        return render.planned(output, table_changes.enable_stream_calls(tables.describe(client, name)))
+    if calls := table_changes.enable_stream_calls(table_changes.settled(client, name, clock)):
         table_changes.make_in_turn(client, name, calls, clock)
         tables.wait_until_active(client, name, clock)
         invocation.note(
             f"The stream of table {name!r} is on. What changed while it was off is in no change record: if there is a "
             "read model, rebuild it with: cqrsctl rebuild"
         )
+    else:
+        invocation.note(f"The stream of table {name!r} is on already.")
     return _show(ctx, output)
 
 
@@ -117,19 +110,17 @@ def disable_stream(
       cqrsctl table disable-stream --yes
     """
     invocation = of(ctx)
-    name = invocation.environment.table
-    calls = tables.disable_stream_calls(name)
+    client, name, clock = invocation.wiring.dynamodb, invocation.environment.table, invocation.clock
     if dry_run:
-        return render.planned(output, calls)
-    client, clock = invocation.wiring.dynamodb, invocation.clock
-    if table_changes.settled(client, name, clock).stream_arn is None:
+        return render.planned(output, table_changes.disable_stream_calls(tables.describe(client, name)))
+    calls = table_changes.disable_stream_calls(table_changes.settled(client, name, clock))
+    if not calls:
         invocation.note(f"The stream of table {name!r} is off already.")
         return _show(ctx, output)
     invocation.confirm(
         f"Switch off the stream of table {name!r}: changes from then on reach no read model, and the stream that "
         "is switched on later is another one.",
         yes=yes,
-        needed=not invocation.environment.embedded,
     )
     table_changes.make_in_turn(client, name, calls, clock)
     tables.wait_until_active(client, name, clock)
@@ -163,17 +154,12 @@ def delete(
       cqrsctl table delete --yes
     """
     invocation = of(ctx)
-    name = invocation.environment.table
-    calls = tables.delete_calls(name, unprotect=unprotect)
+    client, name, clock = invocation.wiring.dynamodb, invocation.environment.table, invocation.clock
+    table = tables.describe(client, name)
+    calls = table_changes.delete_calls(table, unprotect=unprotect)
     if dry_run:
         return render.planned(output, calls)
-    client, clock = invocation.wiring.dynamodb, invocation.clock
-    table = tables.describe(client, name)
-    if table.deletion_protection and not unprotect:
-        raise UsageError(
-            f"Table {name!r} is protected from deletion.", hint="Take the protection off with --unprotect."
-        )
-    invocation.confirm(f"Delete table {name!r} with about {table.items} items, for good.", yes=yes)
+    invocation.confirm(f"Delete table {name!r} with about {table.items} items, for good.", yes=yes, typed=name)
     table_changes.make_in_turn(client, name, calls, clock)
     tables.wait_until_gone(client, name, clock)
     invocation.note(f"Table {name!r} is deleted.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -155,9 +156,22 @@ def _stop(state: StackState, names: list[str]) -> None:
         state.forget(service.name)
 
 
+def size(state: StackState) -> int:
+    """The bytes of what the stack made, which `down` removes if it is to wipe."""
+    total = 0
+    for path in (file for made in _made(state.directory) for file in (made, *made.rglob("*"))):
+        with suppress(FileNotFoundError):  # a running server removes files of its own
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
+
+
+def _made(directory: Path) -> list[Path]:
+    return [found for pattern in _OWN_FILES for found in directory.glob(pattern)]
+
+
 def _wipe(directory: Path) -> None:
     """Remove what the stack made, and nothing else. The lock stays: another command may be waiting for it."""
-    for path in [found for pattern in _OWN_FILES for found in directory.glob(pattern)]:
+    for path in _made(directory):
         if path.is_dir():
             shutil.rmtree(path)
         else:

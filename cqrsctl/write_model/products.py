@@ -60,6 +60,16 @@ class Put:
             parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"  # needs no right to GetItem
         return ApiCall("dynamodb", "PutItem", parameters)
 
+    def check(self, client: Any) -> None:
+        """Raises what `make` would raise as the product is now: ConditionFailed, or AwsError."""
+        is_there = get(client, self.table, self.product.product_id) is not None
+        if self.existence is not Existence.ANY and is_there is not (self.existence is Existence.EXISTS):
+            raise self._condition_failed()
+
+    def _condition_failed(self) -> ConditionFailed:
+        state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
+        return ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.")
+
     def make(self, client: Any) -> PutOutcome:
         """Put the product. Raises ConditionFailed, or AwsError."""
         try:
@@ -68,8 +78,7 @@ class Put:
             if error_code(error) == "ConditionalCheckFailedException":
                 if self._was_done_before(error):
                     return PutOutcome.CREATED
-                state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
-                raise ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.") from error
+                raise self._condition_failed() from error
             raise _without_table(error, self.table) from error
         if old is None:
             return PutOutcome.CREATED

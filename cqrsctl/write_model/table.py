@@ -268,6 +268,21 @@ def recovery_enabled(client: Any, name: str) -> bool | None:
     return description.get("PointInTimeRecoveryStatus") == "ENABLED"
 
 
+def plan(
+    client: Any, spec: TableSpec, note: Callable[[str], None], kms: Callable[[], Any] | None = None
+) -> list[ApiCall]:
+    """The calls that create the table; none if it already exists with these settings.
+
+    `kms` makes a client of KMS, to look up what an alias means. Raises AwsError (`table_differs`) listing the
+    differences if it exists but differs.
+    """
+    table = find(client, spec.name)
+    if table is None:
+        return spec.calls()
+    _check_same(client, spec, table, note, kms)
+    return []
+
+
 def create(
     client: Any,
     spec: TableSpec,
@@ -276,15 +291,11 @@ def create(
     *,
     kms: Callable[[], Any] | None = None,
 ) -> bool:
-    """Create the table and wait until it is there; False where it already is as asked.
+    """Create the table and wait until it is there; False if it already exists with these settings.
 
-    `kms` makes a client of KMS, to look up what an alias means.
-
-    Raises AwsError (`table_differs`) listing the differences where it exists but differs; nothing is changed.
+    Raises what `plan` raises; nothing is changed then.
     """
-    table = find(client, spec.name)
-    if table is not None:
-        _check_same(client, spec, table, note, kms)
+    if not plan(client, spec, note, kms):
         return False
     spec.create_call().make(client)
     wait_until_active(client, spec.name, clock)
@@ -337,21 +348,6 @@ def _tags(client: Any, table: Table, note: Callable[[str], None]) -> dict[str, s
     except AwsError as error:
         note(f"The tags cannot be compared: {error}")
         return None
-
-
-def enable_stream_calls(name: str) -> list[ApiCall]:
-    return [ApiCall("dynamodb", "UpdateTable", {"TableName": name, "StreamSpecification": STREAM_ON})]
-
-
-def disable_stream_calls(name: str) -> list[ApiCall]:
-    return [ApiCall("dynamodb", "UpdateTable", {"TableName": name, "StreamSpecification": {"StreamEnabled": False}})]
-
-
-def delete_calls(name: str, *, unprotect: bool) -> list[ApiCall]:
-    calls = [ApiCall("dynamodb", "DeleteTable", {"TableName": name})]
-    if unprotect:
-        calls.insert(0, ApiCall("dynamodb", "UpdateTable", {"TableName": name, "DeletionProtectionEnabled": False}))
-    return calls
 
 
 def wait_until_active(client: Any, name: str, clock: Clock) -> None:

@@ -24,7 +24,7 @@ def own_stack(home: Path) -> Iterator[Cqrsctl]:
     cqrsctl = Cqrsctl(home, {"CQRSCTL_STATE_DIR": str(home / "state")})
     cqrsctl.ok("local", "up")
     yield cqrsctl
-    cqrsctl.ok("local", "down", "--wipe")
+    cqrsctl.ok("local", "down", "--wipe", "--yes")
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_autoscaling_is_set_shown_changed_and_removed(shared: Cqrsctl) -> None:
 
 
 DRY_RUNS = [
-    (("create", "--serverless", "0.5-16"), ["CreateDBCluster", "CreateDBInstance"]),
+    (("create",), []),
     (("add-reader", "r9", "--tier", "3"), ["CreateDBInstance"]),
     (("add-reader", "--count", "3"), ["CreateDBInstance"] * 3),
     (
@@ -252,27 +252,42 @@ def test_an_environment_without_a_cluster_says_where_to_name_it(tmp_path: Path) 
     assert "CQRSCTL_DATABASE_CLUSTER" in result.err
 
 
-def test_a_costly_creation_in_aws_shows_its_price_and_asks_before_it_calls(tmp_path: Path) -> None:
-    (tmp_path / "cqrsctl.toml").write_text("[environments.prod]\nregion = 'us-east-1'\ndatabase.cluster = 'products'\n")
-
-    asked = Cqrsctl(tmp_path)("-e", "prod", "aurora", "create")
-    planned = Cqrsctl(tmp_path).ok("-e", "prod", "aurora", "create", "--iam-auth", "--dry-run", "-o", "json").json()
-
-    assert asked.code == 2
-    assert "Cost: $190.20 a month; storage, I/O and backups are charged by use." in asked.err
-    assert "This creates cluster products with a writer of class db.r6g.large." in asked.err
-    assert [call["parameters"]["DBClusterIdentifier"] for call in planned] == ["products", "products"]
-    assert planned[0]["parameters"]["EnableIAMDatabaseAuthentication"] is True
-
-
-def test_readers_in_aws_show_what_they_cost_before_they_are_added(shared: Cqrsctl, tmp_path: Path) -> None:
+@pytest.fixture
+def prod(shared: Cqrsctl, tmp_path: Path) -> Cqrsctl:
+    """An environment as in AWS, on the stack's endpoint; its cluster is `products`."""
     exported = shared.ok("local", "env").out
     (url,) = set(re.findall(r"^export AWS_ENDPOINT_URL='?([^'\n]+)", exported, re.MULTILINE))
     (tmp_path / "cqrsctl.toml").write_text(
         f"[environments.prod]\nregion = 'us-east-1'\nendpoint_url = '{url}'\ndatabase.cluster = 'products'\n"
     )
-    credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
-    prod = Cqrsctl(tmp_path, credentials)
+    return Cqrsctl(tmp_path, {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"})
+
+
+def test_a_costly_creation_in_aws_looks_first_and_shows_its_price_and_asks_only_if_something_is_missing(
+    prod: Cqrsctl,
+) -> None:
+    prod = Cqrsctl(prod.directory, {**prod.variables, "CQRSCTL_DATABASE_CLUSTER": "stock"})
+    create = ("-e", "prod", "aurora", "create")
+    asked = prod(*create)
+    planned = prod.ok(*create, "--iam-auth", "--dry-run", "-o", "json").json()
+    prod.ok(*create, "--yes", "--no-wait")
+    again = prod.ok(*create, "--no-wait")
+    nothing = prod.ok(*create, "--dry-run")
+    differing = [prod(*create, "--iam-auth", *more) for more in ([], ["--dry-run"])]
+
+    assert asked.code == 2
+    assert "Cost: $190.20 a month; storage, I/O and backups are charged by use." in asked.err
+    assert "This creates cluster stock with a writer of class db.r6g.large." in asked.err
+    assert [call["parameters"]["DBClusterIdentifier"] for call in planned] == ["stock", "stock"]
+    assert planned[0]["parameters"]["EnableIAMDatabaseAuthentication"] is True
+    assert again.err == "Cluster stock already exists; nothing to do.\n"
+    assert (nothing.out, nothing.err) == ("", "Nothing to do.\n")
+    assert {result.code for result in differing} == {4}
+    assert {"IAM authentication: asked on, is off" in result.err for result in differing} == {True}
+    assert "Cost" not in differing[0].err
+
+
+def test_readers_in_aws_show_what_they_cost_before_they_are_added(prod: Cqrsctl) -> None:
     prod.ok("-e", "prod", "aurora", "create", "--yes", "--no-wait")
 
     asked = prod("-e", "prod", "aurora", "add-reader", "--count", "2")

@@ -192,15 +192,15 @@ def test_a_stream_that_is_off_or_lacks_new_images_is_refused(cqrsctl: Cqrsctl) -
         assert (off.code, error(off)["code"]) == (4, "stream_off")
     cqrsctl.ok("table", "enable-stream")
     cqrsctl.ok("table", "enable-stream")
-    cqrsctl.ok("table", "disable-stream")
-    cqrsctl.ok("table", "disable-stream")
+    cqrsctl.ok("table", "disable-stream", "--yes")
+    cqrsctl.ok("table", "disable-stream", "--yes")
 
 
 def test_a_stream_that_was_off_is_a_gap_and_the_hints_lead_out_of_it(cqrsctl: Cqrsctl) -> None:
     cqrsctl.ok("table", "create")
     cqrsctl.ok("product", "put", "1", "--name", "Lamp", "--price", "1")
     cqrsctl.ok("project", "--once")
-    cqrsctl.ok("table", "disable-stream")
+    cqrsctl.ok("table", "disable-stream", "--yes")
     cqrsctl.ok("product", "put", "2", "--name", "Desk", "--price", "2")
     off = error(cqrsctl("project", "--once", "-o", "json"))
     assert "cqrsctl table enable-stream" in off["hint"]
@@ -289,33 +289,39 @@ def test_creating_a_table_again_succeeds_and_a_different_one_lists_the_differenc
     same = cqrsctl.ok("table", "create", "--tag", "team=shop")
     other = cqrsctl("table", "create", "--billing", "provisioned", "--no-pitr", "-o", "json")
 
-    assert "exists already" in same.err
+    planned = [cqrsctl("table", "create", *more, "--dry-run") for more in ([], ["--billing", "provisioned"])]
+
+    assert "already exists; nothing to do" in same.err
+    assert (planned[0].code, planned[0].out, planned[0].err) == (0, "", "Nothing to do.\n")
+    assert planned[1].code == 4
+    assert "billing: asked provisioned, is on-demand" in planned[1].err
     assert other.code == 4
     assert "billing: asked provisioned, is on-demand" in error(other)["message"]
     assert "point-in-time recovery: asked off, is on" in error(other)["message"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["table", "create"],
-        ["table", "create", "--billing", "provisioned", "--kms-key", "arn:key", "--tag", "a=b"],
-        ["table", "enable-stream"],
-        ["table", "disable-stream"],
-        ["table", "delete"],
-        ["product", "put", "1", "--name", "x", "--price", "1"],
-        ["product", "delete", "1"],
-    ],
-)
-def test_dry_run_prints_the_calls_and_makes_none(cqrsctl: Cqrsctl, arguments: list[str]) -> None:
-    nowhere = f"http://127.0.0.1:{free_port()}"
+def test_a_dry_run_prints_the_calls_and_makes_none(cqrsctl: Cqrsctl) -> None:
+    def planned(*arguments: str) -> list[str]:
+        result = cqrsctl.ok(*arguments, "--dry-run", "-o", "json")
+        assert all(call["parameters"]["TableName"] == cqrsctl.variables["CQRSCTL_TABLE"] for call in result.json())
+        return [call["operation"] for call in result.json()]
 
-    result = cqrsctl.ok("--endpoint-url", nowhere, *arguments, "--dry-run", "-o", "json")
-    shown = cqrsctl.ok("--endpoint-url", nowhere, *arguments, "--dry-run")
+    put = ("product", "put", "1", "--name", "x", "--price", "1")
+    creation = ("table", "create", "--billing", "provisioned", "--kms-key", "arn:key", "--tag", "a=b")
 
-    assert all({"service", "operation", "parameters"} == call.keys() for call in result.json())
-    assert result.json()[0]["parameters"]["TableName"] == cqrsctl.variables["CQRSCTL_TABLE"]
-    assert result.json()[0]["operation"] in shown.out
+    assert planned(*creation) == ["CreateTable", "UpdateContinuousBackups"]
+    assert "CreateTable" in cqrsctl.ok(*creation, "--dry-run").out
+    for missing in (("table", "enable-stream"), ("table", "disable-stream"), ("table", "delete"), put):
+        assert cqrsctl(*missing, "--dry-run").code == 4, "there is no table yet"
+    cqrsctl.ok("table", "create", "--no-stream", "--no-pitr")
+    assert planned("table", "enable-stream") == ["UpdateTable"]
+    assert planned("table", "disable-stream") == []
+    assert planned("table", "delete") == ["DeleteTable"]
+    assert planned(*put, "--if-absent") == ["PutItem"]
+    assert planned("product", "delete", "1") == ["DeleteItem"]
+    assert "does not exist" in cqrsctl(*put, "--if-exists", "--dry-run").err
+    assert cqrsctl("product", "get", "1").code == 1
+    assert cqrsctl.ok("table", "status", "-o", "json").json()["stream"] == "off"
 
 
 def test_usage_errors_are_exit_2_also_as_json(cqrsctl: Cqrsctl) -> None:

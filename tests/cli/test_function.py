@@ -26,7 +26,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cqrsctl]:
     cqrsctl.ok("table", "create")
     cqrsctl.ok("function", "deploy")
     yield cqrsctl
-    cqrsctl.ok("local", "down", "--wipe")
+    cqrsctl.ok("local", "down", "--wipe", "--yes")
 
 
 @pytest.fixture

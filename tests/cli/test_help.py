@@ -86,8 +86,8 @@ def test_every_printing_command_gives_one_json_document(cqrsctl: Cqrsctl) -> Non
         ["lag"],
         ["status"],
         ["dead-letter", "list"],
-        ["table", "disable-stream"],
-        ["read-model", "drop"],
+        ["table", "disable-stream", "--yes"],
+        ["read-model", "drop", "--yes"],
         ["table", "delete", "--yes"],
     ):
         started.ok(*command, "-o", "json").json()

@@ -104,7 +104,7 @@ def test_a_second_projector_is_refused_and_the_holder_named(cqrsctl: Cqrsctl) ->
     try:
         wait_for(lambda: cqrsctl("query", "get", "1").code == 0, "the first projector runs")
         second = cqrsctl("project", "--once", "-o", "json")
-        dropping = cqrsctl("read-model", "drop")
+        dropping = cqrsctl("read-model", "drop", "--yes")
     finally:
         follower.terminate()
         follower.communicate(timeout=20)

@@ -23,6 +23,7 @@ from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare, take_lock
 from cqrsctl.write_model import table
+from cqrsctl.write_model.table_changes import disable_stream_calls
 from tests.pipelines import PRODUCT, Clock, beat, execute, make_table, projected, put, with_readers
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def test_without_a_table_the_parts_that_need_it_say_so_and_the_others_go_on(wiri
 
 
 def test_a_stream_that_is_off_is_failing_and_the_table_is_not(filled: Wiring) -> None:
-    for call in table.disable_stream_calls(filled.environment.table):
+    for call in disable_stream_calls(table.describe(filled.dynamodb, filled.environment.table)):
         call.make(filled.dynamodb)
 
     parts = looked(filled)

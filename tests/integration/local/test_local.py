@@ -101,7 +101,7 @@ def test_down_ends_its_processes_and_no_other_and_keeps_the_data(own: Cqrsctl) -
     bystander.wait()
     own.ok("local", "up")
     assert own.ok("query", "count", "-o", "json").json() == {"count": 0}
-    own.ok("local", "down", "--wipe")
+    own.ok("local", "down", "--wipe", "--yes")
     assert [path.name for path in state.directory.iterdir()] == ["lock"]
     assert "Nothing was running" in own.ok("local", "down").err
 
@@ -112,7 +112,7 @@ def test_wiping_removes_nothing_that_the_stack_did_not_make(own: Cqrsctl) -> Non
     (directory / "precious.txt").write_text("mine")
 
     own.ok("demo", "--products", "10")
-    own.ok("-e", "demo", "local", "down", "--wipe")
+    own.ok("-e", "demo", "local", "down", "--wipe", "--yes")
 
     assert sorted(path.name for path in directory.iterdir()) == ["lock", "precious.txt"]
 

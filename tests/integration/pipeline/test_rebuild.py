@@ -34,7 +34,8 @@ from cqrsctl.read_model.writing import TableWriter
 from cqrsctl.stream.reader import Beginning
 from cqrsctl.write_model.product import Product
 from cqrsctl.write_model.products import delete
-from cqrsctl.write_model.table import TableSpec, delete_calls, describe, enable_stream_calls
+from cqrsctl.write_model.table import TableSpec, describe
+from cqrsctl.write_model.table_changes import delete_calls, enable_stream_calls
 from tests.integration.read_model.test_connection_care import administrator
 from tests.pipelines import MARK_GAP
 from tests.waiting import wait_for
@@ -61,12 +62,12 @@ def create_table(wiring: Wiring, *, stream: bool = True) -> None:
 
 
 def delete_table(wiring: Wiring) -> None:
-    for call in delete_calls(wiring.environment.table, unprotect=False):
+    for call in delete_calls(describe(wiring.dynamodb, wiring.environment.table), unprotect=False):
         call.make(wiring.dynamodb)
 
 
 def enable_stream(wiring: Wiring) -> None:
-    for call in enable_stream_calls(wiring.environment.table):
+    for call in enable_stream_calls(describe(wiring.dynamodb, wiring.environment.table)):
         call.make(wiring.dynamodb)
 
 

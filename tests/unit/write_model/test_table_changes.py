@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from cqrsctl.errors import AwsError
-from cqrsctl.write_model.table import delete_calls, enable_stream_calls
-from cqrsctl.write_model.table_changes import make_in_turn, settled
+from cqrsctl.errors import AwsError, UsageError
+from cqrsctl.write_model.table import Table
+from cqrsctl.write_model.table_changes import (
+    delete_calls,
+    disable_stream_calls,
+    enable_stream_calls,
+    make_in_turn,
+    settled,
+)
+
+TABLE = Table("Products", "arn", "ACTIVE", (("ProductId", "N"),), 7, 700, True, 0, 0, True, None, None, None)
+"""A table with deletion protection, whose stream is off."""
+STREAMING = replace(TABLE, stream_arn="arn/stream/1", view_type="NEW_AND_OLD_IMAGES", deletion_protection=False)
 
 
 class Clock:
@@ -72,7 +83,7 @@ def test_a_change_waits_for_the_one_before_it() -> None:
     clock = Clock()
     client = UpdatingTable(clock)
 
-    make_in_turn(client, "Products", delete_calls("Products", unprotect=True), clock)
+    make_in_turn(client, "Products", delete_calls(TABLE, unprotect=True), clock)
 
     assert client.made == ["UpdateTable", "DeleteTable"]
 
@@ -90,5 +101,19 @@ def test_waiting_for_a_table_to_take_a_change_has_an_end() -> None:
     client.busy_until = 10_000
 
     with pytest.raises(AwsError, match="being updated"):
-        make_in_turn(client, "Products", enable_stream_calls("Products"), clock)
+        make_in_turn(client, "Products", enable_stream_calls(TABLE), clock)
     assert 590 < clock.time < 620
+
+
+def test_only_what_changes_the_table_is_planned() -> None:
+    assert enable_stream_calls(STREAMING) == []
+    assert disable_stream_calls(TABLE) == []
+    assert [call.operation for call in disable_stream_calls(STREAMING)] == ["UpdateTable"]
+    assert [call.operation for call in delete_calls(STREAMING, unprotect=True)] == ["DeleteTable"]
+
+
+def test_what_would_be_refused_is_not_planned() -> None:
+    with pytest.raises(UsageError, match="is on with view type KEYS_ONLY"):
+        enable_stream_calls(replace(STREAMING, view_type="KEYS_ONLY"))
+    with pytest.raises(UsageError, match="is protected from deletion"):
+        delete_calls(TABLE, unprotect=False)
