@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cli.test_help import LEAVES
 from tests.conftest import Cqrsctl
-from tests.documentation import LEAVES
 
 if TYPE_CHECKING:
     from pathlib import Path
