@@ -1,8 +1,7 @@
 """What holds up no command that is to stop, even if the network swallows what is sent.
 
-A thread that waits for an answer cannot be ended. So calls of AWS, logins to the database, and questions to it beside
-one another, are made by threads that nobody has to wait for: they are daemons, which Python's end does not wait for
-either.
+A thread that waits for an answer cannot be ended. So calls of AWS, and questions to the database beside one another,
+are made by threads that nobody has to wait for: they are daemons, which Python's end does not wait for either.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import threading
 from concurrent.futures import Executor, Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Answer = TypeVar("Answer")
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -41,22 +38,13 @@ class _Calls:
 
     def __call__(self, operation: str, parameters: dict[str, Any]) -> Any:
         """Make a call, and wait for its answer. Raises Interrupted, and what the call raises."""
-
-        def look(answer: Future[Any]) -> None:
-            if self.stop.is_set() and not wait([answer], _GRACE_SECONDS).done:
-                raise Interrupted(operation)
-
         if self.stop.is_set():
             raise Interrupted(operation)
-        return watched(look, copy_context().run, self.make, operation, parameters)
-
-
-def watched(look: Callable[[Future[Answer]], None], call: Callable[..., Answer], *arguments: Any) -> Answer:
-    """What a call returns. Until it does, `look` is called now and then: if that raises, nobody waits for the call."""
-    answer = _begun(call, *arguments)
-    while not wait([answer], _LOOK_SECONDS).done:
-        look(answer)
-    return answer.result()
+        answer = _begun(copy_context().run, self.make, operation, parameters)
+        while not wait([answer], _LOOK_SECONDS).done:
+            if self.stop.is_set() and not wait([answer], _GRACE_SECONDS).done:
+                raise Interrupted(operation)
+        return answer.result()
 
 
 class Questions(Executor):
@@ -79,9 +67,9 @@ class Questions(Executor):
             wait(self._asked)
 
 
-def _begun(call: Callable[..., Answer], *arguments: Any, **named: Any) -> Future[Answer]:
+def _begun(call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
     """What a call is going to return, in a thread that nobody has to wait for."""
-    answer: Future[Answer] = Future()
+    answer: Future[Any] = Future()
     answer.set_running_or_notify_cancel()  # from now on nobody can cancel it: `map` tries to for those left behind
 
     def run() -> None:

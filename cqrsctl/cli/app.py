@@ -98,6 +98,7 @@ def _interrupted(invocation: Invocation, number: int, *_: Any) -> None:
 def run(invocation: Invocation, arguments: list[str]) -> int:
     """Run the command line; its exit code."""
     code = _run(invocation, arguments)
+    invocation.wait_for_announcement()
     return invocation.stopped_code if code == INTERRUPTED else code
 
 

@@ -52,6 +52,7 @@ class Invocation:
     preset: Environment | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     """Set once the command is to stop; whatever it waits for looks at it."""
+    _announced: threading.Event = field(default_factory=threading.Event)
     stopped_by: int = signal.SIGINT
     """The signal that stopped the command."""
     follows: bool = False
@@ -95,14 +96,18 @@ class Invocation:
             return
         self.stopped_by = number
         self.stop.set()
-        announced = threading.Event()
         # In a thread of its own: the signal may have come in the middle of a message, which holds stderr.
-        threading.Thread(target=self._stop_in_time, args=(announced,), daemon=True).start()
-        announced.wait(_ANNOUNCED_SECONDS)
+        threading.Thread(target=self._stop_in_time, daemon=True).start()
+        self.wait_for_announcement()
 
-    def _stop_in_time(self, announced: threading.Event) -> None:
+    def wait_for_announcement(self) -> None:
+        """Give the message that the command stops a moment: what was interrupted may be an import that it needs."""
+        if self.stop.is_set():
+            self._announced.wait(_ANNOUNCED_SECONDS)
+
+    def _stop_in_time(self) -> None:
         self.note("Stopping…")
-        announced.set()
+        self._announced.set()
         time.sleep(_GRACE_SECONDS)
         if "wiring" in vars(self):
             self.wiring.cut()

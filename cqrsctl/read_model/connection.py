@@ -25,7 +25,6 @@ from cqrsctl.errors import (
     TransientDatabaseError,
     ValueRejected,
 )
-from cqrsctl.stopping import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,8 +125,7 @@ class Endpoint:
     """A server to connect to. `login` is asked for at each connection: its password may be a token that expires.
 
     `name` is the instance's, empty if it is unknown. `through` is where a tunnel to the server begins: it is
-    connected to, while `host` is verified. `opened` is given each connection before it logs in, to cut it off one day,
-    and again while it does: if it raises, the login is abandoned.
+    connected to, while `host` is verified. `opened` is given each connection before it logs in, to cut it off one day.
     """
 
     host: str
@@ -137,7 +135,7 @@ class Endpoint:
     ca_bundle: Path | None = None
     name: str = ""
     through: tuple[str, int] | None = None
-    opened: Callable[[Connection], None] = field(default=lambda _: None, repr=False, compare=False)
+    opened: Callable[[Connection], None] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
@@ -261,7 +259,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             local_infile=bulk,
-            defer_connect=True,
+            defer_connect=endpoint.through is not None or endpoint.opened is not None,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -270,9 +268,10 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             **tls,
         )
         connection = Connection(raw, endpoint)
-        endpoint.opened(connection)
-        # PyMySQL cannot be cut off before there is a socket: a network that swallows packets would hold it up.
-        watched(lambda _: endpoint.opened(connection), _log_in, raw, endpoint.through)
+        if endpoint.opened is not None:
+            endpoint.opened(connection)
+        if not raw.open:
+            raw.connect(_tunnel(*endpoint.through) if endpoint.through else None)
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
         seconds = _BULK_SECONDS if bulk else _READ_SECONDS
         raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
@@ -308,8 +307,10 @@ def database_errors(endpoint: Endpoint) -> Iterator[None]:
         raise TransientDatabaseError(f"{endpoint}: {error}.") from error
 
 
-def _log_in(raw: pymysql.Connection[Cursor], through: tuple[str, int] | None) -> None:
-    raw.connect(socket.create_connection(through, timeout=_CONNECT_SECONDS) if through else None)
+def _tunnel(host: str, port: int) -> socket.socket:
+    tunnel = socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
+    tunnel.settimeout(None)  # PyMySQL sets its own for each read and write
+    return tunnel
 
 
 def _tls(endpoint: Endpoint) -> dict[str, Any]:
