@@ -28,6 +28,7 @@ from cqrsctl.projection.recovery import Applier, BatchSink, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
 
     from tenacity import Retrying
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from cqrsctl.projection.batch import Batch
 
 _PATIENCE = timedelta(minutes=5)
+"""How long the database may stay away, from the first hiccup after a session that went well."""
+_WELL = timedelta(minutes=1)
+"""A session without a change to apply went well if it followed for this long."""
 _HICCUPS = (TransientDatabaseError, Busy)
 """After a cut connection the lock may be held by our own, which the server has not given up yet."""
 
@@ -106,6 +110,10 @@ class Projector:
     on_error: OnError = OnError.STOP
     summary: Summary = field(default_factory=Summary)
     _was_open: bool = False
+    _give_up_at: datetime | None = None
+    """When the patience with the database ends; None before its first hiccup."""
+    _followed: timedelta = timedelta(0)
+    """How long the running session has followed its source without an error."""
 
     def run(self, *, once: bool, stopped: Callable[[], bool]) -> Summary:
         """Project until `stopped`; with `once`, until every shard is caught up.
@@ -127,16 +135,15 @@ class Projector:
         return self.summary
 
     def _retrying(self, stopped: Callable[[], bool]) -> Retrying:
-        give_up_at = self.clock.now() + _PATIENCE
-        return retries.of_hiccups(self._is_hiccup, lambda: give_up_at, self.clock, self.notice, stopped)
+        return retries.of_hiccups(self._is_hiccup, lambda: self._give_up_at, self.clock, self.notice, stopped)
 
     def _is_hiccup(self, error: BaseException) -> bool:
         """A database that did not answer at the start is told at once: more likely a setting is wrong."""
         return self._was_open and isinstance(error, _HICCUPS)
 
     def _session(self, applier: Applier, once: bool, stopped: Callable[[], bool]) -> bool:
-        """Project from the checkpoints on: True at the end, False where a hiccup ended a session that got on."""
-        before = self.summary.changes
+        """Project from the checkpoints on: True at the end, False if a hiccup ended a session that went well."""
+        before, self._followed = self.summary.changes, timedelta(0)
         try:
             followers = self._open()
             self._was_open = True
@@ -146,7 +153,10 @@ class Projector:
         except _HICCUPS as error:
             self.summary.lag_seconds, self.summary.caught_up = None, False
             self.sink.close()
-            if self.summary.changes == before:
+            went_well = self.summary.changes > before or self._followed >= _WELL
+            if went_well or self._give_up_at is None:
+                self._give_up_at = self.clock.now() + _PATIENCE
+            if not went_well:
                 raise
             self.notice(f"{error} Trying again.")
             return False
@@ -172,6 +182,7 @@ class Projector:
             self.summary.count(batch, Applied(sum(map(len, batch.rows.values())), 0))
 
     def _follow(self, source: Source, applier: Applier, once: bool, stopped: Callable[[], bool]) -> None:
+        began = self.clock.now()
         while not stopped():
             try:
                 pages = source.take()
@@ -183,6 +194,7 @@ class Projector:
                 applier.apply(pages)
             else:
                 self.sink.beat()
+            self._followed = self.clock.now() - began
             self._measure(source, pages)
             self.progress(self.summary)
             if once and source.caught_up and not pages:

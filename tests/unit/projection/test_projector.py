@@ -233,3 +233,42 @@ def test_stopping_while_the_database_is_away_ends_with_a_summary() -> None:
 
     assert projector.summary.changes == 0
     assert sink.calls[-1] == "close"
+
+
+@dataclass
+class IdleSink(Sink):
+    """A sink with nothing to apply. Each look takes a minute; after the `last` ones the connection is gone."""
+
+    clock: Clock = field(default_factory=Clock)
+    last: set[int] = field(default_factory=set)
+    looks: int = 0
+
+    def beat(self) -> None:
+        self.looks += 1
+        self.clock.sleep(60)
+        if self.looks in self.last:
+            raise TransientDatabaseError("gone")
+
+
+def idled(sink: IdleSink, looks: int) -> list[str]:
+    """The notices of a projector that follows without a change to apply, until this look."""
+    notices: list[str] = []
+    projector = Projector(sink, lambda _: Source([]), sink.clock, lambda _: None, notices.append)
+    projector.run(once=False, stopped=lambda: sink.looks >= looks)
+    return notices
+
+
+@pytest.mark.parametrize("last", [{4}, {10}, {10, 200, 201, 600}])
+def test_an_idle_projector_waits_out_a_hiccup_however_long_it_followed_before(last: set[int]) -> None:
+    sink = IdleSink(last=last)
+
+    assert idled(sink, 700) == ["gone Trying again."] * len(last)
+    assert sink.calls.count("open") == len(last) + 1
+
+
+def test_the_patience_of_an_idle_projector_begins_with_the_hiccup() -> None:
+    sink = IdleSink(last={10}, opens=[None, *[TransientDatabaseError("down")] * 10_000])
+
+    with pytest.raises(TransientDatabaseError, match="down"):
+        idled(sink, 700)
+    assert timedelta(minutes=5) <= sink.clock.time - NOW - timedelta(minutes=10) < timedelta(minutes=6)
