@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -96,8 +95,12 @@ class Invocation:
             return
         self.stopped_by = number
         self.stop.set()
+        if "wiring" in vars(self):
+            cutting = threading.Timer(_GRACE_SECONDS, self.wiring.cut)
+            cutting.daemon = True
+            cutting.start()
         # In a thread of its own: the signal may have come in the middle of a message, which holds stderr.
-        threading.Thread(target=self._stop_in_time, daemon=True).start()
+        threading.Thread(target=self._announce, daemon=True).start()
         self.wait_for_announcement()
 
     def wait_for_announcement(self) -> None:
@@ -105,12 +108,9 @@ class Invocation:
         if self.stop.is_set():
             self._announced.wait(_ANNOUNCED_SECONDS)
 
-    def _stop_in_time(self) -> None:
+    def _announce(self) -> None:
         self.note("Stopping…")
         self._announced.set()
-        time.sleep(_GRACE_SECONDS)
-        if "wiring" in vars(self):
-            self.wiring.cut()
 
     @property
     def stopped_code(self) -> int:
