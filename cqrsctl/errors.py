@@ -1,6 +1,6 @@
-"""What can go wrong, in the words of the person who has to mend it.
+"""What can go wrong, in the words of the person who has to fix it.
 
-Every error says what failed and on what; the hint names the command or setting that mends it. `code` is the
+Every error says what failed and on what; the hint names the command or setting that fixes it. `code` is the
 stable name in JSON output, `exit_code` what the shell sees (the table stands in the README).
 """
 
@@ -109,7 +109,7 @@ class ValueRejected(DatabaseError):
 
 
 class TablesChanged(DatabaseError):
-    """A rebuild began or ended: changes become rows of other tables now, and have to be mapped anew."""
+    """A rebuild began or ended: changes become rows of other tables now, and have to be mapped again."""
 
     code = "tables_changed"
 

@@ -1,4 +1,4 @@
-"""`cqrsctl doctor`: what will hurt, and what mends it."""
+"""`cqrsctl doctor`: problems, and how to fix them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from cqrsctl.diagnosis.doctor.findings import Diagnosis, Found
 
-app = group("Look for what will hurt, and say what mends it.")
+app = group("Find problems and suggest fixes.")
 
-_COLUMNS = ("severity", "code", "part", "finding", "why", "mend")
+_COLUMNS = ("severity", "code", "part", "finding", "why", "fix")
 _COLOURS = {Severity.CRITICAL: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold"}
 
 
 @app.command()
 def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Look for what will hurt, and say what mends it.
+    """Find problems and suggest fixes.
 
     Looks at the table, its stream, the function's mapping, the cluster, the database and the read model as they are
     now, and at what this identity may do. Nothing is changed. Exit 1 where something is wrong; notes alone are not.
@@ -63,7 +63,7 @@ def _show(diagnosis: Diagnosis, records: list[dict[str, str]]) -> None:
 def _show_one(record: dict[str, str]) -> None:
     head = (record["severity"], _COLOURS[Severity(record["severity"])]), (f"  {record['part']}  {record['code']}", "")
     render.line(render.styled(*head))
-    for name, column in (("", "finding"), ("why", "why"), ("mend", "mend")):
+    for name, column in (("", "finding"), ("why", "why"), ("fix", "fix")):
         render.line(_indented(name, record[column]))
     render.line("")
 
@@ -94,5 +94,5 @@ def _record(found: Found, addressed: Callable[[str], str]) -> dict[str, str]:
         "part": found.part,
         "finding": addressed(finding.what),
         "why": addressed(finding.why),
-        "mend": addressed(finding.mend),
+        "fix": addressed(finding.fix),
     }

@@ -1,4 +1,4 @@
-"""`cqrsctl rebuild`: the read model made anew from the write model, while the old one serves."""
+"""`cqrsctl rebuild`: the read model rebuilt from the write model while the old one serves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cqrsctl.pipeline.rebuild.progress import RebuildProgress, Rebuilt
     from cqrsctl.projection.definition import Projection
 
-app = group("Make the read model anew, while the old one serves.")
+app = group("Rebuild the read model while the old one serves.")
 
 _COLUMNS = ("projection", "table", "former", "can_undo", "items", "left_out", "seconds", "loading_seconds")
 _UNIT_BYTES = 4_096
@@ -52,7 +52,7 @@ def rebuild(
     yes: YesOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make the read model anew, while the old one serves.
+    """Rebuild the read model while the old one serves.
 
     A new table is filled beside the old one: with all items, and with every change that comes meanwhile. When it is
     nowhere older than the old one, the view is put over it. It ends a gap, brings a changed declaration into the

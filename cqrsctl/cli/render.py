@@ -88,7 +88,7 @@ def planned(output: Output, calls: Sequence[ApiCall]) -> None:
 
 
 def error(failure: CqrsctlError, output: Output) -> None:
-    """Print an error on stderr: what failed and what mends it."""
+    """Print an error on stderr: what failed and how to fix it."""
     if output.is_json:
         content = {"code": failure.code, "message": failure.message, "hint": failure.hint}
         sys.stderr.write(json.dumps({"error": content}, ensure_ascii=False) + "\n")

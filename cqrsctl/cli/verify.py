@@ -169,11 +169,11 @@ def _require_equal(results: list[Verified], *, repair: bool) -> None:
     if repair:
         raise Drift(
             f"{left} rows of the read model differ from their items still.",
-            hint="What does not fit its columns cannot be mended: mend the item, or declare columns that hold it, and "
+            hint="What does not fit its columns cannot be repaired: fix the item, or declare columns that hold it, and "
             "`cqrsctl rebuild`. Verify again for all else.",
         )
     raise Drift(
         f"{left} rows of the read model differ from their items.",
         hint="If no projector runs, run `cqrsctl project --once` and verify again; if it is behind, with a longer "
-        "--patience. `cqrsctl verify --repair` mends what differs then.",
+        "--patience. `cqrsctl verify --repair` repairs what differs then.",
     )

@@ -29,7 +29,7 @@ def test_a_clean_pipeline_exits_0_and_what_is_wrong_exits_1(cqrsctl: Cqrsctl) ->
             "part": "stream",
             "finding": "The table's stream is off.",
             "why": "Changes are recorded nowhere, and never reach the read model.",
-            "mend": "cqrsctl table enable-stream; cqrsctl rebuild",
+            "fix": "cqrsctl table enable-stream; cqrsctl rebuild",
         }
     ]
 
@@ -39,4 +39,4 @@ def test_a_stack_that_does_not_run_is_one_finding(cqrsctl: Cqrsctl, tmp_path: Pa
 
     assert result.code == 1
     (found,) = result.json()
-    assert (found["code"], found["mend"]) == ("not_looked", "Start it with: cqrsctl local up")
+    assert (found["code"], found["fix"]) == ("not_looked", "Start it with: cqrsctl local up")

@@ -51,7 +51,7 @@ def test_notes_findings_and_reasons_name_their_commands_so_too(shop: Cqrsctl) ->
     drawn = shop(*ADDRESS, "status").out
     enabling = shop.ok(*ADDRESS, "table", "enable-stream", "--log-format", "json")
 
-    assert f"cqrsctl {SHOWN} table create" in [finding["mend"] for finding in missing]
+    assert f"cqrsctl {SHOWN} table create" in [finding["fix"] for finding in missing]
     summaries = {part["part"]: part["summary"] for part in status["parts"]}
     assert summaries["read model"].endswith(f"cqrsctl {SHOWN} read-model init")
     assert summaries["read model"] in drawn

@@ -183,7 +183,7 @@ def test_no_two_classes_share_a_name() -> None:
     assert not [name for name, count in names.items() if count > 1]
 
 
-TEXTS = {"error", "hint", "message", "mend", "reason", "summary", "told", "what", "why"}
+TEXTS = {"error", "hint", "message", "fix", "reason", "summary", "told", "what", "why"}
 """What is said to people; what a program decides, it decides by a code or a type."""
 
 

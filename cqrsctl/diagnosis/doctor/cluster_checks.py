@@ -74,7 +74,7 @@ def backups(facts: Facts) -> Iterator[Finding]:
     if cluster is not None and cluster.backup_days < _LEAST_BACKUP_DAYS:
         yield note(
             f"The cluster's backups are kept for {cluster.backup_days} day.",
-            "The read model can be made anew from the table; dead letters and tables of your own cannot.",
+            "The read model can be rebuilt from the table; dead letters and tables of your own cannot.",
             f"aws rds modify-db-cluster --db-cluster-identifier {cluster.name} --backup-retention-period 7",
         )
 

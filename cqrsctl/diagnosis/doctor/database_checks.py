@@ -119,11 +119,11 @@ def too_few_rights(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _beyond(server: DatabaseServer, what: str, database: str, mend: str) -> Finding:
+def _beyond(server: DatabaseServer, what: str, database: str, fix: str) -> Finding:
     return warning(
         f"The user {server.user} {what}.",
         f"It needs rights on the database {database} only; who gets its password can do all the rest too.",
-        mend,
+        fix,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a check says: a finding, with how bad it is, why it matters, and what mends it."""
+"""What a check reports: a finding, its severity, why it matters, and how to fix it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that will hurt. `mend` is a command, or what is to be done where there is none."""
+    """A problem. `fix` is a command, or what to do if there is none."""
 
     severity: Severity
     what: str
     why: str
-    mend: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Diagnosis:
         return self.count(Severity.NOTE) == len(self.found)
 
 
-def critical(what: str, why: str, mend: str) -> Finding:
-    return Finding(Severity.CRITICAL, what, why, mend)
+def critical(what: str, why: str, fix: str) -> Finding:
+    return Finding(Severity.CRITICAL, what, why, fix)
 
 
-def warning(what: str, why: str, mend: str) -> Finding:
-    return Finding(Severity.WARNING, what, why, mend)
+def warning(what: str, why: str, fix: str) -> Finding:
+    return Finding(Severity.WARNING, what, why, fix)
 
 
-def note(what: str, why: str, mend: str) -> Finding:
-    return Finding(Severity.NOTE, what, why, mend)
+def note(what: str, why: str, fix: str) -> Finding:
+    return Finding(Severity.NOTE, what, why, fix)

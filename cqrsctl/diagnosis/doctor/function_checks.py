@@ -38,7 +38,7 @@ def other_stream(facts: Facts) -> Iterator[Finding]:
             yield critical(
                 f"The mapping reads the stream {_label(mapping.stream_arn)}, "
                 f"the table writes {_label(table.stream_arn)}.",
-                "The stream was switched off and on, or the table made anew: the function gets no new change.",
+                "The stream was switched off and on, or the table recreated: the function gets no new change.",
                 f"{_DEPLOY}; cqrsctl rebuild",
             )
 

@@ -94,7 +94,7 @@ def changed(facts: Facts) -> Iterator[Finding]:
         yield critical(
             f"Projection {projection} was fed by another stream ({other.rpartition('/')[2]}) than the table has now "
             f"({stream_arn.rpartition('/')[2]}).",
-            "The table was made anew, or its stream switched off and on. What changed in between was recorded nowhere.",
+            "The table was recreated, or its stream switched off and on. What changed in between was recorded nowhere.",
             "cqrsctl rebuild",
         )
 

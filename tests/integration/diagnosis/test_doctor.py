@@ -92,11 +92,11 @@ def execute(wiring: Wiring, sql: str) -> None:
 
 def test_what_is_planted_in_a_clean_read_model_is_found_and_gone_once_mended(filled: Wiring) -> None:
     assert diagnose(filled).found == ()
-    for code, plant, mend in PLANTED:
+    for code, plant, fix in PLANTED:
         execute(filled, plant)
         assert codes(filled) == [code]
-        if mend:
-            execute(filled, mend)
+        if fix:
+            execute(filled, fix)
             assert codes(filled) == []
 
 

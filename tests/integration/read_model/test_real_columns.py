@@ -123,8 +123,8 @@ def test_a_rebuild_writes_the_old_table_too_so_it_does_not_help_and_is_not_advis
     alter(made, "MODIFY Price DECIMAL(18, 2)")
     (finding,) = checks.schema(Facts(made, SystemClock(), known={"inventory": taken(made)}))
 
-    assert "rebuild" not in finding.mend
-    assert "ALTER TABLE `product_v1` MODIFY `Price` DECIMAL(18,4);" in finding.mend
+    assert "rebuild" not in finding.fix
+    assert "ALTER TABLE `product_v1` MODIFY `Price` DECIMAL(18,4);" in finding.fix
 
 
 def test_a_table_that_a_rebuild_fills_is_looked_at_too(made: Wiring) -> None:

@@ -311,7 +311,7 @@ def test_what_is_planted_is_found(
 
     assert [(each.finding.severity, words in each.finding.what) for each in found] == [(severity, True)]
     assert found[0].finding.why.endswith(".")
-    assert found[0].finding.mend
+    assert found[0].finding.fix
 
 
 def test_every_check_is_planted_here_and_stands_in_the_readme() -> None:
@@ -377,7 +377,7 @@ def test_what_cannot_be_looked_at_is_told_once_and_takes_nothing_along(tmp_path:
         ("table_recovery", Severity.NOTE),
     ]
     assert re.search(r"read model \(\d+ checks\)", found[0].finding.what)
-    assert (found[0].finding.why, found[0].finding.mend) == ("db.example does not answer", "Check that it runs.")
+    assert (found[0].finding.why, found[0].finding.fix) == ("db.example does not answer", "Check that it runs.")
 
 
 def test_an_endpoint_that_does_not_know_an_operation_is_a_note(tmp_path: Path) -> None:
@@ -462,15 +462,15 @@ def test_of_a_master_user_nothing_is_to_be_revoked(tmp_path: Path, granted: tupl
     (found,) = diagnose(look(tmp_path, server=rights(*granted))).found
 
     assert found.finding.what == "The user cqrsctl@% administers the server."
-    assert "REVOKE" not in found.finding.mend
-    assert "CREATE USER 'cqrsctl'@'%'" in found.finding.mend
+    assert "REVOKE" not in found.finding.fix
+    assert "CREATE USER 'cqrsctl'@'%'" in found.finding.fix
 
 
 def test_what_mends_the_rights_is_sql_that_can_be_run(tmp_path: Path) -> None:
     wide = rights("GRANT ALL PRIVILEGES ON `cqrs%`.* TO `u`@`%`", "GRANT FILE ON *.* TO `u`@`%`")
     needed = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, CREATE VIEW, SHOW VIEW"
 
-    assert [each.finding.mend for each in diagnose(look(tmp_path, server=wide)).found] == [
+    assert [each.finding.fix for each in diagnose(look(tmp_path, server=wide)).found] == [
         f"REVOKE ALL PRIVILEGES ON `cqrs%`.* FROM 'cqrsctl'@'%'; GRANT {needed} ON `cqrs`.* TO 'cqrsctl'@'%'",
         f"REVOKE FILE ON *.* FROM 'cqrsctl'@'%'; GRANT {needed} ON `cqrs`.* TO 'cqrsctl'@'%'",
     ]
