@@ -244,7 +244,7 @@ def aws_errors(what: str) -> Iterator[None]:
 
 
 def is_refusal(error: ClientError) -> bool:
-    """Whether AWS lacks a permission or does not accept the credentials."""
+    """Whether AWS refused for a missing permission or because of the credentials."""
     return error.response.get("Error", {}).get("Code") in _DENIED | _REFUSED_CREDENTIALS
 
 

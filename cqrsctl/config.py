@@ -22,6 +22,7 @@ from cqrsctl.settings_file import (
     SettingsFile,
     checked,
     declared_projections,
+    did_you_mean,
 )
 
 if TYPE_CHECKING:
@@ -218,9 +219,11 @@ def _environment(file: SettingsFile, where: str, flags: Flags, variables: Mappin
     name = str(_chosen(file, where, flags, variables).value)
     if name not in file.environments and name not in EMBEDDED:
         known = sorted({*file.environments, *EMBEDDED})
+        close = did_you_mean(name, known)
+        declare = f"Declare [environments.{name}] in {FILE_NAME}, or choose another with --env."
         raise ConfigurationError(
             f"No environment {name!r}; known are {', '.join(known)}.",
-            hint=f"Declare [environments.{name}] in {FILE_NAME}, or choose another with --env.",
+            hint=f"{close} {declare}" if close else declare,
         )
     declared: dict[str, EnvironmentTable] = {
         other: checked(content, EnvironmentTable, f"{where}: environments.{other}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cqrsctl.errors import ConfigurationError
 from cqrsctl.projection.declaration import conditions
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PASSWORD_VARIABLE = "CQRSCTL_DATABASE_PASSWORD"  # noqa: S105 -- the variable's name
 
@@ -90,8 +93,13 @@ def _suggestion(text: str, shape: type[msgspec.Struct]) -> str | None:
     fields = set(shape.__struct_fields__)
     if shape is EnvironmentTable and "`$.database`" in text:
         fields = set(DatabaseTable.__struct_fields__)
-    close = difflib.get_close_matches(unknown, fields, n=1)
-    return f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(sorted(fields))}."
+    return did_you_mean(unknown, fields) or f"Known keys: {', '.join(sorted(fields))}."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the closest of what is known; None if nothing is close."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]}?" if close else None
 
 
 def declared_projections(file: SettingsFile, where: str) -> tuple[Projection, ...]:

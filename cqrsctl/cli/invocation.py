@@ -51,13 +51,13 @@ class Invocation:
     preset: Environment | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     """Set once the command is to stop; whatever it waits for looks at it."""
-    _announced: threading.Event = field(default_factory=threading.Event)
     stopped_by: int = signal.SIGINT
     """The signal that stopped the command."""
     follows: bool = False
     """Whether the command has no end of its own, so that SIGTERM is its regular end."""
     stops_by_itself: bool = False
     """Whether the command looks at `stop` and ends in order; else a signal interrupts it anywhere."""
+    _announced: threading.Event = field(default_factory=threading.Event, init=False)
 
     @cached_property
     def environment(self) -> Environment:

@@ -293,6 +293,9 @@ class TestMistakes:
         assert error.message == "No environment 'prd'; known are demo, local, prod."
         assert error.hint is not None
         assert "[environments.prd]" in error.hint
+        assert error.hint.startswith("Did you mean prod? ")
+        other = settings.refused("[environments.prod]", flags=Flags(env="xyz"))
+        assert other.hint == "Declare [environments.xyz] in cqrsctl.toml, or choose another with --env."
 
     @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "."])
     def test_an_environments_name_cannot_lead_out_of_its_folder(self, settings: Settings, name: str) -> None:
