@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.clock import SystemClock
 from cqrsctl.pipeline import project
 from cqrsctl.projection.definition import default_product
-from cqrsctl.read_model import heartbeat
+from cqrsctl.read_model import heartbeat, locks
 from cqrsctl.read_model.connection import connect
 from cqrsctl.read_model.endpoints import Servers, Topology
 from cqrsctl.read_model.sink import prepare
@@ -17,6 +17,7 @@ from cqrsctl.stream.reader import Beginning
 from cqrsctl.write_model.products import Put
 from cqrsctl.write_model.sample import products
 from cqrsctl.write_model.table import TableSpec
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from cqrsctl.read_model.connection import Endpoint
@@ -67,9 +68,12 @@ def put(wiring: Wiring, count: int = 3, seed: int = 1) -> None:
 
 
 def projected(wiring: Wiring) -> None:
-    """Project what is there."""
+    """Project what is there. The server releases the lock of a connection that was closed a moment later."""
     run = project.Run(wiring, (PRODUCT,), HastyClock(), lambda _: None, lambda _: None)
     project.from_stream(run, once=True, beginning=Beginning.HORIZON, dry_run=False)
+    lock = locks.of_projector(wiring.database.database, PRODUCT.name)
+    with connect(wiring.database) as connection:
+        wait_for(lambda: not locks.is_held(connection, lock), "the projector's lock is released")
 
 
 def execute(wiring: Wiring, sql: str) -> None:
