@@ -1,7 +1,8 @@
 """What holds up no command that is to stop, even if the network swallows what is sent.
 
-A thread that waits for an answer cannot be ended. So calls of AWS, and questions to the database beside one another,
-are made by threads that nobody has to wait for: they are daemons, which Python's end does not wait for either.
+A thread that waits for an answer cannot be ended. So calls of AWS, logins to the database, and questions to it beside
+one another, are made by threads that nobody has to wait for: they are daemons, which Python's end does not wait for
+either.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import threading
 from concurrent.futures import Executor, Future, wait
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cqrsctl.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Answer = TypeVar("Answer")
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -47,6 +50,14 @@ class _Calls:
         return answer.result()
 
 
+def watched(look: Callable[[], None], call: Callable[..., Answer], *arguments: Any) -> Answer:
+    """What a call returns. Until it does, `look` is called now and then: if that raises, nobody waits for the call."""
+    answer = _begun(call, *arguments)
+    while not wait([answer], _LOOK_SECONDS).done:
+        look()
+    return answer.result()
+
+
 class Questions(Executor):
     """Asks each question in a thread of its own. Who leaves by an exception waits for no answer.
 
@@ -67,9 +78,9 @@ class Questions(Executor):
             wait(self._asked)
 
 
-def _begun(call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
+def _begun(call: Callable[..., Answer], *arguments: Any, **named: Any) -> Future[Answer]:
     """What a call is going to return, in a thread that nobody has to wait for."""
-    answer: Future[Any] = Future()
+    answer: Future[Answer] = Future()
     answer.set_running_or_notify_cancel()  # from now on nobody can cancel it: `map` tries to for those left behind
 
     def run() -> None:

@@ -25,6 +25,7 @@ from cqrsctl.errors import (
     TransientDatabaseError,
     ValueRejected,
 )
+from cqrsctl.stopping import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +39,7 @@ _CONNECT_SECONDS = 10
 _LOGIN_SECONDS = 45
 """For each packet of a login: a serverless instance that was paused wakes up meanwhile."""
 _READ_SECONDS = 120
-_BULK_SECONDS = 6 * 3_600
-"""An index of a large table takes its time."""
+_BULK_SECONDS = 6 * 3_600  # an index of a large table takes its time
 _LOCK_WAIT_SECONDS = 20
 _IDLE_SECONDS = 120
 """The server drops a connection, and with it the projector's lock, that was silent for so long."""
@@ -124,8 +124,8 @@ class Login:
 class Endpoint:
     """A server to connect to. `login` is asked for at each connection: its password may be a token that expires.
 
-    `name` is the instance's, empty if it is unknown. `through` is where a tunnel to the server begins: it is
-    connected to, while `host` is verified. `opened` is given each connection before it logs in, to cut it off one day.
+    `name` is the instance's, empty if it is unknown. `through` is where a tunnel to the server begins, while `host` is
+    verified. `opened` is given each connection before and while it logs in; if it raises, the login is abandoned.
     """
 
     host: str
@@ -135,7 +135,7 @@ class Endpoint:
     ca_bundle: Path | None = None
     name: str = ""
     through: tuple[str, int] | None = None
-    opened: Callable[[Connection], None] | None = field(default=None, repr=False, compare=False)
+    opened: Callable[[Connection], None] = field(default=lambda _: None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}/{self.database}"
@@ -170,13 +170,12 @@ class Connection:
                 yield names, row
 
     def upsert(self, sql: str, rows: int) -> tuple[int, int]:
-        """Run an INSERT … ON DUPLICATE KEY UPDATE of so many rows: rows written, rows that stayed as they were.
+        """Run an INSERT … ON DUPLICATE KEY UPDATE of some rows: rows written, rows that stayed as they were.
 
-        Raises ValueRejected where a value breaks a rule of the table.
+        Raises ValueRejected if a value breaks a rule of the table.
 
-        MySQL counts 1 for a row inserted, 2 for one changed, 0 for one that stayed. How many were changed stands
-        in the statement's info text ("Records: 3  Duplicates: 1  Warnings: 0"), which it sends where a statement
-        has several rows.
+        MySQL counts 1 for a row inserted, 2 for one changed, 0 for one that stayed. If a statement has several rows,
+        its info text has the number of changed ones ("Records: 3  Duplicates: 1  Warnings: 0").
         """
         with database_errors(self._endpoint), self._raw.cursor() as cursor:
             try:
@@ -241,7 +240,7 @@ class Connection:
 def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = False) -> Connection:
     """Connect, verifying the server unless it is on this machine. Raises DatabaseError, ConfigurationError.
 
-    A `bulk` connection has patience with statements that take long, and can send files of this machine.
+    A `bulk` connection waits for long statements, and can send files of this machine.
     """
     tls = _tls(endpoint)
     _log.info("connecting to %s", endpoint)
@@ -259,7 +258,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             write_timeout=_LOGIN_SECONDS,
             autocommit=False,
             local_infile=bulk,
-            defer_connect=endpoint.through is not None or endpoint.opened is not None,
+            defer_connect=True,
             init_command=(
                 "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,"
                 "NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE', "
@@ -268,10 +267,10 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
             **tls,
         )
         connection = Connection(raw, endpoint)
-        if endpoint.opened is not None:
-            endpoint.opened(connection)
+        endpoint.opened(connection)
         if not raw.open:
-            raw.connect(_tunnel(*endpoint.through) if endpoint.through else None)
+            # Before there is a socket, nothing can be cut off: a network that swallows packets would hold us up.
+            watched(lambda: endpoint.opened(connection), _log_in, raw, endpoint.through)
         # PyMySQL's connect_timeout is over once the server accepts; it has none for the login that follows.
         seconds = _BULK_SECONDS if bulk else _READ_SECONDS
         raw._read_timeout = raw._write_timeout = seconds  # type: ignore[attr-defined]  # noqa: SLF001
@@ -307,10 +306,11 @@ def database_errors(endpoint: Endpoint) -> Iterator[None]:
         raise TransientDatabaseError(f"{endpoint}: {error}.") from error
 
 
-def _tunnel(host: str, port: int) -> socket.socket:
-    tunnel = socket.create_connection((host, port), timeout=_CONNECT_SECONDS)
-    tunnel.settimeout(None)  # PyMySQL sets its own for each read and write
-    return tunnel
+def _log_in(raw: pymysql.Connection[Cursor], through: tuple[str, int] | None) -> None:
+    tunnel = socket.create_connection(through, timeout=_CONNECT_SECONDS) if through else None
+    if tunnel:
+        tunnel.settimeout(None)  # PyMySQL sets its own for each read and write
+    raw.connect(tunnel)
 
 
 def _tls(endpoint: Endpoint) -> dict[str, Any]:

@@ -299,6 +299,13 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
     connection.commit()
 
 
+def count_shown(connection: Connection, table: PhysicalTable) -> int:
+    """The number of rows that a view over a table shows; it reads all of them."""
+    (row,) = connection.query(f"SELECT COUNT(*) AS n FROM {schema.quoted(table.name)} WHERE _deleted = FALSE")
+    connection.commit()
+    return int(row["n"])
+
+
 def _rebuild(row: dict[str, Any]) -> Rebuild:
     return Rebuild(
         table=PhysicalTable(

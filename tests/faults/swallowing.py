@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,3 +75,15 @@ def proxied(address: str) -> Iterator[Proxy]:
     """A proxy before a server on this machine, whose address or URL ends with the port."""
     with closing(Proxy(int(address.rpartition(":")[2]))) as proxy:
         yield proxy
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """The port of a server that takes no more connections, and refuses none: the system drops what asks for one."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port: int = listening.getsockname()[1]
+        with suppress(TimeoutError):
+            while True:  # until its queue is full
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=0.5))
+        yield port

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import COMMAND, Cqrsctl
 from tests.faults.command import Command, running
-from tests.faults.swallowing import proxied
+from tests.faults.swallowing import deaf, proxied
 from tests.pipelines import make_table, projected, put
 from tests.waiting import wait_for
 
@@ -147,3 +147,18 @@ def test_a_command_ends_in_time_though_the_database_does_not_answer(
         proxy.swallow()
         with running(Command, command, [COMMAND, *arguments], "command") as running_command:
             ended(running_command, proxy, signal.SIGINT)
+
+
+def test_a_projector_ends_in_time_though_the_network_swallows_its_connection_to_the_database(
+    cqrsctl: Cqrsctl, wiring: Wiring
+) -> None:
+    make_table(wiring)
+    with deaf() as port:
+        login = {
+            "CQRSCTL_DATABASE_HOST": "127.0.0.1",
+            "CQRSCTL_DATABASE_PORT": str(port),
+            "CQRSCTL_DATABASE_PASSWORD": "secret",
+        }
+        through = Cqrsctl(cqrsctl.directory, {**cqrsctl.variables, **login})
+        with running(Command, through, [COMMAND, "-v", "project"], "projector") as command:
+            ended_after(lambda: f"connecting to 127.0.0.1:{port}" in command.remarks(), command, signal.SIGINT)

@@ -30,6 +30,7 @@ from cqrsctl.pipeline.rebuild.beginning import RebuildBeginning
 from cqrsctl.pipeline.rebuild.companion import Companion
 from cqrsctl.pipeline.rebuild.progress import Phase, RebuildProgress, Rebuilt, Unfit
 from cqrsctl.pipeline.rebuild.snapshot import Snapshot
+from cqrsctl.pipeline.rebuild.vanishing import require_no_fewer_rows
 from cqrsctl.pipeline.streams import certain_tip
 from cqrsctl.projection.recovery import OnError
 from cqrsctl.read_model import checkpoints, dead_letters, grants, loaded_segments, rebuilds
@@ -64,7 +65,7 @@ _STREAM_DELAY = timedelta(seconds=5)
 
 @dataclass(slots=True)
 class Rebuilding:
-    """Rebuilds one projection."""
+    """Rebuilds one projection. `may_shrink`: whether the view may show fewer rows afterwards."""
 
     wiring: Wiring
     projection: Projection
@@ -73,6 +74,7 @@ class Rebuilding:
     notice: Callable[[str], None]
     read_capacity: float | None = None
     unfit: Unfit = Unfit.STOP
+    may_shrink: bool = True
     _done: RebuildProgress = field(init=False)
     _begun_at: float = field(init=False)
     _give_up_at: datetime | None = field(default=None, init=False)
@@ -87,7 +89,8 @@ class Rebuilding:
         """Rebuild, or go on with a rebuild; with `undo` bring back the table from before the last one.
 
         Raises Busy while another one rebuilds, BadItems and BadRecord where something does not fit, StreamGap where
-        the rebuild itself fell behind for longer than the stream keeps changes, AwsError, DatabaseError.
+        the rebuild itself fell behind for longer than the stream keeps changes, RowsWouldVanish just before the
+        cutover unless it `may_shrink`, AwsError, DatabaseError.
         """
         again = retries.of_hiccups(self._is_hiccup, lambda: self._give_up_at, self.clock, self.notice)
         return again(self._attempt, undo)
@@ -167,6 +170,8 @@ class Rebuilding:
                     self._got_on()
                 self._catch_up(connection, rebuild, companion)
                 self._require_whole(connection, rebuild)
+                if not self.may_shrink:
+                    require_no_fewer_rows(connection, rebuild)
                 self._report(Phase.CUTOVER)
         again(rebuilds.cut_over, connection, rebuild)
         self._report(Phase.CUTOVER)
