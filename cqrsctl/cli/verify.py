@@ -17,6 +17,7 @@ from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of, parse_duration
 from cqrsctl.cli.render import Output
 from cqrsctl.errors import Drift
+from cqrsctl.pipeline.verify.comparison import DriftKind
 from cqrsctl.pipeline.verify.verifying import Sample, Verification
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def verify(
     ctx: typer.Context,
     sample: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Look at so many random products and rows only.", show_default=False),
+        typer.Option(min=1, metavar="N", help="Compare only this many random items and rows.", show_default=False),
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Write the items over the rows that differ.")] = False,
     patience: Annotated[
@@ -47,8 +48,8 @@ def verify(
     """Compare the read model with the write model.
 
     Every item of the table is compared with its row on the writer, and rows without an item are looked for. What
-    differs only because its change is still under way is waited for. Exit 7 where something stays different, and was
-    not mended.
+    differs only because its change is still under way is waited for. Exit 7 if something stays different and was not
+    repaired.
 
     \b
     Examples:
@@ -81,9 +82,11 @@ def verify(
         results = [each.result for each in verifications]
         drift = (_record(row, repair=repair) for each in verifications for row in each.run())
         try:
-            first = _printed(output, (*_COLUMNS, "mended") if repair else _COLUMNS, drift)
+            first = _printed(output, (*_COLUMNS, "repaired") if repair else _COLUMNS, drift)
         except KeyboardInterrupt:
-            invocation.note("Stopped. " + " ".join(f"{each.projection}: {_summary(each, sample)}." for each in results))
+            invocation.note(
+                f"Stopped before the end. {' '.join(map(_so_far, results))} Start over with the same command."
+            )
             raise
     if first:
         _table(first, results, repair=repair)
@@ -121,7 +124,7 @@ def _printed(output: Output, columns: tuple[str, ...], drift: Iterator[dict[str,
 
 
 def _table(first: list[dict[str, Any]], results: list[Verified], *, repair: bool) -> None:
-    render.rows(Output.TABLE, (*_COLUMNS, "mended") if repair else _COLUMNS, first)
+    render.rows(Output.TABLE, (*_COLUMNS, "repaired") if repair else _COLUMNS, first)
     more = sum(result.drift.total() for result in results) - len(first)
     if more:
         render.line(f"{more} more: -o jsonl prints all")
@@ -134,7 +137,7 @@ def _record(row: DriftRow, *, repair: bool) -> dict[str, Any]:
         "key": ", ".join(map(str, row.key)),
         "columns": ", ".join(row.columns),
     }
-    return {**record, "mended": row.mended} if repair else record
+    return {**record, "repaired": row.mended} if repair else record
 
 
 def _shown_by(show: Callable[[str], None]) -> Callable[[Verified], None]:
@@ -158,22 +161,32 @@ def _summary(result: Verified, sample: int | None) -> str:
     kinds = ", ".join(f"{count} {kind.value}" for kind, count in sorted(result.drift.items()))
     drift = f" · drift: {result.drift.total()}" + (f" ({kinds})" if kinds else "")
     in_flight = f" · in flight: {result.in_flight}" if result.in_flight else ""
-    mended = f" · mended: {result.mended}" if result.mended else ""
-    return compared + drift + in_flight + mended
+    repaired = f" · repaired: {result.mended}" if result.mended else ""
+    return compared + drift + in_flight + repaired
+
+
+def _so_far(result: Verified) -> str:
+    compared = f"{result.items} of about {result.about} items and {result.rows} rows"
+    return f"{result.projection}: compared {compared}, found {result.drift.total()} that differ."
 
 
 def _require_equal(results: list[Verified], *, repair: bool) -> None:
     left = sum(result.left for result in results)
     if not left:
         return
-    if repair:
-        raise Drift(
-            f"{left} rows of the read model differ from their items still.",
-            hint="What does not fit its columns cannot be repaired: fix the item, or declare columns that hold it, and "
-            "`cqrsctl rebuild`. Verify again for all else.",
+    misfits = sum(result.drift[DriftKind.MISFIT] for result in results)
+    hints = []
+    if misfits:
+        hints.append(
+            "What does not fit its columns cannot be repaired: fix the item, or declare columns that hold it and run "
+            "`cqrsctl rebuild`."
         )
-    raise Drift(
-        f"{left} rows of the read model differ from their items.",
-        hint="If no projector runs, run `cqrsctl project --once` and verify again; if it is behind, with a longer "
-        "--patience. `cqrsctl verify --repair` repairs what differs then.",
-    )
+    if misfits < left:
+        hints.append(
+            "The rest changed meanwhile or was refused: run `cqrsctl verify` again."
+            if repair
+            else "If no projector is running, apply what is waiting: `cqrsctl project --once`; if one is behind, wait "
+            "longer with --patience. `cqrsctl verify --repair` repairs what differs after that."
+        )
+    rows = "1 row of the read model differs" if left == 1 else f"{left} rows of the read model differ"
+    raise Drift(f"{rows} from {'its item' if left == 1 else 'their items'}.", hint=" ".join(hints))

@@ -49,7 +49,7 @@ def rebuild(state: Path, count: int, rounds: int) -> dict[str, Any]:
             with _read_model(state, url) as (variables, _):
                 ceiling.append(_load(variables, state, file))
             with _read_model(state, url) as (variables, connection):
-                done = measured.run([COMMAND, "rebuild", "--yes", "-o", "json"], variables, state)
+                done = measured.run([COMMAND, "rebuild", "--all", "--yes", "-o", "json"], variables, state)
                 _require_equal(connection, played)
             commands.append(done)
             loading += [report["loading_seconds"] for report in json.loads(done.out)]

@@ -148,7 +148,8 @@ prod query list
 prod query get 2
 prod query count
 prod dead-letter list
-prod rebuild --yes
+prod rebuild --all --yes
+prod rebuild
 prod read-model purge --yes
 prod lag
 prod status

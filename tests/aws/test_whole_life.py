@@ -55,7 +55,7 @@ WORK = (
     f"product sample --count {COUNT}",
     "function pause",
     "project --once",
-    "rebuild --yes",
+    "rebuild --all --yes",
     "verify",
     "function resume",
     "aurora failover --to reports --yes",

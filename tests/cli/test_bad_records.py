@@ -81,6 +81,9 @@ def test_what_fits_is_there_to_the_digit_and_what_does_not_is_a_letter(cqrsctl: 
     verified = cqrsctl("verify", "-o", "json")
     assert verified.code == 7
     assert [row["kind"] for row in verified.json()] == ["misfit"] * len(UNFIT)
+    hint = json.loads(verified.err.splitlines()[-1])["error"]["hint"]
+    assert "cannot be repaired: fix the item" in hint
+    assert "--repair" not in hint
 
 
 def test_a_table_with_a_sort_key_is_refused_by_a_projection_without_it(cqrsctl: Cqrsctl, wiring: Wiring) -> None:

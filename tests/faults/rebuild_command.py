@@ -48,7 +48,7 @@ class Rebuild(Command):
 
 def rebuilding(cqrsctl: Cqrsctl, *options: str, name: str = "rebuild") -> AbstractContextManager[Rebuild]:
     """A rebuild, which is gone afterwards, however it ends."""
-    return running(Rebuild, cqrsctl, [COMMAND, "rebuild", "--yes", "-o", "json", *options], name)
+    return running(Rebuild, cqrsctl, [COMMAND, "rebuild", "--all", "--yes", "-o", "json", *options], name)
 
 
 def active_table(looking: Connection) -> str:

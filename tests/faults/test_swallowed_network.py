@@ -87,7 +87,7 @@ def test_an_import_ends_in_time_and_says_where_it_stopped(through: Cqrsctl, prox
 @pytest.mark.parametrize(
     ("arguments", "request_"),
     [
-        (("rebuild",), b"Streams_20120810.GetRecords"),
+        (("rebuild", "--all"), b"Streams_20120810.GetRecords"),
         (("verify",), b"DynamoDB_20120810.Scan"),
         (("stream", "tail", "--from", "horizon"), b"Streams_20120810.GetRecords"),
         (("status",), b"Streams_20120810.DescribeStream"),
@@ -100,7 +100,10 @@ def test_a_command_ends_in_time(
     projected(wiring)
     proxy.swallow(request_)
     with running(Command, through, [COMMAND, *arguments], "command") as command:
-        ended(command, proxy, signal.SIGINT)
+        remarks = ended(command, proxy, signal.SIGINT)
+
+    assert "drift: 0" not in remarks
+    assert ("Stopped before the end. product: compared 0 of about" in remarks) is (arguments == ("verify",))
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def before_the_database(cqrsctl: Cqrsctl, wiring: Wiring) -> Iterator[tuple[Cqrs
     [
         (("project",), b"INSERT INTO `product_v1`"),
         (("project",), b"SET SESSION time_zone"),
-        (("rebuild",), b"LOAD DATA"),
+        (("rebuild", "--all"), b"LOAD DATA"),
     ],
 )
 def test_a_command_ends_in_time_though_the_database_does_not_answer_to_a_statement(

@@ -464,8 +464,10 @@ def test_the_command_exits_7_names_the_drift_mends_it_and_exits_0(cqrsctl: Cqrsc
     assert found.code == 7
     assert found.lines() == [{"projection": "product", "kind": "stale", "key": "7", "columns": "Name"}]
     assert mended.code == 0
-    assert mended.json() == [{"projection": "product", "kind": "stale", "key": "7", "columns": "Name", "mended": True}]
-    assert "drift: 1 (1 stale) · mended: 1" in mended.err
+    assert mended.json() == [
+        {"projection": "product", "kind": "stale", "key": "7", "columns": "Name", "repaired": True}
+    ]
+    assert "drift: 1 (1 stale) · repaired: 1" in mended.err
     assert (after.code, after.out) == (
         0,
         f"write model: {PRODUCTS} products · read model: {PRODUCTS} products · drift: 0\n",
