@@ -70,7 +70,7 @@ def completed(args: Sequence[str], option: str, values: Sequence[str], valued: C
 
 
 def timeout_seconds(wait: Where | None, timeout: str | None) -> float:
-    """How long is to be waited. Raises UsageError where a time-out is given and nothing is waited for."""
+    """How long to wait. Raises UsageError if a timeout is given and nothing is waited for."""
     if timeout is not None and wait is None:
         raise UsageError("--timeout goes with --wait.")
     return _DEFAULT_SECONDS if timeout is None else parse_duration(timeout).total_seconds()
@@ -83,8 +83,9 @@ def wait_for(ctx: typer.Context, product_id: int, wait: Where | None, seconds: f
     sys.stdout.flush()
     invocation = of(ctx)
     try:
-        waited = Waiting(invocation.wiring, product_id, invocation.clock, seconds, invocation.note).until_shown(wait)
+        shown = Waiting(invocation.wiring, product_id, invocation.clock, seconds, invocation.note).until_shown(wait)
     except KeyboardInterrupt:
         invocation.note("Stopped waiting; the write is done.")
         raise
-    invocation.note(f"{wait} {'shows' if wait is Where.WRITER else 'show'} it after {waited:.3f} s")
+    by = {0: "The writer shows", 1: "The reader shows"}.get(shown.readers, f"All {shown.readers} readers show")
+    invocation.note(f"{by} the write after {shown.seconds:.3f} s.")

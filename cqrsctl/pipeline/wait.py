@@ -39,6 +39,14 @@ class Where(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """How long it took until a write was shown, by this number of readers; by the writer if there are none."""
+
+    seconds: float
+    readers: int
+
+
+@dataclass(frozen=True, slots=True)
 class _View:
     """A product's row in a view, as it is to be."""
 
@@ -46,13 +54,23 @@ class _View:
     key: Key
     row: dict[str, Any] | None
 
+    def lack(self, shown: dict[str, Any] | None) -> str:
+        """How what is shown differs, as the end of a sentence; empty if it does not."""
+        if shown == self.row:
+            return ""
+        if shown is None:
+            return "does not show product {} yet"
+        return "still shows product {}" if self.row is None else "shows product {} as it was before"
+
 
 @dataclass(slots=True)
 class _Server:
-    """A server that is asked time and again; where it does not answer it is connected to anew."""
+    """A server that is asked repeatedly; if it does not answer, the next question makes a new connection."""
 
     endpoint: Endpoint
     failure: str = field(default="", init=False)
+    lack: str = field(default="", init=False)
+    """What it showed last instead of the write."""
     _connection: Connection | None = field(default=None, init=False)
 
     @property
@@ -64,14 +82,15 @@ class _Server:
         try:
             if self._connection is None:
                 self._connection = connect(self.endpoint)
-            shown = all(self._row(self._connection, view) == view.row for view in views)
+            lacks = [view.lack(self._row(self._connection, view)) for view in views]
             self._connection.commit()
         except (TransientDatabaseError, ReadModelMissing) as error:  # a reader may not have the view yet
             self.close()
             self.failure = error.message
             return False
         self.failure = ""
-        return shown
+        self.lack = next(filter(None, lacks), "")
+        return not self.lack
 
     def _row(self, connection: Connection, view: _View) -> dict[str, Any] | None:
         return query.rows_by_key(connection, view.projection, [view.key]).get(view.key)
@@ -84,7 +103,7 @@ class _Server:
 
 @dataclass(slots=True)
 class Waiting:
-    """Waits for one product, which was just written, at most for so long."""
+    """Waits until one product, which was just written, is shown."""
 
     wiring: Wiring
     product_id: int
@@ -92,11 +111,11 @@ class Waiting:
     timeout_seconds: float
     notice: Callable[[str], None]
 
-    def until_shown(self, where: Where) -> float:
-        """Wait until every projection's view shows the item as it is; after how many seconds it did.
+    def until_shown(self, where: Where) -> Shown:
+        """Wait until every projection's view shows the item as it is.
 
-        With READERS every reader is to show it; where there is none, the writer. Raises TooSlow, which says who is
-        behind, ReadModelMissing, and CqrsctlError where the item fits no row, so that no view will ever show it.
+        With READERS every reader is to show it; the writer if there is none. Raises TooSlow, which names the servers
+        that are behind, ReadModelMissing, and CqrsctlError if the item fits no row, so that no view will ever show it.
         """
         begun = self.clock.monotonic()
         topology = self.wiring.servers.now()
@@ -104,19 +123,20 @@ class Waiting:
             for projection in self.wiring.environment.projections:
                 require_declared(connection, projection)
         if where is Where.READERS and not topology.readers:
-            self.notice("There are no readers: the writer is waited for.")
+            self.notice("There are no readers: waiting for the writer.")
         with ExitStack() as stack:
             writer, *readers = [_Server(endpoint) for endpoint in (topology.writer, *topology.readers)]
             for server in (writer, *readers):
                 stack.callback(server.close)
-            behind = readers if where is Where.READERS and readers else [writer]
+            readers = readers if where is Where.READERS else []
+            behind = readers or [writer]
             pause = _FIRST_PAUSE_SECONDS
             while True:
                 views = self._views()
                 behind = [server for server in behind if not server.shows(views)]
                 waited = self.clock.monotonic() - begun
                 if not behind:
-                    return waited
+                    return Shown(waited, len(readers))
                 if waited >= self.timeout_seconds:
                     raise self._too_slow(writer, behind, views)
                 self.clock.sleep(min(pause, self.timeout_seconds - waited))
@@ -143,15 +163,17 @@ class Waiting:
     def _too_slow(self, writer: _Server, behind: list[_Server], views: list[_View]) -> TooSlow:
         after = f"The write is done and stays. But after {self.timeout_seconds:g} s"
         if behind != [writer] and writer.shows(views):
-            names = ", ".join(server.name + (f" ({server.failure})" if server.failure else "") for server in behind)
+            late = " and ".join(f"{server.name} {self._lack(server)}" for server in behind)
             return TooSlow(
-                f"{after} {names} {'does' if len(behind) == 1 else 'do'} not show product {self.product_id}; the "
-                "writer does.",
+                f"{after} {late}; the writer shows the write.",
                 hint="See how far the readers are behind: `cqrsctl aurora status`.",
             )
         if writer.failure:
-            return TooSlow(f"{after} the writer does not answer. {writer.failure}", hint="See: cqrsctl aurora status")
+            return TooSlow(f"{after} the writer {self._lack(writer)}.", hint="See: cqrsctl aurora status")
         return TooSlow(
-            f"{after} the projector has not applied it: the writer does not show product {self.product_id}.",
-            hint="Does one run? Follow the stream with `cqrsctl project`, or see `cqrsctl function status`.",
+            f"{after} the projector has not applied it: the writer {self._lack(writer)}.",
+            hint="Is a projector running? Follow the stream with `cqrsctl project`, or see `cqrsctl function status`.",
         )
+
+    def _lack(self, server: _Server) -> str:
+        return f"does not answer ({server.failure})" if server.failure else server.lack.format(self.product_id)

@@ -125,7 +125,7 @@ def assert_that_writes_are_waited_for(cqrsctl: Cqrsctl) -> None:
     """On every reader: while one of them stands still, a write is not shown."""
     tray = ("product", "put", "2", "--name", "Tray", "--wait", "readers", "--price")
 
-    assert "readers show it after " in cqrsctl.ok(*tray, "9").err
+    assert "readers show the write after " in cqrsctl.ok(*tray, "9").err
     for reader in ("r1", "r2"):
         assert rows_on(cqrsctl, reader, "Price = 9") == 1
     administer(cqrsctl, "r1", "STOP SLAVE")

@@ -13,7 +13,7 @@ from cqrsctl.clock import SystemClock
 from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError, DatabaseError, TooSlow
 from cqrsctl.local.ports import free_port
-from cqrsctl.pipeline.wait import Waiting, Where
+from cqrsctl.pipeline.wait import Shown, Waiting, Where
 from cqrsctl.projection.definition import ColumnType, default_product
 from cqrsctl.projection.rows import snapshot_rows
 from cqrsctl.projection.tables import PhysicalTable
@@ -88,6 +88,9 @@ class Pipeline:
             connection.commit()
 
     def wait(self, where: Where = Where.WRITER, seconds: float = 5, product_id: int = 1) -> float:
+        return self.shown(where, seconds, product_id).seconds
+
+    def shown(self, where: Where, seconds: float = 5, product_id: int = 1) -> Shown:
         return Waiting(self.wiring, product_id, self.clock, seconds, self.notices.append).until_shown(where)
 
 
@@ -127,14 +130,24 @@ def test_a_deleted_product_is_to_be_gone_and_one_that_a_view_leaves_out_is_not_t
     assert shop.wait() == 0
 
     products.delete(shop.wiring.dynamodb, shop.wiring.environment.table, 1)
-    with pytest.raises(TooSlow):
+    with pytest.raises(TooSlow, match=r"not applied it: the writer still shows product 1\."):
+        shop.wait(seconds=1)
+
+
+def test_an_older_state_is_called_one(shop: Pipeline) -> None:
+    shop.put(LAMP)
+    shop.apply(LAMP)
+    shop.put(replace(LAMP, name="Lantern"))
+    with pytest.raises(TooSlow, match=r"the writer shows product 1 as it was before\."):
         shop.wait(seconds=1)
 
 
 def test_a_time_out_names_the_projector_and_is_asked_for_ever_more_seldom_before(shop: Pipeline) -> None:
     shop.put(LAMP)
 
-    with pytest.raises(TooSlow, match=r"after 5 s the projector has not applied it.* product 1") as caught:
+    with pytest.raises(
+        TooSlow, match=r"after 5 s the projector has not applied it: the writer does not show product 1 yet\."
+    ) as caught:
         shop.wait()
 
     assert caught.value.exit_code == 8
@@ -153,7 +166,7 @@ def test_every_reader_is_waited_for(shop: Pipeline) -> None:
     shop.apply(LAMP)
     shop.clock.at = {2: lambda: shop.apply(LAMP, to=second), 4: lambda: shop.apply(LAMP, to=first)}
 
-    shop.wait(Where.READERS)
+    assert shop.shown(Where.READERS).readers == 2
 
     assert len(shop.clock.pauses) == 4
     assert shop.notices == []
@@ -168,7 +181,8 @@ def test_a_time_out_names_the_readers_that_are_behind_and_only_those(shop: Pipel
     shop.apply(LAMP, to=level)
 
     with pytest.raises(
-        TooSlow, match=r"after 1 s r2, r3 \(.*does not answer.*\) do not show product 1; the writer does"
+        TooSlow,
+        match=r"after 1 s r2 does not show product 1 yet and r3 does not answer \(.*\); the writer shows the write\.",
     ):
         shop.wait(Where.READERS, seconds=1)
 
@@ -185,8 +199,8 @@ def test_without_readers_the_writer_is_waited_for_and_that_is_said(shop: Pipelin
     shop.put(LAMP)
     shop.apply(LAMP)
 
-    assert shop.wait(Where.READERS) == 0
-    assert shop.notices == ["There are no readers: the writer is waited for."]
+    assert shop.shown(Where.READERS) == Shown(0, readers=0)
+    assert shop.notices == ["There are no readers: waiting for the writer."]
 
 
 def test_a_product_that_fits_no_row_is_told_at_once(shop: Pipeline) -> None:
@@ -229,11 +243,11 @@ def test_the_command_writes_first_and_exits_8_where_nobody_projects(cqrsctl: Cqr
     assert without.code == 5
     assert without.json()["Price"] == "5.00"
     assert "read_model_missing" in without.err
-    assert "writer shows it after 0." in there.err
+    assert "The writer shows the write after 0." in there.err
     assert late.code == 8
     assert "Product 1 is deleted." in late.err
     assert "There are no readers" in late.err
-    assert "the projector has not applied it" in late.err
+    assert "the projector has not applied it: the writer still shows product 1." in late.err
     assert cqrsctl(*lamp, "--price", "5", "--wait=nobody").code == 2
     assert cqrsctl(*lamp, "--price", "5", "--timeout", "1s").code == 2
     assert cqrsctl.ok(*lamp, "--price", "5", "--wait", "--dry-run", "-o", "json").json()[0]["operation"] == "PutItem"
