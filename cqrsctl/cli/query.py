@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,19 @@ from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
+from cqrsctl.cli.view_options import (
+    PRODUCT,
+    ProjectionOption,
+    WhereOption,
+    chosen_projection,
+    column_of,
+    conditions,
+)
 from cqrsctl.errors import CqrsctlError, UsageError
-from cqrsctl.read_model import query
+from cqrsctl.read_model import paging, query
+from cqrsctl.read_model.conditions import Comparison, Condition, pattern_of, value_of
 from cqrsctl.read_model.endpoints import Wanted, reading
-from cqrsctl.write_model.product import price, product_id
+from cqrsctl.write_model.product import price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +37,25 @@ if TYPE_CHECKING:
 app = group("Query the read model.")
 
 NameOption = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Only names that contain this (or match it, with % in it).")
+    str | None,
+    typer.Option(metavar="TEXT", help="Only products whose name contains this, or matches it if it has a %."),
 ]
-MinOption = Annotated[str | None, typer.Option(metavar="DECIMAL", help="Only from this price on.")]
-MaxOption = Annotated[str | None, typer.Option(metavar="DECIMAL", help="Only up to this price.")]
+MinOption = Annotated[str | None, typer.Option(metavar="DECIMAL", help="Only products of this price or more.")]
+MaxOption = Annotated[str | None, typer.Option(metavar="DECIMAL", help="Only products of this price or less.")]
 StockOption = Annotated[
-    bool | None, typer.Option("--out-of-stock/--in-stock", help="Only sold out, or only available.")
+    bool | None, typer.Option("--out-of-stock/--in-stock", help="Only products that are sold out, or available.")
 ]
 
 
 class Source(StrEnum):
-    """Who answers."""
+    """Which servers are queried."""
 
     READERS = "readers"
     WRITER = "writer"
 
 
 FromOption = Annotated[
-    Source, typer.Option("--from", help="Who answers: a reader, or the writer where there is none; or the writer.")
+    Source, typer.Option("--from", help="Query a reader (the writer if there is none), or always the writer.")
 ]
 StalenessOption = Annotated[
     str | None,
@@ -55,35 +66,42 @@ StalenessOption = Annotated[
 @app.command("list")
 def list_(
     ctx: typer.Context,
+    projection: ProjectionOption = None,
+    where: WhereOption = None,
     name_like: NameOption = None,
     min_price: MinOption = None,
     max_price: MaxOption = None,
     out_of_stock: StockOption = None,
-    sort: Annotated[str | None, typer.Option(metavar="COLUMN|-COLUMN", help="The order; - for descending.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many rows.")] = 50,
-    after: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on after the page that gave this.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN|-COLUMN", help="The order; - for descending.  [default: by key]"),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="The most rows of a page.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="The next page, by the token that the page before it printed.")
+    ] = None,
     from_: FromOption = Source.READERS,
     max_staleness: StalenessOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List products, a page at a time; stderr names the token of the next page.
+    """List a view's rows, a page at a time; stderr names the token of the next page.
+
+    Text other than keys is compared without regard to case.
 
     \b
     Examples:
       cqrsctl query list --max-price 20 --in-stock --sort -Price --limit 10
-      cqrsctl query list --name-like lamp -o json
+      cqrsctl query list --where "Price<=20" --where OutOfStock=false -o json
+      cqrsctl query list --projection product --where Name= --sort Name
     """
-    projection = _projection(ctx)
-    listing = query.ListQuery(
-        projection=projection,
-        filters=_filters(name_like, min_price, max_price, out_of_stock),
-        sort=sort or projection.keys[0].name,
-        limit=limit,
-        after=after,
-    )
+    view = chosen_projection(of(ctx).environment.projections, projection)
+    wanted = conditions(view, where or ()) + _of_products(view, name_like, min_price, max_price, out_of_stock)
+    order = paging.Order(view.keys[0])
+    if sort is not None:
+        order = paging.Order(column_of(view, sort.removeprefix("-"), "--sort"), sort.startswith("-"))
     with _connected(ctx, from_, max_staleness) as connection:
-        rows, token = listing.run(connection)
-    render.rows(output, [column.name for column in projection.columns], map(_shown, rows))
+        rows, token = paging.PageQuery(view, wanted, order, limit, after).run(connection)
+    render.rows(output, [column.name for column in view.columns], map(_shown, rows))
     if token:
         of(ctx).note(f"There are more: --after {token}")
 
@@ -91,28 +109,42 @@ def list_(
 @app.command()
 def get(
     ctx: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="The ProductId.", show_default=False)],
+    key: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY", help="The value of each key column, in order; after -- if negative.", show_default=False
+        ),
+    ],
+    projection: ProjectionOption = None,
     from_: FromOption = Source.READERS,
     max_staleness: StalenessOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Read one product from the read model.
+    """Read one row of a view by its key.
 
     \b
-    Example:
+    Examples:
       cqrsctl query get 42 -o json
+      cqrsctl query get 42 --projection product --from writer
     """
-    number = product_id(id)
+    view = chosen_projection(of(ctx).environment.projections, projection)
+    if len(key) != len(view.keys):
+        names = ", ".join(column.name for column in view.keys)
+        raise UsageError(f"The key of view {view.view} is {names}: {_count(len(view.keys), 'value')}, not {len(key)}.")
+    values = [value_of(column, text) for column, text in zip(view.keys, key, strict=True)]
     with _connected(ctx, from_, max_staleness) as connection:
-        row = query.get(connection, _projection(ctx), number)
+        row = paging.get(connection, view, values)
     if row is None:
-        raise CqrsctlError(f"The read model has no product {number}.", code="not_found")
+        named = ", ".join(f"{column.name} {text}" for column, text in zip(view.keys, key, strict=True))
+        raise CqrsctlError(f"View {view.view} has no row with {named}.", code="not_found")
     render.one(output, _shown(row))
 
 
 @app.command()
 def count(
     ctx: typer.Context,
+    projection: ProjectionOption = None,
+    where: WhereOption = None,
     name_like: NameOption = None,
     min_price: MinOption = None,
     max_price: MaxOption = None,
@@ -121,15 +153,17 @@ def count(
     max_staleness: StalenessOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Count products, with the same filters as `list`.
+    """Count a view's rows, with the same conditions as `list`.
 
     \b
-    Example:
+    Examples:
       cqrsctl query count --out-of-stock
+      cqrsctl query count --where "Price>100"
     """
-    filters = _filters(name_like, min_price, max_price, out_of_stock)
+    view = chosen_projection(of(ctx).environment.projections, projection)
+    wanted = conditions(view, where or ()) + _of_products(view, name_like, min_price, max_price, out_of_stock)
     with _connected(ctx, from_, max_staleness) as connection:
-        number = query.count(connection, _projection(ctx), filters)
+        number = paging.count(connection, view, wanted)
     if output is Output.TABLE:
         render.line(str(number))
     else:
@@ -170,24 +204,41 @@ def _connected(ctx: typer.Context, source: Source, max_staleness: str | None) ->
         yield connection
 
 
-def _projection(ctx: typer.Context) -> Projection:
-    """The projection that products are queried from: `product`, else the first declared."""
-    projections = of(ctx).environment.projections
-    return next((projection for projection in projections if projection.name == "product"), projections[0])
-
-
-def _filters(
-    name_like: str | None, min_price: str | None, max_price: str | None, out_of_stock: bool | None
-) -> query.Filters:
+def _of_products(
+    view: Projection, name_like: str | None, min_price: str | None, max_price: str | None, out_of_stock: bool | None
+) -> list[Condition]:
+    """The conditions of the options that are for products. Raises UsageError if the view is of something else."""
     lowest = None if min_price is None else price(min_price, "--min-price")
     highest = None if max_price is None else price(max_price, "--max-price")
     if lowest is not None and highest is not None and lowest > highest:
         raise UsageError(f"--min-price {lowest} is above --max-price {highest}.")
-    return query.Filters(name_like, lowest, highest, out_of_stock)
+    given = [
+        ("--name-like", "Name", Comparison.LIKE, None if name_like is None else pattern_of(name_like)),
+        ("--min-price", "Price", Comparison.AT_LEAST, lowest),
+        ("--max-price", "Price", Comparison.AT_MOST, highest),
+        ("--out-of-stock" if out_of_stock else "--in-stock", "OutOfStock", Comparison.EQUAL, out_of_stock),
+    ]
+    used = [each for each in given if each[-1] is not None]
+    if used and view.name != PRODUCT:
+        raise UsageError(
+            f"{used[0][0]} is for projection {PRODUCT}, not {view.name}.",
+            hint=f"Use --where with a column: {', '.join(column.name for column in view.columns)}.",
+        )
+    return [Condition(column_of(view, name, option), comparison, value) for option, name, comparison, value in used]
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: render.money(value) for name, value in row.items()}
+    return {name: _with_digits(value) for name, value in row.items()}
+
+
+def _with_digits(value: Any) -> Any:
+    """A decimal without the zeros that only fill its column, but two decimals if the column has them: 19.90."""
+    has_cents = isinstance(value, Decimal) and int(value.as_tuple().exponent) <= -2
+    return render.money(value) if has_cents else value
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -1,13 +1,9 @@
-"""Queries on the view: filters, keyset paging, and SQL that cannot write."""
+"""Queries on the view: its rows and keys by key, and SQL that cannot write."""
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import UsageError
@@ -20,115 +16,12 @@ if TYPE_CHECKING:
     from cqrsctl.projection.definition import Column, Projection
     from cqrsctl.read_model.connection import Connection
 
-_ROWS_AT_ONCE = 1_000
 _READING = {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "TABLE", "VALUES"}
 _SPACE_OR_COMMENT = re.compile(r"(\s+|--\s[^\n]*(\n|$)|#[^\n]*(\n|$)|/\*(?![!M]).*?\*/)*", re.DOTALL)
 _TEXT_OR_COMMENT = re.compile(
     r"""'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`]|``)*` | --\s[^\n]* | \#[^\n]* | /\*(?![!M]).*?\*/""",
     re.DOTALL | re.VERBOSE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which products a query is about. Prices are inclusive."""
-
-    name_like: str | None = None
-    min_price: Decimal | None = None
-    max_price: Decimal | None = None
-    out_of_stock: bool | None = None
-
-    def conditions(self, projection: Projection) -> tuple[list[str], list[Any]]:
-        """SQL conditions and their parameters. Raises UsageError where the view lacks a filter's column."""
-        chosen: list[tuple[str, str, Any]] = [
-            ("Name", "LIKE %s", None if self.name_like is None else _like(self.name_like)),
-            ("Price", ">= %s", self.min_price),
-            ("Price", "<= %s", self.max_price),
-            ("OutOfStock", "= %s", self.out_of_stock),
-        ]
-        used = [entry for entry in chosen if entry[2] is not None]
-        names = [quoted(require_column(projection, name).name) for name, _, _ in used]
-        sql = [f"{name} {test}" for name, (_, test, _) in zip(names, used, strict=True)]
-        return sql, [value for _, _, value in used]
-
-
-@dataclass(frozen=True, slots=True)
-class ListQuery:
-    """A page of a listing: filtered, sorted by one column and then by key, both up or both down, after the row that a
-    token names."""
-
-    projection: Projection
-    filters: Filters
-    sort: str
-    limit: int
-    after: str | None = None
-
-    def run(self, connection: Connection) -> tuple[list[dict[str, Any]], str | None]:
-        """The page's rows, and the token of the next page (None: there is none). Raises UsageError."""
-        column, descending = self._order()
-        conditions, parameters = self.filters.conditions(self.projection)
-        if self.after:
-            sort_value, keys = self._from_token(self.after)
-            condition, more = _after(column, self.projection.keys, sort_value, keys, descending=descending)
-            conditions.append(condition)
-            parameters += more
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        names = [quoted(each.name) for each in (column, *(key for key in self.projection.keys if key is not column))]
-        direction = " DESC" if descending else ""
-        # Only the keys are sorted: MySQL refuses to sort rows that are longer than its sort buffer (error 1038).
-        places = connection.query(
-            f"SELECT {', '.join(names)} FROM {quoted(self.projection.view)} {where}"
-            f" ORDER BY {', '.join(name + direction for name in names)} LIMIT %s",
-            [*parameters, self.limit + 1],
-        )
-        page: list[dict[str, Any]] = []
-        for begin in range(0, min(len(places), self.limit), _ROWS_AT_ONCE):
-            some = places[begin : min(begin + _ROWS_AT_ONCE, self.limit)]
-            keys = [tuple(place[key.name] for key in self.projection.keys) for place in some]
-            rows = rows_by_key(connection, self.projection, keys)
-            page += [rows[key] for key in keys if key in rows]
-        return page, self._token(places[self.limit - 1]) if len(places) > self.limit else None
-
-    def _order(self) -> tuple[Column, bool]:
-        return require_column(self.projection, self.sort.removeprefix("-")), self.sort.startswith("-")
-
-    def _token(self, row: dict[str, Any]) -> str:
-        column, _ = self._order()
-        content = [self.sort, _packed(row[column.name]), [_packed(row[key.name]) for key in self.projection.keys]]
-        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
-
-    def _from_token(self, token: str) -> tuple[Any, list[Any]]:
-        try:
-            padded = token + "=" * (-len(token) % 4)
-            sort, sort_value, keys = json.loads(base64.urlsafe_b64decode(padded))
-            values = _unpacked(sort_value), [_unpacked(key) for key in keys]
-        except (ValueError, TypeError, KeyError, ArithmeticError):
-            raise UsageError("--after: that is not a token of `query list`.", hint="Copy the token whole.") from None
-        if sort != self.sort or len(values[1]) != len(self.projection.keys):
-            raise UsageError(
-                f"--after: the token belongs to a listing sorted by {sort!r}, not {self.sort!r}.",
-                hint="Give the same --sort as for the page before.",
-            )
-        return values
-
-
-def get(connection: Connection, projection: Projection, product_id: int) -> dict[str, Any] | None:
-    """One row of the view by its key, or None. Raises UsageError where the key is not one number."""
-    (key, *others) = projection.keys
-    if others or key.type.kind is not Kind.BIGINT:
-        raise UsageError(f"The key of view {projection.view} is not one number.", hint="Use: cqrsctl query sql")
-    rows = connection.query(
-        f"SELECT {select_list(projection)} FROM {quoted(projection.view)} WHERE {quoted(key.name)} = %s", (product_id,)
-    )
-    return typed(projection, rows[0]) if rows else None
-
-
-def count(connection: Connection, projection: Projection, filters: Filters) -> int:
-    """How many rows of the view pass the filters."""
-    conditions, parameters = filters.conditions(projection)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    found = connection.query(f"SELECT COUNT(*) AS n FROM {quoted(projection.view)}{where}", parameters)
-    return int(found[0]["n"])
 
 
 def rows_by_key(
@@ -212,66 +105,10 @@ def select_list(projection: Projection) -> str:
     return ", ".join(quoted(column.name) for column in projection.columns)
 
 
-def require_column(projection: Projection, name: str) -> Column:
-    """The view's column of a name. Raises UsageError where there is none."""
-    column = projection.column(name)
-    if column is None:
-        names = ", ".join(column.name for column in projection.columns)
-        raise UsageError(f"View {projection.view} has no column {name!r}.", hint=f"It has {names}.")
-    return column
-
-
-def _after(
-    column: Column, keys: tuple[Column, ...], sort_value: Any, key_values: list[Any], *, descending: bool
-) -> tuple[str, list[Any]]:
-    """The condition of rows that come after one in the order (column, keys). NULL sorts first, going up."""
-    names = ", ".join(quoted(key.name) for key in keys)
-    later_key = f"({names}) {'<' if descending else '>'} ({', '.join(['%s'] * len(keys))})"
-    if len(keys) == 1 and keys[0] is column:
-        return f"{names} {'<' if descending else '>'} %s", key_values
-    name = quoted(column.name)
-    if sort_value is None:
-        beyond = "" if descending else f" OR {name} IS NOT NULL"
-        return f"(({name} IS NULL AND {later_key}){beyond})", key_values
-    beyond = f"{name} < %s OR {name} IS NULL" if descending else f"{name} > %s"
-    return f"({beyond} OR ({name} = %s AND {later_key}))", [sort_value, sort_value, *key_values]
-
-
-def beyond(keys: Sequence[Column], after: Sequence[Any]) -> tuple[str, list[Any]]:
+def beyond(keys: Sequence[Column], after: Sequence[Any], *, descending: bool = False) -> tuple[str, list[Any]]:
     """The condition of later keys in a form that MySQL answers from the index, as it does not for (a, b) > (x, y)."""
-    name, value = quoted(keys[0].name), after[0]
+    name, value, later = quoted(keys[0].name), after[0], "<" if descending else ">"
     if len(keys) == 1:
-        return f"{name} > %s", [value]
-    rest, parameters = beyond(keys[1:], after[1:])
-    return f"{name} >= %s AND ({name} > %s OR ({rest}))", [value, value, *parameters]
-
-
-def _like(text: str) -> str:
-    """TEXT as a LIKE pattern: with % it is one already, else it may stand anywhere."""
-    return text if "%" in text else "%" + text.replace("\\", "\\\\").replace("_", "\\_") + "%"
-
-
-def _packed(value: Any) -> Any:
-    match value:
-        case Decimal():
-            return {"N": str(value)}
-        case datetime():
-            return {"T": value.isoformat()}
-        case bytes():
-            return {"B": base64.b64encode(value).decode()}
-        case _:
-            return value
-
-
-def _unpacked(value: Any) -> Any:
-    match value:
-        case {"N": text}:
-            return Decimal(text)
-        case {"T": text}:
-            return datetime.fromisoformat(text)
-        case {"B": text}:
-            return base64.b64decode(text)
-        case dict() | list():
-            raise ValueError("not a column's value")
-        case _:
-            return value
+        return f"{name} {later} %s", [value]
+    rest, parameters = beyond(keys[1:], after[1:], descending=descending)
+    return f"{name} {later}= %s AND ({name} {later} %s OR ({rest}))", [value, value, *parameters]

@@ -73,7 +73,7 @@ ROOMS: dict[str, set[str]] = {
     "costs": {*SHARED, "aurora", "wiring", "stream", "write_model", "functions"},
     "pipeline": PIPELINE,
     "diagnosis": {*PIPELINE, "pipeline"},
-    "cli": {*PIPELINE, "", "pipeline", "diagnosis", "cloudformation"},
+    "cli": {*PIPELINE, "", "settings_file", "pipeline", "diagnosis", "cloudformation"},
     "__main__": {"cli"},
     "__init__": set(),
 }

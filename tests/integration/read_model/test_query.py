@@ -1,15 +1,12 @@
-"""Queries on a real server: filters, paging, and SQL that cannot write."""
+"""Queries on a real server: keys in order, and SQL that cannot write."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cqrsctl.errors import CqrsctlError, UsageError
+from cqrsctl.errors import CqrsctlError
 from cqrsctl.local.engines import MARIADB
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
 from cqrsctl.read_model import query
@@ -42,101 +39,6 @@ def connection(wiring: Wiring) -> Iterator[Connection]:
         connected.execute("INSERT INTO product_v1 VALUES (7, NULL, NULL, NULL, 1, TRUE, NOW(6), NOW(6))")
         connected.commit()
         yield connected
-
-
-def ids(connection: Connection, sort: str = "ProductId", limit: int = 100, **filters: Any) -> list[int]:
-    rows, _ = query.ListQuery(PRODUCT, query.Filters(**filters), sort, limit).run(connection)
-    return [row["ProductId"] for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        ({}, [1, 2, 3, 4, 5, 6]),
-        ({"name_like": "LAMP"}, [1, 2]),
-        ({"name_like": "100%"}, [3]),
-        ({"name_like": "e_c"}, [5]),
-        ({"name_like": "'; DROP VIEW Product; -- "}, []),
-        ({"min_price": Decimal(10)}, [1, 4, 6]),
-        ({"max_price": Decimal("2.5")}, [2, 3, 5]),
-        ({"out_of_stock": True}, [2, 5]),
-        ({"out_of_stock": False, "min_price": Decimal(3)}, [1]),
-    ],
-)
-def test_filters_choose_rows(connection: Connection, filters: dict[str, Any], expected: list[int]) -> None:
-    assert ids(connection, **filters) == expected
-    assert query.count(connection, PRODUCT, query.Filters(**filters)) == len(expected)
-
-
-@pytest.mark.parametrize("sort", [f"{sign}{column.name}" for column in PRODUCT.columns for sign in ("", "-")])
-@pytest.mark.parametrize("limit", [1, 2, 5])
-def test_pages_together_are_the_whole_listing_in_any_order(connection: Connection, sort: str, limit: int) -> None:
-    whole = ids(connection, sort)
-    paged: list[int] = []
-    token = None
-    while True:
-        listing = query.ListQuery(PRODUCT, query.Filters(), sort, limit, token)
-        rows, token = listing.run(connection)
-        paged += [row["ProductId"] for row in rows]
-        if token is None:
-            break
-
-    assert paged == whole
-    assert sorted(paged) == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_listing_downwards_goes_down_in_its_keys_too_and_is_read_from_an_index(connection: Connection) -> None:
-    connection.execute("ALTER TABLE product_v1 ADD INDEX (Price)")
-    connection.commit()
-    assert ids(connection, "Price") == [5, 2, 3, 1, 6, 4]
-    assert ids(connection, "-Price") == [4, 6, 1, 3, 2, 5]
-    asked: list[tuple[str, Any]] = []
-
-    class Watched:
-        def query(self, sql: str, parameters: Any = ()) -> list[dict[str, Any]]:
-            asked.append((sql, parameters))
-            return connection.query(sql, parameters)
-
-    listing = query.ListQuery(PRODUCT, query.Filters(), "-Price", 2)
-    listing.run(cast("Connection", Watched()))
-    on_the_table = asked[0][0].replace("`Product`", "`product_v1` FORCE INDEX (Price)")
-    plan = str(connection.query(f"EXPLAIN {on_the_table}", asked[0][1]))
-    assert "filesort" not in plan
-    assert "Sort:" not in plan  # as MySQL writes a plan
-
-
-def test_rows_that_are_longer_than_the_sort_buffer_are_listed_in_order(wiring: Wiring) -> None:
-    wide = replace(PRODUCT, columns=(*PRODUCT.columns, Column("Notes", ColumnType.parse("json"), "Notes")))
-    prepare(wiring.database, [wide])
-    notes = json.dumps(["x" * 300_000])
-    with connect(wiring.database) as connection:
-        for key in range(1, 21):
-            row = (key, "Lamp", key % 7, 0, notes)
-            connection.execute("INSERT INTO product_v1 VALUES (%s, %s, %s, %s, %s, 1, FALSE, NOW(6), NOW(6))", row)
-        connection.commit()
-        rows, _ = query.ListQuery(wide, query.Filters(), "Price", 20).run(connection)
-    assert [(row["Price"], row["ProductId"]) for row in rows] == sorted(
-        (row["Price"], row["ProductId"]) for row in rows
-    )
-    assert len(rows) == 20
-
-
-@pytest.mark.parametrize("token", ["nonsense", "e30", "WzEsMiwzXQ", "💡", "W3siTiI6ICJ4In0sIDEsIFsxXV0"])
-def test_a_token_that_is_none_is_refused(connection: Connection, token: str) -> None:
-    with pytest.raises(UsageError, match="--after"):
-        query.ListQuery(PRODUCT, query.Filters(), "ProductId", 5, token).run(connection)
-
-
-def test_a_token_of_another_order_is_refused(connection: Connection) -> None:
-    _, token = query.ListQuery(PRODUCT, query.Filters(), "Price", 1).run(connection)
-
-    with pytest.raises(UsageError, match="sorted by 'Price'"):
-        query.ListQuery(PRODUCT, query.Filters(), "Name", 1, token).run(connection)
-
-
-def test_an_unknown_column_is_refused(connection: Connection) -> None:
-    with pytest.raises(UsageError, match="no column 'Colour'"):
-        ids(connection, "-Colour")
 
 
 @pytest.mark.parametrize(
