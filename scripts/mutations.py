@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_COPIED = ("cqrsctl", "tests", "pyproject.toml", "README.md")
+_COPIED = ("cqrsctl", "tests", "scripts", "docs", "pyproject.toml", "README.md")
 _TESTS_FAILED = 1
 """pytest's exit code if tests ran and some failed; any other one says nothing about the mistake."""
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.test_help import LEAVES
 from tests.conftest import Cqrsctl
+from tests.documentation import LEAVES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def test_verbosity_before_and_after_the_command_adds_up(command: Cqrsctl) -> Non
     assert "Traceback" in twice.err
 
 
-@pytest.mark.parametrize(("name", "leaf"), LEAVES)
+@pytest.mark.parametrize(("name", "leaf"), LEAVES.items())
 def test_no_option_of_a_command_has_the_name_of_a_global_one(name: str, leaf: Any) -> None:
     own = {option for parameter in leaf.params for option in (*parameter.opts, *parameter.secondary_opts)}
 

@@ -19,6 +19,10 @@ _SUPPORT_NOTICE = timedelta(days=180)
 
 
 def missing(facts: Facts) -> Iterator[Finding]:
+    """The cluster does not exist.
+
+    Fix: `aurora create`.
+    """
     if facts.environment.own_cluster and facts.cluster() is None:
         yield critical(
             f"There is no cluster {facts.environment.own_cluster!r}.",
@@ -28,6 +32,10 @@ def missing(facts: Facts) -> Iterator[Finding]:
 
 
 def readers(facts: Facts) -> Iterator[Finding]:
+    """The cluster has no readers.
+
+    Fix: `aurora add-reader`.
+    """
     cluster = _cluster(facts)
     if cluster is not None and not cluster.readers:
         yield warning(
@@ -38,6 +46,10 @@ def readers(facts: Facts) -> Iterator[Finding]:
 
 
 def zones(facts: Facts) -> Iterator[Finding]:
+    """The cluster has two or more readers, all in one zone.
+
+    Fix: `aurora add-reader --zone`.
+    """
     cluster = _cluster(facts)
     if cluster is None or len(cluster.readers) < 2:
         return
@@ -51,6 +63,10 @@ def zones(facts: Facts) -> Iterator[Finding]:
 
 
 def autoscaling_minimum(facts: Facts) -> Iterator[Finding]:
+    """Autoscaling has the minimum 0; a warning if no other reader exists.
+
+    Fix: `aurora autoscale set --min 1`.
+    """
     cluster = _cluster(facts)
     scaling = facts.autoscaling() if cluster else None
     if scaling is None or scaling.minimum != 0 or cluster is None:
@@ -70,6 +86,10 @@ def autoscaling_minimum(facts: Facts) -> Iterator[Finding]:
 
 
 def backups(facts: Facts) -> Iterator[Finding]:
+    """Backups are kept for less than two days.
+
+    Fix: change it with the AWS CLI.
+    """
     cluster = _cluster(facts)
     if cluster is not None and cluster.backup_days < _LEAST_BACKUP_DAYS:
         yield note(
@@ -80,6 +100,10 @@ def backups(facts: Facts) -> Iterator[Finding]:
 
 
 def protection(facts: Facts) -> Iterator[Finding]:
+    """The cluster's deletion protection is off.
+
+    Fix: turn it on with the AWS CLI.
+    """
     cluster = _cluster(facts)
     if cluster is not None and not cluster.deletion_protection:
         yield warning(
@@ -90,6 +114,10 @@ def protection(facts: Facts) -> Iterator[Finding]:
 
 
 def pause(facts: Facts) -> Iterator[Finding]:
+    """The serverless minimum is 0, so the cluster pauses.
+
+    Fix: raise it with the AWS CLI.
+    """
     cluster = _cluster(facts)
     if cluster is not None and cluster.capacity is not None and cluster.capacity.least == 0:
         yield note(
@@ -101,6 +129,10 @@ def pause(facts: Facts) -> Iterator[Finding]:
 
 
 def maintenance(facts: Facts) -> Iterator[Finding]:
+    """Maintenance is pending; a warning if it has a date.
+
+    Fix: schedule it with the AWS CLI.
+    """
     if _cluster(facts) is None or not (pending := facts.maintenance()):
         return
     first = pending[0]
@@ -118,6 +150,10 @@ def maintenance(facts: Facts) -> Iterator[Finding]:
 
 
 def support(facts: Facts) -> Iterator[Finding]:
+    """Standard support of the engine version has ended, or ends within 180 days.
+
+    Fix: upgrade the engine.
+    """
     cluster = _cluster(facts)
     known = facts.support() if cluster else None
     today = facts.now.date()

@@ -23,6 +23,10 @@ _ADMINISTRATION = {ALL, "CREATE USER", "SUPER"}
 
 
 def tls(facts: Facts) -> Iterator[Finding]:
+    """The server is on another machine, and no `ca_bundle` verifies it.
+
+    Fix: set `database.ca_bundle`.
+    """
     if unverifiable_server(facts.environment) is not None:
         yield critical(
             "There is no CA bundle to verify the database server with (database.ca_bundle).",
@@ -32,6 +36,10 @@ def tls(facts: Facts) -> Iterator[Finding]:
 
 
 def secure_transport(facts: Facts) -> Iterator[Finding]:
+    """The server accepts connections without TLS.
+
+    Fix: change its parameter group.
+    """
     settings = facts.environment.database
     if facts.environment.embedded or (settings.host and is_loopback(settings.host)) or facts.server().demands_tls:
         return
@@ -43,6 +51,10 @@ def secure_transport(facts: Facts) -> Iterator[Finding]:
 
 
 def binlog(facts: Facts) -> Iterator[Finding]:
+    """The server's binlog is written as statements, which the projector's transactions do not allow.
+
+    Fix: change its parameter group.
+    """
     if facts.server().logs_statements:
         yield critical(
             "The database server's binlog holds statements (binlog_format is STATEMENT).",
@@ -52,6 +64,10 @@ def binlog(facts: Facts) -> Iterator[Finding]:
 
 
 def packet(facts: Facts) -> Iterator[Finding]:
+    """The server's `max_allowed_packet` is too short for a large item.
+
+    Fix: change its parameter group.
+    """
     most = facts.server().most_packet_bytes
     if most < _ITEM_BYTES:
         yield warning(
@@ -63,6 +79,10 @@ def packet(facts: Facts) -> Iterator[Finding]:
 
 
 def too_many_rights(facts: Facts) -> Iterator[Finding]:
+    """The user has rights beyond the environment's database; a note if a role gives them.
+
+    Fix: `REVOKE`, or a user of its own.
+    """
     settings = facts.environment.database
     yield from rights_beyond(
         facts.server(), settings.name, embedded=facts.environment.embedded, by_token=settings.iam_auth
@@ -109,6 +129,10 @@ def _administers(server: DatabaseServer) -> bool:
 
 
 def too_few_rights(facts: Facts) -> Iterator[Finding]:
+    """The user lacks rights on the environment's database.
+
+    Fix: `GRANT`.
+    """
     server, database = facts.server(), facts.environment.database.name
     missing = server.grants.missing(database)
     if missing and not server.grants.roles:

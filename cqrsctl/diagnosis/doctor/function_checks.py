@@ -22,6 +22,10 @@ _DEPLOY = "cqrsctl function deploy"
 
 
 def missing(facts: Facts) -> Iterator[Finding]:
+    """The projector function is deployed, but no stream is mapped to it.
+
+    Fix: `function deploy`.
+    """
     table, mapped = facts.table(), facts.mappings()
     if mapped == [] and table is not None and table.stream_arn is not None:
         yield warning(
@@ -30,6 +34,10 @@ def missing(facts: Facts) -> Iterator[Finding]:
 
 
 def other_stream(facts: Facts) -> Iterator[Finding]:
+    """The mapping reads an earlier stream of the table.
+
+    Fix: `function deploy`, then `rebuild`.
+    """
     table = facts.table()
     if table is None or table.stream_arn is None:
         return
@@ -44,6 +52,10 @@ def other_stream(facts: Facts) -> Iterator[Finding]:
 
 
 def latest(facts: Facts) -> Iterator[Finding]:
+    """The mapping began at LATEST, and skipped what came before.
+
+    Fix: `verify --repair`, then a new mapping.
+    """
     for mapping in _current(facts):
         if mapping.starting_position == "LATEST":
             yield warning(
@@ -54,6 +66,10 @@ def latest(facts: Facts) -> Iterator[Finding]:
 
 
 def destination(facts: Facts) -> Iterator[Finding]:
+    """The mapping has no destination for failed batches.
+
+    Fix: `function deploy`.
+    """
     for mapping in _current(facts):
         if mapping.destination is None:
             yield warning(
@@ -64,6 +80,10 @@ def destination(facts: Facts) -> Iterator[Finding]:
 
 
 def failed_batches(facts: Facts) -> Iterator[Finding]:
+    """The destination for failed batches is missing, or holds some.
+
+    Fix: `verify --repair`, then empty the queue.
+    """
     for arn, queue in facts.destinations().items():
         if queue is None:
             yield warning(
@@ -80,6 +100,10 @@ def failed_batches(facts: Facts) -> Iterator[Finding]:
 
 
 def retries(facts: Facts) -> Iterator[Finding]:
+    """The mapping retries without a limit on number or age.
+
+    Fix: `function deploy`.
+    """
     for mapping in _current(facts):
         ages = mapping.settings["MaximumRecordAgeInSeconds"]
         if ages in _ENDLESS and mapping.settings["MaximumRetryAttempts"] in _ENDLESS:
@@ -91,6 +115,10 @@ def retries(facts: Facts) -> Iterator[Finding]:
 
 
 def record_age(facts: Facts) -> Iterator[Finding]:
+    """The mapping discards changes before they leave the stream.
+
+    Fix: `function deploy`.
+    """
     for mapping in _current(facts):
         age = mapping.settings["MaximumRecordAgeInSeconds"]
         if age not in _ENDLESS and age < MOST_AGE_SECONDS:
@@ -102,6 +130,10 @@ def record_age(facts: Facts) -> Iterator[Finding]:
 
 
 def bisect(facts: Facts) -> Iterator[Finding]:
+    """The mapping does not halve a batch that fails.
+
+    Fix: `function deploy`.
+    """
     for mapping in _current(facts):
         if not mapping.settings["BisectBatchOnFunctionError"]:
             yield warning(
@@ -112,6 +144,10 @@ def bisect(facts: Facts) -> Iterator[Finding]:
 
 
 def parallelization(facts: Facts) -> Iterator[Finding]:
+    """Shards × parallelization is more than half of the connections that the database accepts.
+
+    Fix: `function deploy --parallelization`.
+    """
     factor = max((each.settings["ParallelizationFactor"] or 1 for each in _current(facts)), default=1)
     stream = facts.stream() if factor > 1 else None
     if stream is None:
@@ -127,6 +163,10 @@ def parallelization(facts: Facts) -> Iterator[Finding]:
 
 
 def paused(facts: Facts) -> Iterator[Finding]:
+    """The mapping is paused; critical after a day.
+
+    Fix: `function resume`; after a day `rebuild` too.
+    """
     for mapping in _current(facts):
         if not mapping.paused:
             continue

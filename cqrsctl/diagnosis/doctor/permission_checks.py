@@ -30,6 +30,10 @@ _PASSED_TO = {
 
 
 def tried(facts: Facts) -> Iterator[Finding]:
+    """AWS refused a call that only reads; a warning if projecting or products need it.
+
+    Fix: grant it in the identity's policy.
+    """
     target = _target(facts)
     if target is None:
         return
@@ -50,6 +54,10 @@ def tried(facts: Facts) -> Iterator[Finding]:
 
 
 def simulated(facts: Facts) -> Iterator[Finding]:
+    """IAM reports that it would refuse a call that writes; a warning if projecting or products need it.
+
+    Fix: grant it in the identity's policy.
+    """
     target = _target(facts)
     if target is None:
         return

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 
 def missing(facts: Facts) -> Iterator[Finding]:
+    """The read model does not exist yet.
+
+    Fix: `project`.
+    """
     there = {each.name for each in _made(facts)}
     if absent := [each.name for each in facts.environment.projections if each.name not in there]:
         yield note(
@@ -26,6 +30,10 @@ def missing(facts: Facts) -> Iterator[Finding]:
 
 
 def schema(facts: Facts) -> Iterator[Finding]:
+    """The tables are not as the projection is declared.
+
+    Fix: `rebuild`.
+    """
     for each in _made(facts):
         if each.all_differences:
             statements = restoring(each.narrowed)
@@ -37,6 +45,10 @@ def schema(facts: Facts) -> Iterator[Finding]:
 
 
 def unfinished_rebuild(facts: Facts) -> Iterator[Finding]:
+    """A rebuild is under way, or was left unfinished.
+
+    Fix: `rebuild`, or `rebuild --discard`.
+    """
     for each in _made(facts):
         if each.building is None:
             continue
@@ -52,6 +64,10 @@ def unfinished_rebuild(facts: Facts) -> Iterator[Finding]:
 
 
 def dead_letters(facts: Facts) -> Iterator[Finding]:
+    """Dead letters wait.
+
+    Fix: `dead-letter retry`.
+    """
     for each in _made(facts):
         if each.dead_letters:
             yield warning(
@@ -62,6 +78,10 @@ def dead_letters(facts: Facts) -> Iterator[Finding]:
 
 
 def tombstones(facts: Facts) -> Iterator[Finding]:
+    """Tombstones are older than 48 hours; a warning if they outnumber the live rows.
+
+    Fix: `read-model purge`.
+    """
     for name, counted in facts.counted().items() if facts.made() else ():
         if not counted.old_tombstones:
             continue

@@ -22,6 +22,10 @@ _SWITCH = "cqrsctl table disable-stream --yes; cqrsctl table enable-stream; cqrs
 
 
 def off(facts: Facts) -> Iterator[Finding]:
+    """The table's stream is off.
+
+    Fix: `table enable-stream`, then `rebuild`.
+    """
     table = facts.table()
     if table is not None and table.stream_arn is None:
         yield critical(
@@ -32,6 +36,10 @@ def off(facts: Facts) -> Iterator[Finding]:
 
 
 def view_type(facts: Facts) -> Iterator[Finding]:
+    """The stream's view type has no new images, or new images only.
+
+    Fix: `table disable-stream`, `table enable-stream`, then `rebuild`.
+    """
     table = facts.table()
     found = table.view_type if table else None
     if found == "NEW_IMAGE":
@@ -49,6 +57,10 @@ def view_type(facts: Facts) -> Iterator[Finding]:
 
 
 def readers(facts: Facts) -> Iterator[Finding]:
+    """More than two readers follow each shard: enabled mappings and the projector.
+
+    Fix: stop one of them.
+    """
     names = [each.function for each in facts.readers_of_stream()]
     if len(names) >= MOST_READERS and (made := facts.made()) and made.holder:
         names.append(f"the projector of {made.holder}")
@@ -61,6 +73,10 @@ def readers(facts: Facts) -> Iterator[Finding]:
 
 
 def gap(facts: Facts) -> Iterator[Finding]:
+    """Changes left the stream before they were read, or never reached the function.
+
+    Fix: `rebuild`.
+    """
     made, names = facts.made(), _declared(facts)
     of_function = [each for each in made.function_gaps if each.projection in names] if made else []
     for each in of_function:
@@ -84,6 +100,10 @@ def gap(facts: Facts) -> Iterator[Finding]:
 
 
 def changed(facts: Facts) -> Iterator[Finding]:
+    """The checkpoints belong to an earlier stream of the table.
+
+    Fix: `rebuild`.
+    """
     made, stream_arn = facts.made(), _arn(facts)
     if made is None or stream_arn is None:
         return
@@ -100,6 +120,10 @@ def changed(facts: Facts) -> Iterator[Finding]:
 
 
 def trimming(facts: Facts) -> Iterator[Finding]:
+    """Unread changes are trimmed within 12 hours; critical within 4.
+
+    Fix: `project`.
+    """
     if not _is_projectable(facts):
         return
     try:
@@ -115,6 +139,10 @@ def trimming(facts: Facts) -> Iterator[Finding]:
 
 
 def iterator_age(facts: Facts) -> Iterator[Finding]:
+    """The function reads changes that are trimmed within 12 hours; critical within 4.
+
+    Fix: see `function logs`.
+    """
     age = facts.iterator_age_seconds()
     if age is None or (left := hours_left(age)) > FEW_HOURS:
         return

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 
 def missing(facts: Facts) -> Iterator[Finding]:
+    """The table does not exist.
+
+    Fix: `table create`.
+    """
     if facts.table() is None:
         yield critical(
             f"There is no table {facts.environment.table!r}.",
@@ -23,6 +27,10 @@ def missing(facts: Facts) -> Iterator[Finding]:
 
 
 def key(facts: Facts) -> Iterator[Finding]:
+    """A projection's key is not the table's key.
+
+    Fix: declare the table's key in the projection.
+    """
     table = facts.table()
     if table is None:
         return
@@ -38,6 +46,10 @@ def key(facts: Facts) -> Iterator[Finding]:
 
 
 def recovery(facts: Facts) -> Iterator[Finding]:
+    """Point-in-time recovery is off.
+
+    Fix: turn it on with the AWS CLI.
+    """
     if facts.environment.embedded or facts.table() is None or facts.recovery() is not False:
         return
     yield note(
@@ -49,6 +61,10 @@ def recovery(facts: Facts) -> Iterator[Finding]:
 
 
 def protection(facts: Facts) -> Iterator[Finding]:
+    """The table's deletion protection is off.
+
+    Fix: turn it on with the AWS CLI.
+    """
     table = facts.table()
     if table is not None and not table.deletion_protection and not facts.environment.embedded:
         yield note(

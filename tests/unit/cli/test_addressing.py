@@ -22,7 +22,7 @@ DOCUMENTS = sorted([PACKAGE.parent / "README.md", *(PACKAGE.parent / "docs").rgl
 ROOT: Any = typer.main.get_command(app)
 TREE = {name: load_command(name) for name in COMMANDS}
 VALUE = "VALUE"
-PLACEHOLDERS = {VALUE, "COMMAND", "…"}
+PLACEHOLDERS = {VALUE, "COMMAND", "[OPTIONS]", "…"}
 MENTION = re.compile(r"(?P<before>`|: |\$ |\n  +|)\bcqrsctl (?P<words>[^`;,|()\"\n]+)")
 """A command in a text, up to what cannot belong to it, and what shows that it is meant to be typed."""
 SETTINGS = {"env": "staging", "config": Path("my shop.toml"), "region": None}

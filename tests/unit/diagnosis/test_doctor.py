@@ -44,7 +44,7 @@ from tests.paginated import Paginated
 if TYPE_CHECKING:
     from cqrsctl.diagnosis.doctor.findings import Diagnosis
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
+DOCUMENTATION = (Path(__file__).parents[3] / "docs" / "doctor.md").read_text()
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SETTINGS = """
 [environments.prod]
@@ -314,13 +314,17 @@ def test_what_is_planted_is_found(
     assert found[0].finding.fix
 
 
-def test_every_check_is_planted_here_and_stands_in_the_readme() -> None:
+def test_every_check_is_planted_here_and_documented_with_its_severities() -> None:
     codes = [check.code for check in CHECKS]
-    section = README.split("## Doctor")[1].split("\n## ")[0]
+    documented = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", DOCUMENTATION, re.MULTILINE))
+    planted = {code: {severity for other, severity, *_ in PLANTED if other == code} for code, *_ in PLANTED}
 
     assert len(set(codes)) == len(codes)
-    assert {code for code, *_ in PLANTED} == {*codes} - {"database_tls", "permissions_tried", "permissions_simulated"}
-    assert set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)) == {*codes, NOT_LOOKED, PART_FAILING}
+    assert planted.keys() == {*codes} - {"database_tls", "permissions_tried", "permissions_simulated"}
+    assert list(documented) == codes
+    assert {code: set(documented[code].split(", ")) for code in planted} == planted
+    assert f"`{NOT_LOOKED}`" in DOCUMENTATION
+    assert f"`{PART_FAILING}`" in DOCUMENTATION
 
 
 def test_a_database_that_cannot_be_verified_is_critical(tmp_path: Path) -> None:
