@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import contextmanager
@@ -152,7 +153,8 @@ def import_(
     """Import products from CSV (header ProductId,Name,Price,OutOfStock) or JSON lines.
 
     Rows of the same product are written in the file's order. Bad rows go, with line and reason, to the rejects
-    file, which can be imported again once mended; all others go in.
+    file, which can be imported again once fixed; all others go in. Semicolons or tabs may separate the cells, and
+    JSON may be DynamoDB's (`{"Item": {"ProductId": {"N": "42"}, …}}`), as exports hold it.
 
     \b
     Examples:
@@ -160,7 +162,7 @@ def import_(
       cqrsctl product sample --count 1000 -o jsonl | cqrsctl product import - --format jsonl
     """
     invocation = of(ctx)
-    form = format or (Format.JSONL if Path(file).suffix in {".jsonl", ".ndjson"} else Format.CSV)
+    form = format or import_rows.format_of(file)
     rejects_path = rejects or _rejects_path(file, form)
     if file != "-" and rejects_path.absolute() == Path(file).absolute():
         raise UsageError("The rejects file is the imported file itself.", hint="Choose another with --rejects.")
@@ -170,7 +172,7 @@ def import_(
     with _opened(file) as source, import_rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
         if client is not None:
             table.require_product_table(client, name)
-        source_rows = import_rows.read(source, form)
+        source_rows = import_rows.read(source, form, file)
         try:
             if client is None:
                 _check(source_rows, refused, progress)
@@ -198,9 +200,10 @@ def import_(
         record = {verb: progress.imported, "rejected": progress.rejected, "seconds": round(seconds, 3)}
         render.one(output, record | {"rejects": str(rejects_path) if progress.rejected else None})
     if progress.rejected:
+        rows = "1 row was" if progress.rejected == 1 else f"{progress.rejected} rows were"
         raise CqrsctlError(
-            f"{progress.rejected} rows were rejected; they stand in {rejects_path} with line and reason.",
-            hint=f"Mend them there, then: cqrsctl product import {rejects_path}",
+            f"{rows} rejected; see {rejects_path} for line and reason.",
+            hint=f"Fix them there, then: cqrsctl product import {shlex.quote(str(rejects_path))}",
             code="rows_rejected",
         )
 
@@ -232,6 +235,8 @@ def _shown(fields: dict[str, Any]) -> dict[str, Any]:
 def _opened(file: str) -> Iterator[TextIO]:
     """The file as text. Bytes that are no UTF-8 get through here and are refused with their row."""
     if file == "-":
+        if sys.stdin is None:
+            raise UsageError("Standard input is closed.", hint="Name a file, or pipe one in.")
         reconfigure = getattr(sys.stdin, "reconfigure", None)
         if reconfigure:
             reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -246,8 +251,8 @@ def _opened(file: str) -> Iterator[TextIO]:
 
 
 def _rejects_path(file: str, form: Format) -> Path:
-    base = Path("products") if file == "-" else Path(file).with_suffix("")
-    return base.with_name(f"{base.name}.rejects.{form.value}")
+    path = Path("products" if file == "-" else file)
+    return path.parent / f"{path.stem}.rejects.{form.value}"
 
 
 def _check(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import chain
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cqrsctl.codec import decode_item
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.write_model.product import FIELDS, InvalidProduct
+from cqrsctl.write_model.foreign_files import JSON_SUFFIXES, require_csv, require_json_lines, require_plain_text
+from cqrsctl.write_model.product import FIELDS, MAX_NAME, InvalidProduct, product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,54 +60,136 @@ class SourceRow:
         return Reject(self.line, reason, self.content)
 
 
-def read(file: TextIO, form: Format) -> Iterator[SourceRow]:
-    """The rows of a file opened with `newline=""`. Raises CqrsctlError where a CSV header is not of products."""
-    return _read_csv(file) if form is Format.CSV else _read_jsonl(file)
+def format_of(name: str) -> Format:
+    """The format of a file by its ending; CSV if it has no ending that says otherwise."""
+    return Format.JSONL if PurePath(name).suffix in JSON_SUFFIXES else Format.CSV
 
 
-def _read_csv(file: TextIO) -> Iterator[SourceRow]:
-    lines = _Remembering(file)
-    reader = csv.reader(lines, strict=True)
-    header = _header(reader)
+def read(file: TextIO, form: Format, name: str = "-") -> Iterator[SourceRow]:
+    """The rows of a file opened with `newline=""` and `errors="surrogateescape"`.
+
+    Raises CqrsctlError if the file is another kind of file, or its CSV header is not of products. `name` is what the
+    file is called on the command line.
+    """
+    first = next(file, "").removeprefix("\ufeff")
+    require_plain_text(first, name)
+    second = next(file, "") if first.strip() == "{" else ""
+    if form is Format.CSV:
+        require_csv(first, second, name)
+        return _read_csv(first, file)
+    require_json_lines(first, second, name)
+    return _read_jsonl(chain(filter(None, (first, second)), file))
+
+
+def _read_csv(first: str, file: Iterable[str]) -> Iterator[SourceRow]:
+    separator = _separator(first)
+    header = _header(first, separator)
+    lines = _Lines(file, lambda line: _is_product(line, header, separator), line=2)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
-        line = reader.line_num + 1
-        lines.text = ""
+        lines.begin_row()
         try:
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error as error:
-            yield SourceRow(line, {"Text": lines.text}, f"not a CSV row: {error}")
+        except csv.Error:
+            yield SourceRow(lines.line, {"Text": lines.row[0]}, _csv_fault(lines))
+            lines.read_again()
             continue
-        if len(cells) == len(header):
-            content = dict(zip(header, cells, strict=True))
-            yield SourceRow(line, {name: content[name] for name in header if name not in REJECT_FIELDS})
-        elif cells:
-            fault = f"{len(cells)} cells, where the header has {len(header)}"
-            yield SourceRow(line, {"Text": lines.text}, fault)
+        row = _row(lines.line, header, cells, "".join(lines.row))
+        if row:
+            yield row
 
 
-class _Remembering:
-    """Lines of a file, remembering the text since `text` was last emptied: that of the row being read."""
+def _row(line: int, header: list[str], cells: list[str], text: str) -> SourceRow | None:
+    """The row of these cells; None if all are empty. Empty cells at the end are left out, as spreadsheets add them."""
+    if not any(map(str.strip, cells)):
+        return None
+    while len(cells) > len(header) and not cells[-1].strip():
+        cells.pop()
+    if len(cells) != len(header):
+        return SourceRow(line, {"Text": text}, f"{len(cells)} cells, where the header has {len(header)}")
+    content = dict(zip(header, cells, strict=True))
+    return SourceRow(line, {name: content[name] for name in header if name not in REJECT_FIELDS})
 
-    def __init__(self, lines: Iterable[str]) -> None:
+
+def _separator(header: str) -> str:
+    """What separates the names of a header: spreadsheets write semicolons and tabs too."""
+    return max(",;\t", key=lambda mark: sum(name.strip(' "\r\n') in FIELDS for name in header.split(mark)))
+
+
+def _is_product(line: str, header: list[str], separator: str) -> bool:
+    """Whether a line is a row of a valid product by itself."""
+    try:
+        row = _row(0, header, next(csv.reader([line], delimiter=separator, strict=True)), line)
+        return row is not None and product(row.fields()) is not None
+    except (csv.Error, InvalidProduct):
+        return False
+
+
+def _csv_fault(lines: _Lines) -> str:
+    if lines.is_open or len(lines.row) > 1:
+        return "not a CSV row: a quoted cell begins here that is not closed"
+    if sum(map(len, lines.row)) > csv.field_size_limit():
+        return "not a CSV row: a cell is too long"
+    return "not a CSV row: text follows a quoted cell"
+
+
+class _Lines:
+    """Lines of a file for a CSV reader, with the lines that it took for the row that it is reading.
+
+    A quoted cell may go over several lines; one that is never closed would go over all that follow. So it ends before
+    a line that is a product by itself, and nothing but its first line is lost: the others are read again.
+    """
+
+    def __init__(self, lines: Iterable[str], is_product: Callable[[str], bool], line: int) -> None:
         self._lines = iter(lines)
-        self.text = ""
+        self._is_product = is_product
+        self._again: deque[str] = deque()
+        self.line = line
+        """Where the row begins."""
+        self.row: list[str] = []
+        self.is_open = False
+        """Whether the row's last cell goes on in a line that it did not get."""
 
-    def __iter__(self) -> _Remembering:
+    def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
-        self.text += line
+        self.is_open = bool(self.row)
+        if len(self.row) > MAX_NAME:  # no cell has more line breaks
+            raise StopIteration
+        line = self._again.popleft() if self._again else next(self._lines)
+        if self.row and self._is_product(line):
+            self._again.appendleft(line)
+            raise StopIteration
+        self.is_open = False
+        self.row.append(line)
         return line
 
+    def begin_row(self) -> None:
+        self.line += len(self.row)
+        self.row = []
 
-def _header(reader: Any) -> list[str]:
+    def read_again(self) -> None:
+        """Let all lines of the row but its first be read again."""
+        self.is_open = False
+        self._again.extendleft(reversed(self.row[1:]))
+        del self.row[1:]
+
+
+def _header(text: str, separator: str) -> list[str]:
+    """The names in a header. Raises CqrsctlError if they are not those of products."""
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in next(csv.reader([text], delimiter=separator, strict=True), [])]
     except csv.Error as error:
-        raise CqrsctlError(f"Line 1 is not a CSV header: {error}.", code="bad_header") from error
+        raise CqrsctlError(
+            "Line 1 is not a CSV header: a quoted cell is not closed, or text follows it.",
+            hint=f"The first line must be: {','.join(FIELDS)}",
+            code="bad_header",
+        ) from error
+    while header and not header[-1]:
+        header.pop()
     missing = [name for name in FIELDS if name not in header]
     unknown = [name for name in header if name not in FIELDS + REJECT_FIELDS]
     twice = {name for name in header if header.count(name) > 1}
@@ -120,21 +207,46 @@ def _header(reader: Any) -> list[str]:
     return header
 
 
-def _read_jsonl(file: TextIO) -> Iterator[SourceRow]:
+def _read_jsonl(file: Iterable[str]) -> Iterator[SourceRow]:
     for line, text in enumerate(file, start=1):
         if not text.strip():
             continue
         try:
             content = json.loads(text, parse_float=Decimal, parse_constant=str)
-        except (ValueError, RecursionError) as error:
-            yield SourceRow(line, {"Text": text.rstrip("\r\n")}, f"not JSON: {error}")
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            yield SourceRow(line, {"Text": text.rstrip("\r\n")}, f"not JSON: {_json_fault(error)}")
             continue
         if not isinstance(content, dict):
             yield SourceRow(line, {"Text": text.rstrip("\r\n")}, "not a JSON object")
             continue
         for field in REJECT_FIELDS:
             content.pop(field, None)
-        yield SourceRow(line, content)
+        try:
+            yield SourceRow(line, _plain(content))
+        except ValueError as error:
+            yield SourceRow(line, {"Text": text.rstrip("\r\n")}, f"not an item of DynamoDB: {error}")
+
+
+def _json_fault(error: Exception) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"see character {error.pos + 1}"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return "a number has too many digits"
+
+
+def _plain(content: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an object; DynamoDB's JSON (`{"Item": {"Name": {"S": "Lamp"}}}`, or the item alone) is decoded.
+
+    Raises ValueError if a value of such an item is not of its type.
+    """
+    item = content["Item"] if content.keys() == {"Item"} else content
+    typed = (
+        isinstance(item, dict) and item and all(isinstance(value, dict) and len(value) == 1 for value in item.values())
+    )
+    return decode_item(item) if typed else content
 
 
 class RejectsFile:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.conftest import COMMAND
 
 if TYPE_CHECKING:
     from tests.conftest import Cqrsctl, Result
@@ -89,7 +93,58 @@ def test_bad_rows_go_to_the_rejects_file_and_the_good_ones_in(cqrsctl: Cqrsctl) 
     assert cqrsctl("product", "get", "2").code == 1
 
 
-def test_a_mended_rejects_file_can_be_imported(cqrsctl: Cqrsctl) -> None:
+def test_a_quote_that_is_not_closed_costs_its_own_row_only(cqrsctl: Cqrsctl) -> None:
+    rows = "".join(f"{number},Lamp,1,\n" for number in range(3, 5_003))
+
+    result = cqrsctl("product", "import", "-", "--dry-run", "-o", "json", stdin=f'{HEADER}1,a,1,\n2,"Lamp,1,\n{rows}')
+
+    assert result.code == 1
+    assert (result.json()["valid"], result.json()["rejected"]) == (5_001, 1)
+    assert error(result)["message"] == "1 row was rejected; see products.rejects.csv for line and reason."
+    (reject,) = csv.DictReader((cqrsctl.directory / "products.rejects.csv").read_text().splitlines())
+    assert (reject["Line"], reject["Text"]) == ("3", '2,"Lamp,1,')
+
+
+def test_one_impossible_number_does_not_end_an_import(cqrsctl: Cqrsctl) -> None:
+    lines = (
+        '\ufeff{"ProductId": 1, "Name": "a", "Price": 1e99999999999999999999}\n{"Item": {"ProductId": {"N": "2"}}}\n'
+    )
+    (cqrsctl.directory / "export.json").write_text(lines, encoding="utf-8")
+
+    assert cqrsctl("product", "import", "export.json", "--dry-run").code == 1
+
+    rejects = (cqrsctl.directory / "export.rejects.jsonl").read_text().splitlines()
+    assert [(row["Line"], row["Reason"]) for row in map(json.loads, rejects)] == [
+        (1, "not JSON: a number has too many digits"),
+        (2, "Name and Price missing"),
+    ]
+
+
+def test_a_folder_and_a_closed_standard_input_are_no_files_to_import(cqrsctl: Cqrsctl) -> None:
+    folder = cqrsctl("product", "import", ".", "-o", "json")
+    closed = subprocess.run(
+        ["sh", "-c", f"{COMMAND} product import - --dry-run -o json <&-"],
+        capture_output=True,
+        env=cqrsctl.environment(),
+        cwd=cqrsctl.directory,
+        check=False,
+    )
+
+    assert (folder.code, error(folder)["message"]) == (2, ".: Is a directory.")
+    assert (closed.returncode, b"Standard input is closed." in closed.stderr) == (2, True)
+
+
+def test_a_compressed_file_is_named_with_the_command_that_imports_it(cqrsctl: Cqrsctl) -> None:
+    content = (HEADER + "1,Lamp,1,\n").encode()
+    (cqrsctl.directory / "p.csv.gz").write_bytes(gzip.compress(content))
+
+    result = cqrsctl("product", "import", "p.csv.gz", "--dry-run", "-o", "json")
+
+    assert result.code == 1
+    assert error(result)["hint"] == "Convert it: gunzip -c p.csv.gz | cqrsctl product import -"
+
+
+def test_a_fixed_rejects_file_can_be_imported(cqrsctl: Cqrsctl) -> None:
     cqrsctl.ok("table", "create")
     assert cqrsctl("product", "import", "-", "--rejects", "bad.csv", stdin=HEADER + '1,Lamp,"19,90",no\n').code == 1
     rejects = cqrsctl.directory / "bad.csv"

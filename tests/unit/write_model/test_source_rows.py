@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cqrsctl.errors import CqrsctlError
-from cqrsctl.write_model.import_rows import Format, Reject, RejectsFile, SourceRow, read
+from cqrsctl.write_model.import_rows import Format, Reject, RejectsFile, SourceRow, format_of, read
 from cqrsctl.write_model.product import InvalidProduct, product
 
 if TYPE_CHECKING:
@@ -98,8 +99,41 @@ class TestCsv:
 
     def test_a_quote_that_is_never_closed_is_reported_at_the_line_where_its_row_begins(self) -> None:
         rows = from_csv(f'{HEADER}\n1,Lamp,1,\n2,"Desk,2,\n3,Vase,3,\n')
-        assert [row.line for row in rows] == [2, 3]
-        assert "not a CSV row" in fault(rows[1])
+        assert [row.line for row in rows] == [2, 3, 4]
+        assert fault(rows[1]) == "not a CSV row: a quoted cell begins here that is not closed"
+        assert rows[1].rejected("why").fields == {"Text": '2,"Desk,2,\n'}
+        assert rows[2].fields()["Name"] == "Vase"
+
+    @pytest.mark.parametrize("ending", ["", '6,"Oak, big",6,\n', '6,Oak",6,\n', '6,"Oak,6,\n'])
+    def test_a_quote_that_is_not_closed_swallows_no_row_whatever_follows(self, ending: str) -> None:
+        rows = from_csv(f'{HEADER}\n1,"Lamp,1,\nbad,2\n\n,,,\n' + "5,Desk,5,\n" * 1_000 + ending)
+
+        assert [row.line for row in rows if row.fault] == [2, 3, *([1_006] if ending == '6,"Oak,6,\n' else [])]
+        assert sum(row.content.get("ProductId") == "5" for row in rows) == 1_000
+
+    def test_a_quote_without_end_is_abandoned_after_as_many_lines_as_a_name_may_have(self) -> None:
+        rows = from_csv(f'{HEADER}\n1,"Lamp,1,\n' + "x,bad,5,\n" * 1_000 + '7,"two\nlines",7,\n')
+
+        assert [row.line for row in rows] == [*range(2, 1_004)]
+        assert rows[-1].fields()["Name"] == "two\nlines"
+
+    def test_lines_that_look_like_rows_stay_in_their_cell_unless_they_are_products(self) -> None:
+        (row,) = from_csv(f'{HEADER}\n1,"a list:\nred,green,blue,1\n2,x,y,z\nend",1,\n')
+        assert row.fields()["Name"] == "a list:\nred,green,blue,1\n2,x,y,z\nend"
+
+    def test_empty_rows_and_empty_cells_at_the_end_are_left_out(self) -> None:
+        rows = from_csv(f"{HEADER},,\n,,,\n , ,,,,\n1,Lamp,1,true,,\n2,Desk,2,,,,,,\n3,Vase,3,,,x\n")
+        assert [row.line for row in rows] == [4, 5, 6]
+        assert rows[0].fields() == {"ProductId": "1", "Name": "Lamp", "Price": "1", "OutOfStock": "true"}
+        assert rows[1].fields()["OutOfStock"] == ""
+        assert fault(rows[2]) == "6 cells, where the header has 4"
+
+    @pytest.mark.parametrize("mark", [";", "\t"])
+    def test_semicolons_and_tabs_separate_cells_if_they_separate_the_header(self, mark: str) -> None:
+        header = mark.join(('"ProductId"', "Name", "Price", "OutOfStock"))
+        one, bad = from_csv(f'{header}\r\n1{mark}"Lamp{mark} big, red"{mark}19.90{mark}\r\n2{mark}Desk\r\n')
+        assert one.fields() == {"ProductId": "1", "Name": f"Lamp{mark} big, red", "Price": "19.90", "OutOfStock": ""}
+        assert fault(bad) == "2 cells, where the header has 4"
 
     def test_a_cell_larger_than_csv_allows_is_malformed(self) -> None:
         rows = from_csv(f"{HEADER}\n1,{'a' * (csv.field_size_limit() + 1)},1,\n2,Desk,2,\n")
@@ -144,12 +178,81 @@ class TestHeader:
             in header_fault("ProductId,Name,Name,Prize,OutOfStock\n").message
         )
 
-    @pytest.mark.parametrize("text", ["", "\n", "1,Lamp,19.90,false\n", "ProductId;Name;Price;OutOfStock\n"])
+    @pytest.mark.parametrize("text", ["", "\n", "1,Lamp,19.90,false\n", "a;b;c;d\n"])
     def test_a_file_without_a_header_is_refused(self, text: str) -> None:
         assert "ProductId, Name, Price, OutOfStock missing" in header_fault(text).message
 
     def test_a_header_that_is_not_csv_is_refused(self) -> None:
         assert "Line 1 is not a CSV header" in header_fault('"ProductId"x,Name\n').message
+
+    def test_an_unknown_column_beside_semicolons_is_named(self) -> None:
+        assert "(unknown: 'Colour')" in header_fault(f"{HEADER},Colour\n".replace(",", ";")).message
+
+    @pytest.mark.parametrize("form", list(Format))
+    def test_a_byte_order_mark_at_the_start_is_left_out(self, form: Format) -> None:
+        text = f"{HEADER}\n1,Lamp,1," if form is Format.CSV else '{"ProductId": 1, "Name": "Lamp", "Price": 1}'
+        (row,) = read(io.StringIO(f"\ufeff{text}\n", newline=""), form)
+        assert product(row.fields()).name == "Lamp"
+
+
+class TestForeignFiles:
+    @pytest.mark.parametrize(
+        ("content", "what", "command"),
+        [
+            (gzip.compress(HEADER.encode()), "is compressed by gzip", "gunzip -c"),
+            (b"PK\x03\x04...\n", "is a zip archive or a spreadsheet", "unzip -p"),
+            (HEADER.encode("utf-16"), "is in UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8"),
+            (HEADER.encode("utf-16-le"), "is in UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["my products.csv", "-"])
+    def test_a_file_in_another_encoding_is_named_with_the_command_that_converts_it(
+        self, content: bytes, what: str, command: str, name: str
+    ) -> None:
+        file = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors="surrogateescape", newline="")
+        with pytest.raises(CqrsctlError, match=what) as caught:
+            read(file, Format.CSV, name)
+        source = f"… | {command}" if name == "-" else f"{command} 'my products.csv'"
+        assert caught.value.code == "foreign_file"
+        assert caught.value.hint is not None
+        assert caught.value.hint.endswith(f"{source} | cqrsctl product import -")
+
+    def test_compressed_json_lines_are_imported_as_such(self) -> None:
+        file = io.StringIO("\x1f\udc8b...")
+        with pytest.raises(CqrsctlError) as caught:
+            read(file, Format.CSV, "export.json.gz")
+        assert caught.value.hint == "Convert it: gunzip -c export.json.gz | cqrsctl product import - --format jsonl"
+
+    @pytest.mark.parametrize("form", list(Format))
+    @pytest.mark.parametrize(
+        ("text", "command"),
+        [
+            ('[{"ProductId": 1}]', "jq -c '.[]'"),
+            ('[\n  {"ProductId": 1},\n', "jq -c '.[]'"),
+            ('{"Items": [{"ProductId": {"N": "1"}}], "Count": 1}', "jq -c '.Items[]'"),
+            ('{\n    "Items": [\n', "jq -c '.Items[]'"),
+            ('{\n    "Item": {\n', "jq -c ."),
+            ('{\n  "ProductId": 1,\n', "jq -c ."),
+        ],
+    )
+    def test_a_json_document_is_named_with_the_command_that_makes_lines_of_it(
+        self, form: Format, text: str, command: str
+    ) -> None:
+        with pytest.raises(CqrsctlError) as caught:
+            read(io.StringIO(text, newline=""), form, "p.json")
+        assert caught.value.hint == f"Convert it: {command} p.json | cqrsctl product import - --format jsonl"
+
+    def test_json_lines_that_are_read_as_csv_are_named_with_the_option(self) -> None:
+        with pytest.raises(CqrsctlError, match=r"^p.txt is JSON lines, not CSV") as caught:
+            read(io.StringIO('{"ProductId": 1}\n'), Format.CSV, "p.txt")
+        assert caught.value.hint == "Import it as that: cqrsctl product import p.txt --format jsonl"
+
+    @pytest.mark.parametrize(
+        ("name", "form"),
+        [("a.json", Format.JSONL), ("a.ndjson", Format.JSONL), ("a.txt", Format.CSV), ("-", Format.CSV)],
+    )
+    def test_the_format_is_known_by_the_ending(self, name: str, form: Format) -> None:
+        assert format_of(name) is form
 
 
 class TestJsonLines:
@@ -186,6 +289,7 @@ class TestJsonLines:
             '{"a": 1} {"b": 2}',
             pytest.param("[" * 100_000, id="too deep"),
             pytest.param(f'{{"a": {"1" * 5_000}}}', id="too many digits"),
+            '{"Price": 1e99999999999999999999}',
         ],
     )
     def test_what_is_not_json_is_malformed_and_reading_goes_on(self, text: str) -> None:
@@ -193,6 +297,31 @@ class TestJsonLines:
         assert fault(bad).startswith("not JSON: ")
         assert bad.rejected("why").fields == {"Text": text}
         assert (good.line, good.fields()) == (2, {"ProductId": 2})
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"Item": {"ProductId": {"N": "1"}, "Name": {"S": "Lamp"}, "Price": {"N": "19.90"}}}',
+            '{"ProductId": {"N": "1"}, "Name": {"S": "Lamp"}, "Price": {"N": "19.90"}}',
+        ],
+    )
+    def test_items_as_dynamodb_writes_them_are_products(self, text: str) -> None:
+        (row,) = from_jsonl(text)
+        assert product(row.fields()).fields() == {
+            "ProductId": 1, "Name": "Lamp", "Price": Decimal("19.90"), "OutOfStock": False
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("attribute", ['{"N": "x"}', '{"What": 1}', '{"S": 5}'])
+    def test_an_item_whose_values_are_not_of_their_types_is_malformed(self, attribute: str) -> None:
+        bad, good = from_jsonl(f'{{"Item": {{"ProductId": {attribute}}}}}\n{{"ProductId": 2}}\n')
+        assert fault(bad).startswith("not an item of DynamoDB: ")
+        assert (good.line, good.fields()) == (2, {"ProductId": 2})
+
+    def test_bytes_that_are_not_utf_8_are_a_bad_product_with_its_line(self) -> None:
+        bad, good = from_jsonl('{"ProductId": 1, "Name": "caf\udce9", "Price": 1}\n{"ProductId": 2}\n')
+        with pytest.raises(InvalidProduct, match="not valid UTF-8"):
+            product(bad.fields())
+        assert (bad.line, good.line) == (1, 2)
 
     def test_a_row_of_a_rejects_file_reads_without_its_line_and_reason(self) -> None:
         (row,) = from_jsonl('{"ProductId": 1, "Line": 17, "Reason": "too dear"}\n')
