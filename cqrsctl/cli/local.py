@@ -137,7 +137,7 @@ def down(
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove the stack's data too, after asking.")] = False,
     yes: YesOption = False,
 ) -> None:
-    """Stop the stack: exactly the processes that it started. The database's data is kept, unless wiped.
+    """Stop the stack: exactly the processes that it started. The tables and the read model are kept, unless wiped.
 
     \b
     Example:
@@ -156,7 +156,7 @@ def down(
     names = f"{', '.join(others)} and {last}" if others else last
     invocation.note(f"Stopped {names}." if ended else "Nothing was running.")
     if ended and not wipe:
-        invocation.note("The AWS endpoint kept its tables in memory: they are gone. The read model is kept.")
+        invocation.note("All data is kept. Start the stack again with: cqrsctl local up")
 
 
 def _state(invocation: Invocation) -> StackState:

@@ -26,13 +26,14 @@ _OWN_FILES = (
     "servers",
     "demo-files",
     "*.log",
+    emulator.JOURNAL,
     "stack.json",
     "cluster.json",
     "database.engine",
     "database.password",
     "replication.password",
     "accounts.sql",
-    *(f"{name}.new" for name in ("stack", "cluster", "accounts", "database", "replication")),
+    *(f"{name}.new" for name in ("stack", "cluster", "accounts", "database", "replication", "tables")),
 )
 
 
@@ -87,7 +88,7 @@ def up(
                     emulator.NAME,
                     lambda port: emulator.start(state, port),
                     emulator.answers,
-                    "its tables were in its memory and are gone",
+                    "its tables are kept",
                     note,
                 )
                 database_cluster.up(state, note, readers)
