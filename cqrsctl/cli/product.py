@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import stat
 import sys
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -25,10 +28,12 @@ from cqrsctl.write_model.importing import Importer, ImportProgress
 from cqrsctl.write_model.product import FIELDS, product, product_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cqrsctl.aws import ApiCall
 app = group("Put, get, delete and import products.")
+
+_WORKERS = 8
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The ProductId: 0 to 2⁶³-1.", show_default=False)]
 
@@ -143,10 +148,14 @@ def import_(
     format: Annotated[
         Format | None, typer.Option(help="The file's format.  [default: by its ending, else csv]")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Parallel writers.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Parallel writers.")] = _WORKERS,
     rejects: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where bad rows go.  [default: FILE.rejects.csv or .jsonl]")
     ] = None,
+    if_absent: Annotated[
+        bool, typer.Option("--if-absent", help="Leave products that already exist as they are, and count them.")
+    ] = False,
+    from_line: Annotated[int, typer.Option(min=1, metavar="N", help="Resume: leave out the lines before N.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row; write nothing to the table.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -154,11 +163,13 @@ def import_(
 
     Rows of the same product are written in the file's order. Bad rows go, with line and reason, to the rejects
     file, which can be imported again once fixed; all others go in. Semicolons or tabs may separate the cells, and
-    JSON may be DynamoDB's (`{"Item": {"ProductId": {"N": "42"}, …}}`), as exports hold it.
+    JSON may be DynamoDB's (`{"Item": {"ProductId": {"N": "42"}, …}}`), as exports hold it. An import that was
+    interrupted prints the command that resumes it; from there on, rejects are added to the file.
 
     \b
     Examples:
       cqrsctl product import products.csv
+      cqrsctl product import products.csv --if-absent --from-line 4512
       cqrsctl product sample --count 1000 -o jsonl | cqrsctl product import - --format jsonl
     """
     invocation = of(ctx)
@@ -168,37 +179,43 @@ def import_(
         raise UsageError("The rejects file is the imported file itself.", hint="Choose another with --rejects.")
     client, name = (None, "") if dry_run else (invocation.wiring.dynamodb, invocation.environment.table)
     progress = ImportProgress()
+    options = {"--format": format, "--workers": workers if workers != _WORKERS else None, "--rejects": rejects}
+    same = "".join(f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
+    again = f"cqrsctl product import {shlex.quote(file)}{same}{' --if-absent' if if_absent else ''}"
     begun = time.monotonic()
-    with _opened(file) as source, import_rows.RejectsFile(rejects_path, form) as refused, render.live() as show:
+    with (
+        _opened(file) as source,
+        import_rows.RejectsFile(rejects_path, form, resumed=from_line > 1) as refused,
+        render.live() as show,
+    ):
         if client is not None:
             table.require_product_table(client, name)
-        source_rows = import_rows.read(source, form, file)
+        source_rows = (row for row in import_rows.read(source, form, file) if row.line >= from_line)
         try:
             if client is None:
                 _check(source_rows, refused, progress)
             else:
-                importer = Importer(client, name, workers, progress)
-                importer.run(source_rows, refused.add, lambda p: show(_progress_line(p, begun)))
+                importer = Importer(client, name, workers, progress, if_absent=if_absent)
+                share = _share_read(source)
+                importer.run(source_rows, refused.add, lambda p: show(_progress_line(p, begun, share())))
         except KeyboardInterrupt:
-            invocation.note(
-                f"Stopped at line {progress.line}: at least {progress.imported} products are written. "
-                "Importing the file again is safe."
-            )
+            invocation.note(f"Stopped at {_stopping_place(progress, again, file)}")
             raise
         except CqrsctlError as error:
             if progress.line:
-                error.message += (
-                    f" {progress.imported} products were written; the file was read to line {progress.line}."
-                )
+                error.message += f" The import stopped at {_stopping_place(progress, again, file)}"
             raise
     seconds = max(time.monotonic() - begun, 1e-9)
-    verb = "valid" if dry_run else "imported"
-    invocation.note(
-        f"{verb} {progress.imported}, rejected {progress.rejected}, {progress.imported / seconds:.0f} items/s"
-    )
+    counts = {"valid" if dry_run else "imported": progress.imported}
+    if if_absent and not dry_run:
+        counts["skipped"] = progress.skipped
+    counts["rejected"] = progress.rejected
+    invocation.note(f"{_counted(counts)}, {progress.imported / seconds:.0f} items/s")
     if output is not Output.TABLE:
-        record = {verb: progress.imported, "rejected": progress.rejected, "seconds": round(seconds, 3)}
-        render.one(output, record | {"rejects": str(rejects_path) if progress.rejected else None})
+        render.one(
+            output,
+            counts | {"seconds": round(seconds, 3), "rejects": str(rejects_path) if progress.rejected else None},
+        )
     if progress.rejected:
         rows = "1 row was" if progress.rejected == 1 else f"{progress.rejected} rows were"
         raise CqrsctlError(
@@ -206,6 +223,16 @@ def import_(
             hint=f"Fix them there, then: cqrsctl product import {shlex.quote(str(rejects_path))}",
             code="rows_rejected",
         )
+
+
+def _stopping_place(progress: ImportProgress, again: str, file: str) -> str:
+    """Where an import stopped, with the command that resumes it."""
+    line = progress.resume_line
+    source = "… | " if file == "-" else ""
+    return (
+        f"line {line}: all lines before it are done, and at least {progress.imported} products are written. "
+        f"Resume with: {source}{again} --from-line {line}"
+    )
 
 
 @app.command()
@@ -260,15 +287,33 @@ def _check(
 ) -> None:
     """Check all rows without writing them."""
     for row in source_rows:
-        progress.line = row.line
+        progress.begin(row.line)
         try:
             product(row.fields())
-            progress.imported += 1
+            progress.finish([row.line])
         except CqrsctlError as invalid:
             refused.add(row.rejected(invalid.message))
-            progress.rejected += 1
+            progress.reject(row.line)
 
 
-def _progress_line(progress: ImportProgress, begun: float) -> str:
-    rate = progress.imported / max(time.monotonic() - begun, 1e-9)
-    return f"imported {progress.imported}, rejected {progress.rejected}, {rate:.0f} items/s"
+def _share_read(source: TextIO) -> Callable[[], float | None]:
+    """How much of a file is read, of 1; None if its size is unknown, as of a pipe."""
+    status = os.fstat(source.fileno())
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return lambda: None
+    return lambda: source.buffer.tell() / status.st_size
+
+
+def _progress_line(progress: ImportProgress, begun: float, share: float | None) -> str:
+    seconds = max(time.monotonic() - begun, 1e-9)
+    others = {"skipped": progress.skipped, "rejected": progress.rejected}
+    counts = {"imported": progress.imported} | {what: count for what, count in others.items() if count}
+    line = f"{_counted(counts)}, {progress.imported / seconds:.0f} items/s"
+    if not share:
+        return line
+    left = render.duration(timedelta(seconds=seconds / share - seconds))
+    return f"{share:.0%} of the file, {line}, {left} left"
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in counts.items())

@@ -250,10 +250,14 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
 
 
 class RejectsFile:
-    """The file of refused rows, in the format of the import, made when the first row is refused."""
+    """The file of refused rows, in the format of the import, made when the first row is refused.
 
-    def __init__(self, path: Path, form: Format) -> None:
+    An import that is resumed adds to the file that is there.
+    """
+
+    def __init__(self, path: Path, form: Format, *, resumed: bool = False) -> None:
         self.path = path
+        self._resumed = resumed
         self._form = form
         self._file: TextIO | None = None
         self._write: Callable[[Reject], None] = self._write_csv if form is Format.CSV else self._write_jsonl
@@ -269,8 +273,10 @@ class RejectsFile:
         """Add a row. Raises CqrsctlError where the file cannot be written."""
         try:
             if self._file is None:
-                self._file = self.path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-                if self._form is Format.CSV:
+                self._file = self.path.open(
+                    "a" if self._resumed else "w", encoding="utf-8", errors="surrogateescape", newline=""
+                )
+                if self._form is Format.CSV and self._file.tell() == 0:
                     csv.writer(self._file, lineterminator="\n").writerow((*FIELDS, *REJECT_FIELDS))
             self._write(reject)
         except OSError as error:

@@ -70,13 +70,16 @@ class Put:
         state = "exists already" if self.existence is Existence.ABSENT else "does not exist"
         return ConditionFailed(f"Product {self.product.product_id} {state}; nothing was changed.")
 
-    def make(self, client: Any) -> PutOutcome:
-        """Put the product. Raises ConditionFailed, or AwsError."""
+    def make(self, client: Any, *, sent_before: bool = False) -> PutOutcome:
+        """Put the product. Raises ConditionFailed, or AwsError.
+
+        `sent_before` says that the same put was made before, and that its outcome is unknown.
+        """
         try:
             old = self.call().make(client).get("Attributes")
         except AwsError as error:
             if error_code(error) == "ConditionalCheckFailedException":
-                if self._was_done_before(error):
+                if self._was_done_before(error, sent_before):
                     return PutOutcome.CREATED
                 raise self._condition_failed() from error
             raise _without_table(error, self.table) from error
@@ -84,12 +87,12 @@ class Put:
             return PutOutcome.CREATED
         return PutOutcome.UNCHANGED if self._is_in(old) else PutOutcome.REPLACED
 
-    def _was_done_before(self, error: AwsError) -> bool:
+    def _was_done_before(self, error: AwsError, sent_before: bool) -> bool:
         """Whether the refused put was sent again, and an earlier attempt, whose response was lost, wrote the product.
 
         A product that must exist already cannot be our own doing: the put failed because there is no item.
         """
-        if self.existence is not Existence.ABSENT or not attempts_before(error):
+        if self.existence is not Existence.ABSENT or not (sent_before or attempts_before(error)):
             return False
         item = refused_item(error)
         return item is not None and self._is_in(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -65,9 +66,32 @@ def test_an_interrupted_import_says_where_it_stopped(
 
     assert importing.returncode == code
     assert err.startswith("Stopping…\n")
-    assert "Stopped at line" in err
+    stopped = re.search(
+        r"Stopped at line (\d+): all lines before it are done, and at least (\d+) products are written\. "
+        r"Resume with: … \| cqrsctl product import - --workers 1 --from-line (\d+)\n",
+        err,
+    )
+    assert stopped is not None, err
     written = wiring.dynamodb.describe_table(TableName=table)["Table"]["ItemCount"]
-    assert f"{written} products are written" in err
+    assert int(stopped[2]) == written
+    assert stopped[1] == stopped[3] == str(written + 2)  # one worker writes in the file's order
+
+
+def test_an_import_resumed_at_a_line_leaves_out_those_before_and_products_that_exist(cqrsctl: Cqrsctl) -> None:
+    cqrsctl.ok("table", "create")
+    cqrsctl.ok("product", "put", "3", "--name", "Old", "--price", "3")
+    (cqrsctl.directory / "p.csv").write_text(HEADER + "1,Lamp,1,\n2,Desk,2,\n3,Vase,3,\nx,Bad,4,\n")
+    (cqrsctl.directory / "p.rejects.csv").write_text(HEADER.strip() + ",Line,Reason,Text\n,,,,2,earlier,\n")
+
+    result = cqrsctl("product", "import", "p.csv", "--from-line", "3", "--if-absent", "-o", "json")
+
+    assert {**result.json(), "seconds": 0} == {
+        "imported": 1, "skipped": 1, "rejected": 1, "seconds": 0, "rejects": "p.rejects.csv"
+    }  # fmt: skip
+    assert result.err.startswith("imported 1, skipped 1, rejected 1, ")
+    assert len((cqrsctl.directory / "p.rejects.csv").read_text().splitlines()) == 3
+    assert cqrsctl("product", "get", "1").code == 1
+    assert cqrsctl.ok("product", "get", "3", "-o", "json").json()["Name"] == "Old"
 
 
 def test_a_table_that_holds_no_products_is_refused(cqrsctl: Cqrsctl, wiring: Wiring) -> None:

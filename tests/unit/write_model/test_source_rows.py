@@ -372,6 +372,16 @@ class TestRejectsFile:
             rejects.add(Reject(2, "not valid UTF-8", {"Name": "caf\udce9"}))
         assert b",caf\xe9," in path.read_bytes()
 
+    @pytest.mark.parametrize("form", list(Format))
+    def test_a_resumed_import_adds_to_the_file(self, tmp_path: Path, form: Format) -> None:
+        path = tmp_path / "rejects"
+        for line in (3, 9):
+            with RejectsFile(path, form, resumed=line > 3) as rejects:
+                rejects.add(Reject(line, "Price missing", {"ProductId": "1"}))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) == (3 if form is Format.CSV else 2)
+        assert sum("Price missing" in line for line in lines) == 2
+
     def test_a_file_that_cannot_be_written_is_told_with_a_hint(self, tmp_path: Path) -> None:
         path = tmp_path / "no such folder" / "rejects.csv"
         with RejectsFile(path, Format.CSV) as rejects, pytest.raises(CqrsctlError) as caught:
