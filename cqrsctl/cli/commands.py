@@ -11,7 +11,7 @@ COMMANDS = {
     "demo": "Run the whole pipeline on a fresh stack, step by step.",
     "local": "Start and stop the embedded stack.",
     "table": "Create and manage the write model's table.",
-    "product": "Put, get, delete and import products.",
+    "product": "Put, update, get, delete and import products.",
     "stream": "Look at what comes out of the table.",
     "project": "Run the projector: changes become rows of the read model.",
     "read-model": "Create, inspect, purge and drop the read model.",

@@ -25,13 +25,13 @@ from cqrsctl.write_model import import_rows, products, table
 from cqrsctl.write_model import sample as samples
 from cqrsctl.write_model.import_rows import Format
 from cqrsctl.write_model.importing import Importer, ImportProgress
-from cqrsctl.write_model.product import FIELDS, product, product_id
+from cqrsctl.write_model.product import FIELDS, attributes, product, product_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from cqrsctl.aws import ApiCall
-app = group("Put, get, delete and import products.")
+app = group("Put, update, get, delete and import products.")
 
 _WORKERS = 8
 
@@ -81,6 +81,48 @@ def put(
     of(ctx).note(f"Product {entry.product_id} is {outcome}")
     render.one(output, _shown(entry.fields()))
     return wait_for(ctx, entry.product_id, wait, seconds)
+
+
+@app.command(cls=WaitCommand)
+def update(
+    ctx: typer.Context,
+    id: IdArgument,
+    name: Annotated[str | None, typer.Option(help="The new name, up to 255 characters.", show_default=False)] = None,
+    price: Annotated[
+        str | None, typer.Option(metavar="DECIMAL", help="The new price, like 19.90.", show_default=False)
+    ] = None,
+    out_of_stock: Annotated[
+        bool | None, typer.Option("--out-of-stock/--in-stock", help="Whether it is sold out.", show_default=False)
+    ] = None,
+    wait: WaitOption = None,
+    timeout: TimeoutOption = None,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Update one product that exists: what is named changes, all else stays as it is.
+
+    With --wait (alone: on the writer) it ends once the read model shows the product as it is. Exit 8 where that takes
+    too long; the product is updated all the same.
+
+    \b
+    Examples:
+      cqrsctl product update 42 --price 17.90
+      cqrsctl product update 42 --out-of-stock --wait readers
+    """
+    seconds = timeout_seconds(wait, timeout)
+    named = {"Name": name, "Price": price, "OutOfStock": out_of_stock}
+    changed = attributes({what: value for what, value in named.items() if value is not None})
+    if not changed:
+        raise UsageError("Nothing to update.", hint="Name --name, --price, --out-of-stock or --in-stock.")
+    number = product_id(id)
+    command = products.Update(of(ctx).environment.table, number, changed)
+    if dry_run:
+        command.check(of(ctx).wiring.dynamodb)
+        return render.planned(output, [command.call()])
+    item = command.make(of(ctx).wiring.dynamodb)
+    of(ctx).note(f"Product {number} is updated.")
+    render.one(output, _shown(decode_item(item)))
+    return wait_for(ctx, number, wait, seconds)
 
 
 def _function_call(command: products.Put) -> ApiCall:

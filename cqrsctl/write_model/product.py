@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cqrsctl.errors import CqrsctlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FIELDS = ("ProductId", "Name", "Price", "OutOfStock")
 
@@ -78,6 +78,16 @@ def product(fields: Mapping[str, object]) -> Product:
         price=price(fields["Price"]),
         out_of_stock=_out_of_stock(fields.get("OutOfStock")),
     )
+
+
+def attributes(fields: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+    """Some attributes of a product, as DynamoDB's API takes them. Raises InvalidProduct, naming the field."""
+    makers: dict[str, Callable[[object], dict[str, Any]]] = {
+        "Name": lambda value: {"S": _name(value)},
+        "Price": lambda value: {"N": format(price(value), "f")},
+        "OutOfStock": lambda value: {"BOOL": _out_of_stock(value)},
+    }
+    return {name: makers[name](value) for name, value in fields.items()}
 
 
 def product_id(value: object) -> int:

@@ -1,4 +1,4 @@
-"""Commands on products: put, get, delete."""
+"""Commands on products: put, update, get, delete."""
 
 from __future__ import annotations
 
@@ -109,6 +109,51 @@ def _by_value(item: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
         for name, attribute in item.items()
         for kind, value in attribute.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Attributes to be set of a product that exists; its others stay as they are."""
+
+    table: str
+    product_id: int
+    attributes: dict[str, dict[str, Any]]
+
+    def call(self) -> ApiCall:
+        return ApiCall(
+            "dynamodb",
+            "UpdateItem",
+            {
+                "TableName": self.table,
+                "Key": _key(self.product_id),
+                "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in self.attributes),
+                "ConditionExpression": f"attribute_exists({KEY})",
+                "ExpressionAttributeNames": {f"#{name}": name for name in self.attributes},  # Name is a reserved word
+                "ExpressionAttributeValues": {f":{name}": value for name, value in self.attributes.items()},
+                "ReturnValues": "ALL_NEW",
+            },
+        )
+
+    def check(self, client: Any) -> None:
+        """Raises what `make` would raise as the product is now: ConditionFailed, or AwsError."""
+        if get(client, self.table, self.product_id) is None:
+            raise self._condition_failed()
+
+    def make(self, client: Any) -> dict[str, Any]:
+        """Update the product, and return its item as it is then. Raises ConditionFailed, or AwsError."""
+        try:
+            item: dict[str, Any] = self.call().make(client)["Attributes"]
+        except AwsError as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                raise self._condition_failed() from error
+            raise _without_table(error, self.table) from error
+        return item
+
+    def _condition_failed(self) -> ConditionFailed:
+        return ConditionFailed(
+            f"Product {self.product_id} does not exist; nothing was changed.",
+            hint="Create it, whole, with `cqrsctl product put`.",
+        )
 
 
 def get(client: Any, table: str, product_id: int) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ LABEL = "2024-03-01T10:00:00.000"
 _PREFIXES = {"dynamodbstreams": "dynamodb"}
 _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration"}
 _READS_AND_WRITES = {
-    *("GetItem", "BatchGetItem", "Scan", "PutItem", "DeleteItem", "BatchWriteItem"),
+    *("GetItem", "BatchGetItem", "Scan", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"),
     *("DescribeStream", "GetShardIterator", "GetRecords"),
 }
 

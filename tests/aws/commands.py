@@ -135,6 +135,7 @@ prod aurora autoscale show
 prod aurora failover --yes
 prod product put 1 --name Lamp --price 1
 prod product import products.csv
+prod product update 1 --price 2
 prod product get 1
 prod product delete 1
 prod stream status

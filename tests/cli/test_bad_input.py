@@ -374,6 +374,7 @@ def test_a_dry_run_prints_the_calls_and_makes_none(cqrsctl: Cqrsctl) -> None:
     assert planned("table", "delete") == ["DeleteTable"]
     assert planned(*put, "--if-absent") == ["PutItem"]
     assert planned("product", "delete", "1") == ["DeleteItem"]
+    assert "does not exist" in cqrsctl("product", "update", "1", "--price", "2", "--dry-run").err
     assert "does not exist" in cqrsctl(*put, "--if-exists", "--dry-run").err
     assert cqrsctl("product", "get", "1").code == 1
     assert cqrsctl.ok("table", "status", "-o", "json").json()["stream"] == "off"

@@ -28,7 +28,7 @@ class Purpose(Enum):
     """What actions are needed for; the value is how it is said."""
 
     PROJECTING = "to project and to verify"
-    PRODUCTS = "to put, get and import products"
+    PRODUCTS = "to put, update, get and import products"
     TABLE = "to create and change the table"
     CLUSTER = "to find and operate the cluster"
     COSTS = "for cost"
@@ -232,7 +232,7 @@ ACTIONS: tuple[Action, ...] = (
         _table,
         lambda on: ApiCall("dynamodb", "GetItem", {"TableName": on.table, "Key": on.key}),
     ),
-    *_simulated("dynamodb", "PutItem DeleteItem BatchWriteItem", Purpose.PRODUCTS, _table),
+    *_simulated("dynamodb", "PutItem UpdateItem DeleteItem BatchWriteItem", Purpose.PRODUCTS, _table),
     Action("dynamodb:DescribeContinuousBackups", Purpose.TABLE, _table, _on_table("DescribeContinuousBackups")),
     *_simulated(
         "dynamodb",
