@@ -338,9 +338,9 @@ def _show_status(ctx: typer.Context, aurora: Aurora, output: Output) -> None:
     cluster, scaling = _described(found), autoscale.records(found.autoscaling)
     maintenance = [_maintenance(action) for action in found.maintenance]
     members = [_member(member, found.lags) for member in found.cluster.members]
-    if output is not Output.TABLE:
-        content = {"cluster": cluster, "members": members, "autoscaling": scaling, "activities": found.activities}
-        return render.one(output, {**content, "maintenance": maintenance})
+    content = {"cluster": cluster, "members": members, "autoscaling": scaling, "activities": found.activities}
+    if render.document(output, {**content, "maintenance": maintenance}, _MEMBER_COLUMNS, members):
+        return
     render.one(output, cluster)
     render.line("")
     render.rows(output, _MEMBER_COLUMNS, members)
@@ -352,7 +352,6 @@ def _show_status(ctx: typer.Context, aurora: Aurora, output: Output) -> None:
         if records:
             render.line(f"\n{title}")
             render.rows(output, list(records[0]), records)
-    return None
 
 
 def _described(found: ClusterStatus) -> dict[str, Any]:

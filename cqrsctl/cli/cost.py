@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, operated
 from cqrsctl.cli.render import Output
@@ -194,7 +194,7 @@ def a_month(estimate: Estimate) -> str:
 
 def _show(output: Output, found: Costs, budget: Decimal | None) -> None:
     estimates = {"now": found.now, "with_reader": found.with_reader}
-    if output is Output.TABLE:
+    if output is Output.TABLE and not columns.chosen():
         if found.now.lines:
             render.rows(output, _SHOWN, [_shown(line) for line in found.now.lines])
             render.line("")
@@ -203,7 +203,7 @@ def _show(output: Output, found: Costs, budget: Decimal | None) -> None:
             render.line(f"with one reader more ({found.capacity.writer_class}): {a_month(found.with_reader)}")
         elif found.capacity and found.capacity.cluster_id:
             render.line("with one reader more: unknown, the cluster has no writer")
-    elif output is Output.JSON:
+    elif output in {Output.JSON, Output.YAML} and not columns.chosen():
         document = {
             "cluster": found.capacity.cluster_id if found.capacity else None,
             "region": found.capacity.region if found.capacity else None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
@@ -80,8 +80,9 @@ def retry(
 def _report(found: Sequence[Retried], output: Output, note: Callable[[str], None]) -> None:
     counted = {outcome: sum(one.outcome is outcome for one in found) for outcome in LetterOutcome}
     note(", ".join(f"{outcome} {count}" for outcome, count in counted.items()))
-    shown = found if output is not Output.TABLE else [one for one in found if one.outcome is LetterOutcome.REFUSED]
-    if shown or output is not Output.TABLE:
+    whole = output is not Output.TABLE or bool(columns.chosen())
+    shown = found if whole else [one for one in found if one.outcome is LetterOutcome.REFUSED]
+    if shown or whole:
         render.rows(
             output,
             ["number", "outcome", "error"],
@@ -108,8 +109,7 @@ def discard(
     )
     discarded = settling.discard(invocation.wiring, numbers)
     invocation.note(f"Discarded {', '.join(map(str, discarded))}.")
-    if output is not Output.TABLE:
-        render.one(output, {"discarded": discarded})
+    render.outcome(output, {"discarded": discarded})
 
 
 def _summary(letter: KeptLetter) -> dict[str, Any]:

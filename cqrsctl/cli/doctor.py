@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
@@ -42,7 +42,7 @@ def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     with render.live() as show:
         diagnosis = examine(facts, lambda check: show(f"looking at the {check.part}"))
     records = [_record(found, of(ctx).addressed) for found in diagnosis.found]
-    if output is Output.TABLE:
+    if output is Output.TABLE and not columns.chosen():
         _show(diagnosis, records)
     else:
         render.rows(output, _COLUMNS, records)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.function_status import show
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, of, parse_duration
@@ -277,7 +277,9 @@ def logs(
     of(ctx).follows = follow
     functions = Functions(of(ctx).wiring, of(ctx).clock, of(ctx).note)
     lines = functions.logs(Which(which.value), datetime.now(UTC) - parse_duration(since), follow=follow)
-    if output is Output.TABLE:
+    if output is Output.TABLE and columns.chosen():
+        render.growing(_LINE_COLUMNS, map(_line, lines))
+    elif output is Output.TABLE:
         for line in lines:
             render.line(f"{line.at:%H:%M:%S}  " + line.message.replace("\t", "  "))
     else:

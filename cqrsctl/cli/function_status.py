@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cqrsctl.cli import render
-from cqrsctl.cli.render import Output
 
 if TYPE_CHECKING:
     from cqrsctl.cli.invocation import Invocation
+    from cqrsctl.cli.render import Output
     from cqrsctl.diagnosis.function_status import FunctionsStatus, FunctionStatus, MappingStatus
     from cqrsctl.read_model.function_position import Gap
 
@@ -21,19 +21,19 @@ def show(found: FunctionsStatus, output: Output, invocation: Invocation) -> None
     """Print the functions, their last hour, and the mappings; all in one where it is not a table."""
     described = [_function(each) for each in found.functions]
     mapped = [_mapping(each) for each in found.mappings]
-    if output is not Output.TABLE:
-        gaps = None if found.gaps is None else [_gap(each) for each in found.gaps]
-        return render.one(output, {"functions": described, "mappings": mapped, "gaps": gaps})
+    gaps = None if found.gaps is None else [_gap(each) for each in found.gaps]
+    whole = {"functions": described, "mappings": mapped, "gaps": gaps}
+    if render.document(output, whole, _FUNCTION_COLUMNS, described):
+        return
     render.rows(output, _FUNCTION_COLUMNS, described)
     render.line("\nThe last hour")
     render.rows(output, _NUMBER_COLUMNS, described)
     for record in mapped:
         render.line("\nMapping")
         render.one(output, record)
-    if found.gaps:
+    if gaps:
         render.line(invocation.addressed("\nGaps, which a rebuild ends: cqrsctl rebuild"))
-        render.rows(output, _GAP_COLUMNS, [_gap(each) for each in found.gaps])
-    return None
+        render.rows(output, _GAP_COLUMNS, gaps)
 
 
 def _gap(found: Gap) -> dict[str, Any]:

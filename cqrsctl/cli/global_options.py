@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from cqrsctl.cli.columns import choosing
 
 if TYPE_CHECKING:
     _Base = TyperCommand
@@ -41,8 +44,32 @@ def _global_options(ctx: Any) -> list[Any]:
     return [] if root is ctx else [each for each in root.command.params if each.name not in _COMPLETION]
 
 
+@cache
+def _columns_option() -> Any:
+    """`--columns`, as Typer makes it of a command's parameter."""
+    alone = typer.Typer(add_completion=False)
+
+    @alone.command()
+    def _(
+        columns: Annotated[
+            str | None, typer.Option(metavar="A,B", help="Only these columns, in this order.", show_default=False)
+        ] = None,
+    ) -> None: ...
+
+    return typer.main.get_command(alone).params[0]
+
+
 class Command(_TakesGlobalOptions, TyperCommand):
-    """A command."""
+    """A command; one that has --output has --columns too."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        at = next((index for index, each in enumerate(params, 1) if each.name == "output"), None)
+        return params if at is None else [*params[:at], _columns_option(), *params[at:]]
+
+    def invoke(self, ctx: Any) -> Any:
+        with choosing(ctx.params.pop("columns", None)):
+            return super().invoke(ctx)
 
 
 class Group(_TakesGlobalOptions, TyperGroup):

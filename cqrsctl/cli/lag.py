@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cqrsctl.cli import render, watch
+from cqrsctl.cli import columns, render, watch
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
@@ -100,7 +100,7 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _show(found: Lag, output: Output) -> None:
-    if output is not Output.TABLE:
+    if output is not Output.TABLE or columns.chosen():
         return render.one(output, record(found))
     return render.show(*_contents(found))
 
@@ -133,8 +133,8 @@ def _contents(found: Lag, most_shards: int | None = None) -> list[RenderableType
             {"reader": each.reader, "lag": render.age(each.lag_seconds), "reason": each.reason}
             for each in found.readers
         ]
-        columns = _READER_COLUMNS if any(each.reason for each in found.readers) else _READER_COLUMNS[:-1]
-        contents += ["", render.table(columns, asked)]
+        names = _READER_COLUMNS if any(each.reason for each in found.readers) else _READER_COLUMNS[:-1]
+        contents += ["", render.table(names, asked)]
     return contents
 
 

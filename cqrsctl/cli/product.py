@@ -253,11 +253,8 @@ def import_(
         counts["skipped"] = progress.skipped
     counts["rejected"] = progress.rejected
     invocation.note(f"{_counted(counts)}, {progress.imported / seconds:.0f} items/s")
-    if output is not Output.TABLE:
-        render.one(
-            output,
-            counts | {"seconds": round(seconds, 3), "rejects": str(rejects_path) if progress.rejected else None},
-        )
+    rest = {"seconds": round(seconds, 3), "rejects": str(rejects_path) if progress.rejected else None}
+    render.outcome(output, counts | rest)
     if progress.rejected:
         rows = "1 row was" if progress.rejected == 1 else f"{progress.rejected} rows were"
         raise CqrsctlError(

@@ -110,9 +110,7 @@ def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dr
     )
     if summary.dead_lettered and not dry_run:
         note("See what was set aside with: cqrsctl dead-letter list")
-    if output is Output.TABLE:
-        return
-    render.one(
+    render.outcome(
         output,
         {
             "changes": summary.changes,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
@@ -164,7 +164,7 @@ def count(
     wanted = conditions(view, where or ()) + _of_products(view, name_like, min_price, max_price, out_of_stock)
     with _connected(ctx, from_, max_staleness) as connection:
         number = paging.count(connection, view, wanted)
-    if output is Output.TABLE:
+    if output is Output.TABLE and not columns.chosen():
         render.line(str(number))
     else:
         render.one(output, {"count": number})
@@ -187,8 +187,8 @@ def sql(
     with _connected(ctx, from_, max_staleness) as connection:
         results = query.read_only(connection, statement)
         names, _ = next(results)
-        columns = _distinct(names)
-        render.rows(output, columns, (dict(zip(columns, row, strict=True)) for _, row in results if row is not None))
+        distinct = _distinct(names)
+        render.rows(output, distinct, (dict(zip(distinct, row, strict=True)) for _, row in results if row is not None))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, of, parse_duration
 from cqrsctl.cli.render import Output
@@ -33,7 +33,7 @@ def init(ctx: typer.Context, dry_run: DryRunOption = False, output: OutputOption
     environment = of(ctx).environment
     if dry_run:
         statements = schema.statements(environment.projections)
-        if output is Output.TABLE:
+        if output is Output.TABLE and not columns.chosen():
             return typer.echo(";\n\n".join(statements) + ";")
         return render.rows(output, ["statement"], [{"statement": text} for text in statements])
     made = sink.prepare(of(ctx).wiring.database, environment.projections)
@@ -77,7 +77,7 @@ def drop(
     )
     dropped = sink.drop(of(ctx).wiring.database, environment.projections)
     of(ctx).note(f"Dropped {', '.join(dropped)}." if dropped else "Only bookkeeping was left; it is gone.")
-    return None if output is Output.TABLE else render.one(output, {"dropped": dropped})
+    return render.outcome(output, {"dropped": dropped})
 
 
 @app.command()
@@ -130,7 +130,7 @@ def purge(
         invocation.note(f"Removed {removed} tombstones.")
     elif not dry_run:
         invocation.note("There is nothing to remove.")
-    if dry_run or output is not Output.TABLE:
+    if dry_run or output is not Output.TABLE or columns.chosen():
         render.rows(output, _PURGE_COLUMNS, records)
 
 
@@ -139,23 +139,19 @@ def _show(ctx: typer.Context, output: Output) -> None:
     for gap in found.gaps:
         of(ctx).note(f"Gap: {gap} {gap.hint}")
     last = found.last_projected
-    if output.is_json:
-        return render.one(
-            output,
-            {
-                "projections": found.projections,
-                "checkpoints": found.checkpoints,
-                "holder": found.holder,
-                "last_projected": last and last._asdict(),
-            },
-        )
+    whole = {
+        "projections": found.projections,
+        "checkpoints": found.checkpoints,
+        "holder": found.holder,
+        "last_projected": last and last._asdict(),
+    }
+    if render.document(output, whole, _COLUMNS, found.projections):
+        return
     render.rows(output, _COLUMNS, found.projections)
-    if output is Output.TABLE:
-        if found.checkpoints:
-            render.line("")
-            render.rows(output, _CHECKPOINT_COLUMNS, found.checkpoints)
-        if found.holder:
-            render.line(f"\nProjected now by {found.holder}")
-        if last:
-            render.line(f"\nLast projected by {last.holder} at {render.rfc3339(last.at)}")
-    return None
+    if found.checkpoints:
+        render.line("")
+        render.rows(output, _CHECKPOINT_COLUMNS, found.checkpoints)
+    if found.holder:
+        render.line(f"\nProjected now by {found.holder}")
+    if last:
+        render.line(f"\nLast projected by {last.holder} at {render.rfc3339(last.at)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
@@ -88,7 +88,7 @@ def rebuild(
     done = _rebuilt(invocation, chosen, read_capacity, on_error, undo=undo, yes=yes) if chosen else []
     for one in done:
         _tell(invocation, one)
-    if output is not Output.TABLE:
+    if output is not Output.TABLE or columns.chosen():
         render.rows(output, _COLUMNS, map(_record, done))
     return None
 
@@ -177,8 +177,7 @@ def _confirm_loss(invocation: Invocation, loss: RowsWouldVanish, *, yes: bool) -
 def _discard(invocation: Invocation, chosen: tuple[Projection, ...], output: Output) -> None:
     dropped = [name for one in chosen if (name := rebuilding.discard(invocation.wiring, one)) is not None]
     invocation.note(f"Dropped: {', '.join(dropped)}." if dropped else "No rebuild is under way.")
-    if output is not Output.TABLE:
-        render.one(output, {"discarded": dropped})
+    render.outcome(output, {"discarded": dropped})
 
 
 def _shown_by(show: Callable[[str], None]) -> Callable[[RebuildProgress], None]:

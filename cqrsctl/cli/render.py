@@ -1,4 +1,4 @@
-"""The one place that knows tables, JSON, CSV, colours and progress. Data goes to stdout, all else to stderr."""
+"""The one place that knows tables, JSON, YAML, CSV, colours and progress. Data goes to stdout, all else to stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
+
+from cqrsctl.cli import columns, yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,48 +36,90 @@ class Output(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
+    YAML = "yaml"
 
     @property
     def is_json(self) -> bool:
         return self in {Output.JSON, Output.JSONL}
 
 
-def rows(output: Output, columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
-    """Print records: a table, a JSON array, JSON lines, or CSV. All but the table are written as they come."""
+def rows(output: Output, names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """Print records in the columns of these names, or those chosen by --columns; all but a table as they come.
+
+    Raises UsageError if a chosen column does not exist.
+    """
+    if chosen := columns.chosen():
+        first, records = _peeked(records)
+        columns.require(chosen, [*names, *(first or ())])
+        names, records = chosen, (columns.picked(record, chosen) for record in records)
     match output:
         case Output.TABLE:
-            _table(columns, records)
+            console(sys.stdout).print(table(names, records))
         case Output.CSV:
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(columns)
-            for record in records:
-                writer.writerow([cell(record.get(column)) for column in columns])
+            _csv(names, records)
         case Output.JSONL:
             for record in records:
                 sys.stdout.write(to_json(record) + "\n")
                 sys.stdout.flush()
         case Output.JSON:
             _json_array(records)
+        case Output.YAML:
+            _yaml_list(records)
 
 
 def one(output: Output, record: Mapping[str, Any]) -> None:
-    """Print one record: as a table, a name and value a line."""
+    """Print one record: as a table, a name and value a line. Raises UsageError as `rows`."""
+    if chosen := columns.chosen():
+        columns.require(chosen, record)
+        record = columns.picked(record, chosen)
     if output is Output.JSON:
         sys.stdout.write(json.dumps(record, default=_plain, ensure_ascii=False, indent=2) + "\n")
+    elif output is Output.YAML:
+        sys.stdout.writelines(f"{text}\n" for text in yaml_text.lines(json.loads(to_json(record))))
     elif output is Output.TABLE:
         grid = _grid()
         for name, value in record.items():
             grid.add_row(_text(name, "bold"), _text(cell(value)))
         console(sys.stdout).print(grid)
     else:
-        rows(output, list(record), [record])
+        _only(output, record)
+
+
+def growing(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """Print the chosen columns of records as they come, a line each. Raises UsageError as `rows`."""
+    chosen = columns.chosen()
+    for record in records:
+        columns.require(chosen, [*names, *record])
+        line("  ".join(cell(value) for value in columns.picked(record, chosen).values()))
+
+
+def outcome(output: Output, record: Mapping[str, Any]) -> None:
+    """Print what a command did, for machines: for a person a note says it already, unless columns are chosen."""
+    if output is not Output.TABLE or columns.chosen():
+        one(output, record)
+
+
+def document(
+    output: Output, whole: Mapping[str, Any], names: Sequence[str], records: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Print a document whose main part is a list of records; False if the caller is to draw it.
+
+    CSV has the records only, and so has every output if columns are chosen.
+    """
+    if output is Output.CSV or columns.chosen():
+        rows(output, names, records)
+    elif output is Output.TABLE:
+        return False
+    else:
+        one(output, whole)
+    return True
 
 
 def planned(output: Output, calls: Sequence[ApiCall]) -> None:
     """Print the API calls that --dry-run leaves undone."""
     if not calls:
         note("Nothing to do.")
-    if output is Output.TABLE:
+    if output is Output.TABLE and not columns.chosen():
         for call in calls:
             sys.stdout.write(
                 f"{call.service} {call.operation} {json.dumps(call.parameters, default=_plain, indent=2)}\n"
@@ -214,23 +259,19 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def _table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
-    console(sys.stdout).print(table(columns, records))
-
-
-def table(columns: Sequence[str], records: Iterable[Mapping[str, Any]]) -> Table:
+def table(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> Table:
     """Records as a table, to be drawn. A cell that is a Text keeps its style."""
     grid = _grid()
-    for column in columns:
+    for column in names:
         heading = column.upper().replace("_", " ") if column.islower() else column
         grid.add_column(heading, header_style="bold", overflow="fold")
     grid.show_header = True
-    numeric = set(columns)
+    numeric = set(names)
     cells = []
     for record in records:
-        cells.append([record.get(column) for column in columns])
-        numeric -= {c for c in columns if not isinstance(record.get(c), (int, Decimal, type(None)))}
-    for index, column in enumerate(columns):
+        cells.append([record.get(column) for column in names])
+        numeric -= {c for c in names if not isinstance(record.get(c), (int, Decimal, type(None)))}
+    for index, column in enumerate(names):
         if column in numeric and cells:
             grid.columns[index].justify = "right"
     for row in cells:
@@ -254,6 +295,52 @@ def _text(content: Any, style: str = "") -> Text:
     from rich.text import Text
 
     return Text("\n".join(map(printable, str(content).split("\n"))), style=style)
+
+
+def _only(output: Output, record: Mapping[str, Any]) -> None:
+    """One record as a line of JSON, or as CSV with its header."""
+    if output is Output.JSONL:
+        sys.stdout.write(to_json(record) + "\n")
+        sys.stdout.flush()
+    else:
+        _csv(list(record), [record])
+
+
+def _csv(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """CSV with flat cells: each value inside of a nested one has a column, for which all records are needed first."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    first, records = _peeked(records)
+    if first and any(columns.is_nested(first.get(name)) for name in names):
+        flat = [[columns.flattened({name: record.get(name)}) for name in names] for record in records]
+        names = [name for cells in zip(*flat, strict=True) for name in _names_of(cells)]
+        records = ({name: value for each in cells for name, value in each.items()} for cells in flat)
+    writer.writerow(names)
+    for record in records:
+        writer.writerow([cell(record.get(name)) for name in names])
+
+
+def _names_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns that one column becomes: if any record has values inside, the empty ones need none of their own."""
+    names = dict.fromkeys(name for each in cells for name in each)
+    inside = [name for name in names if "." in name]
+    return inside or list(names)
+
+
+def _peeked(records: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any] | None, Iterable[Mapping[str, Any]]]:
+    """The first record, None if there is none, and all of them."""
+    rest = iter(records)
+    first = next(rest, None)
+    return first, rest if first is None else chain([first], rest)
+
+
+def _yaml_list(records: Iterable[Mapping[str, Any]]) -> None:
+    empty = True
+    for record in records:
+        empty = False
+        sys.stdout.writelines(f"{text}\n" for text in yaml_text.lines([json.loads(to_json(record))]))
+        sys.stdout.flush()
+    if empty:
+        sys.stdout.write("[]\n")
 
 
 def _json_array(records: Iterable[Mapping[str, Any]]) -> None:

@@ -67,12 +67,9 @@ def status(
         history: deque[PipelineStatus] = deque(maxlen=_LOOKS_KEPT)
         watch.watch(output, look, lambda found: _watched(found, history), record)
     found = look()
-    if output is Output.TABLE:
+    whole = record(found)
+    if not render.document(output, whole, _COLUMNS, whole["parts"]):
         render.show(_drawn(found))
-    elif output is Output.CSV:
-        render.rows(output, _COLUMNS, record(found)["parts"])
-    else:
-        render.one(output, record(found))
     if found.health in {Health.FAILING, Health.UNKNOWN}:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from cqrsctl.change import ChangeRecord, Event
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
@@ -57,12 +57,11 @@ def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
       cqrsctl stream status
     """
     found = stream_status.status(Facts(of(ctx).wiring, of(ctx).clock), of(ctx).note)
-    if output.is_json:
-        return render.one(output, {**found.stream, "shards": found.shards})
-    if output is Output.TABLE:
-        render.one(output, found.stream)
-        render.line("")
-    return render.rows(output, _SHARD_COLUMNS, found.shards)
+    if render.document(output, {**found.stream, "shards": found.shards}, _SHARD_COLUMNS, found.shards):
+        return
+    render.one(output, found.stream)
+    render.line("")
+    render.rows(output, _SHARD_COLUMNS, found.shards)
 
 
 @app.command()
@@ -93,6 +92,12 @@ def tail(
       cqrsctl stream tail
       cqrsctl stream tail --no-follow --event remove -o jsonl > removed.jsonl
     """
+    chosen = columns.chosen()
+    if output is Output.CSV and follow and limit is None and not chosen:
+        raise UsageError(
+            "With -o csv every attribute is a column, and those of changes to come are unknown.",
+            hint="Choose columns with --columns, or give --no-follow or --limit.",
+        )
     wiring = of(ctx).wiring
     begin = from_ or ("latest" if follow and since is None else "horizon")
     selection = Selection(
@@ -114,11 +119,13 @@ def tail(
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="shard") as executor:
         reader = StreamReader(wiring.streams, arn, {}, of(ctx).clock, executor, options)
         changes = tailed(reader, selection, follow=follow, limit=limit)
-        if output is Output.TABLE:
+        if output is not Output.TABLE:
+            render.rows(output, _CHANGE_COLUMNS, _records(changes, output))
+        elif chosen:
+            render.growing(_CHANGE_COLUMNS, _records(changes, output))
+        else:
             for _, change in changes:
                 render.line(_line(change))
-        else:
-            render.rows(output, _CHANGE_COLUMNS, _records(changes))
 
 
 def _sequence(begin: str) -> int:
@@ -129,9 +136,13 @@ def _sequence(begin: str) -> int:
     return int(begin)
 
 
-def _records(changes: Iterator[tuple[str, ChangeRecord]]) -> Iterator[dict[str, Any]]:
+def _records(changes: Iterator[tuple[str, ChangeRecord]], output: Output) -> Iterator[dict[str, Any]]:
+    """Whole change records; in cells the values alone, without DynamoDB's names of their types."""
     for shard_id, change in changes:
-        yield to_json(change, shard_id)
+        record = to_json(change, shard_id)
+        if output in {Output.CSV, Output.TABLE}:
+            record |= {"keys": change.keys, "old_image": change.old_image, "new_image": change.new_image}
+        yield record
 
 
 def _line(change: ChangeRecord) -> Text:

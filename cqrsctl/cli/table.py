@@ -163,7 +163,7 @@ def delete(
     table_changes.make_in_turn(client, name, calls, clock)
     tables.wait_until_gone(client, name, clock)
     invocation.note(f"Table {name!r} is deleted.")
-    return None if output is Output.TABLE else render.one(output, {"name": name, "deleted": True})
+    return render.outcome(output, {"name": name, "deleted": True})
 
 
 def _show(ctx: typer.Context, output: Output) -> None:

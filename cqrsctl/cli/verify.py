@@ -113,10 +113,10 @@ def _live(output: Output) -> Iterator[Callable[[str], None]]:
         yield show
 
 
-def _printed(output: Output, columns: tuple[str, ...], drift: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+def _printed(output: Output, names: tuple[str, ...], drift: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     """Print drift as it is found. A table waits for its end, so the first rows are returned for it."""
     if output is not Output.TABLE:
-        render.rows(output, columns, drift)
+        render.rows(output, names, drift)
         return []
     first = list(islice(drift, _SHOWN))
     deque(drift, maxlen=0)

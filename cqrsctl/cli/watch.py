@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from cqrsctl.cli import render
+from cqrsctl.cli import columns, render
 from cqrsctl.cli.render import Output
 from cqrsctl.clock import SystemClock
 from cqrsctl.errors import UsageError
@@ -22,10 +22,11 @@ EVERY_SECONDS = 2.0
 
 def require_terminal(output: Output) -> None:
     """Raises UsageError where there is nothing to refresh in place, and no lines are asked for."""
-    if output is Output.JSONL or (output is Output.TABLE and sys.stdout.isatty()):
+    if output is Output.JSONL or (output is Output.TABLE and sys.stdout.isatty() and not columns.chosen()):
         return
     raise UsageError(
-        "--watch draws on a terminal.", hint="Add -o jsonl for a line of JSON at each look, or leave --watch out."
+        "--watch draws on a terminal, without --columns.",
+        hint="Add -o jsonl for a line of JSON at each look, or leave --watch out.",
     )
 
 
