@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, operated
@@ -16,6 +17,8 @@ from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cqrsctl.costs.estimates import Costs
     from cqrsctl.costs.monthly import Capacity, CostLine, Estimate, PriceBook, Range
 
@@ -24,7 +27,7 @@ app = group("Show what the pipeline costs a month.")
 _MOST = 10**9
 _MOST_DECIMALS = 9
 _MOST_POLLS = 10
-_SHOWN = ("what", "quantity", "unit", "price", "a_month", "source")
+_SHOWN = ("what", "quantity_and_price", "a_month")
 _COLUMNS = (
     "estimate",
     "what",
@@ -157,7 +160,7 @@ def _require(estimate: Estimate, budget: Decimal | None) -> None:
     """Raises CqrsctlError unless the budget is kept for certain."""
     if budget is None or (kept := estimate.keeps(budget)) is True:
         return
-    limit = f"${render.money(budget):,}"
+    limit = words.dollars(budget)
     if kept is False:
         raise CqrsctlError(
             f"The pipeline costs {a_month(estimate)}, more than the budget of {limit}.", code="over_budget"
@@ -180,7 +183,7 @@ def price_note(book: PriceBook) -> str:
 
 def amount(value: Range) -> str:
     """Dollars, or from the least to the most."""
-    low, high = (f"${render.money(cents):,}" for cents in (value.low, value.high))
+    low, high = words.dollars(value.low), words.dollars(value.high)
     return low if low == high else f"{low} – {high}"
 
 
@@ -197,12 +200,12 @@ def _show(output: Output, found: Costs, budget: Decimal | None) -> None:
     if output is Output.TABLE and not columns.chosen():
         if found.now.lines:
             render.rows(output, _SHOWN, [_shown(line) for line in found.now.lines])
-            render.line("")
-        render.line(f"now: {a_month(found.now)}")
+            render.text(f"\n{_sources(found.now.lines)}\n")
+        render.text(f"now: {a_month(found.now)}")
         if found.with_reader and found.capacity:
-            render.line(f"with one reader more ({found.capacity.writer_class}): {a_month(found.with_reader)}")
+            render.text(f"with one reader more ({found.capacity.writer_class}): {a_month(found.with_reader)}")
         elif found.capacity and found.capacity.cluster_id:
-            render.line("with one reader more: unknown, the cluster has no writer")
+            render.text("with one reader more: unknown, the cluster has no writer")
     elif output in {Output.JSON, Output.YAML} and not columns.chosen():
         document = {
             "cluster": found.capacity.cluster_id if found.capacity else None,
@@ -228,14 +231,21 @@ def _show(output: Output, found: Costs, budget: Decimal | None) -> None:
 
 
 def _shown(line: CostLine) -> dict[str, Any]:
+    quantity = "unknown" if line.quantity is None else _quantity(line.quantity)
+    price = "unknown price" if line.unit_price is None else words.dollars(line.unit_price)
     return {
         "what": line.what,
-        "quantity": "unknown" if line.quantity is None else _quantity(line.quantity),
-        "unit": line.unit,
-        "price": "unknown" if line.unit_price is None else f"${render.money(line.unit_price)}",
+        "quantity_and_price": f"{quantity} {line.unit} × {price}",
         "a_month": "unknown" if line.monthly is None else amount(line.monthly),
-        "source": "; ".join(filter(None, (line.source, line.reason))),
     }
+
+
+def _sources(lines: Sequence[CostLine]) -> str:
+    """Where the quantities come from, and what of them is unknown, each with the lines that it is about."""
+    about: dict[str, list[str]] = {}
+    for line in lines:
+        about.setdefault("; ".join(filter(None, (line.source, line.reason))), []).append(line.what)
+    return "\n".join(f"{', '.join(named)}: {source}" for source, named in about.items() if source)
 
 
 def _source(book: PriceBook) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import typer
@@ -54,31 +53,24 @@ def _show(diagnosis: Diagnosis, records: list[dict[str, str]]) -> None:
     for record in records:
         _show_one(record)
     if not records:
-        render.line(f"Nothing found: {diagnosis.checks} checks.")
+        render.text(f"Nothing found: {diagnosis.checks} checks.")
         return
     counted = [_counted(diagnosis.count(severity), severity) for severity in Severity if diagnosis.count(severity)]
-    render.line(f"{', '.join(counted)}; {diagnosis.checks} checks.")
+    render.text(f"{', '.join(counted)}; {diagnosis.checks} checks.")
 
 
 def _show_one(record: dict[str, str]) -> None:
-    head = (record["severity"], _COLOURS[Severity(record["severity"])]), (f"  {record['part']}  {record['code']}", "")
-    render.line(render.styled(*head))
+    from rich.text import Text
+
+    from cqrsctl.cli.layout import hung, wrapped
+
+    head = Text(record["severity"], _COLOURS[Severity(record["severity"])])
+    lines = [head.append(f"  {record['part']}  {record['code']}", "not bold default")]
     for name, column in (("", "finding"), ("why", "why"), ("fix", "fix")):
-        render.line(_indented(name, record[column]))
-    render.line("")
-
-
-def _indented(name: str, text: str) -> str:
-    """Text below a finding's head; wrapped where stdout is a terminal."""
-    head = f"  {name:<6}" if name else "  "
-    return textwrap.fill(
-        text,
-        render.width(),
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        indent = 8 if name else 2
+        text = wrapped(render.printable(record[column]), render.width() - indent)
+        lines += hung(Text(f"  {name}"), map(Text, text), indent, render.width())
+    render.show([*lines, Text()])
 
 
 def _counted(count: int, severity: Severity) -> str:

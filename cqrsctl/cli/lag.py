@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render, watch
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
@@ -17,7 +18,7 @@ from cqrsctl.diagnosis.looks import Looks
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from cqrsctl.diagnosis.lag import Lag
 
@@ -102,56 +103,59 @@ def _rounded(seconds: float | None) -> float | None:
 def _show(found: Lag, output: Output) -> None:
     if output is not Output.TABLE or columns.chosen():
         return render.one(output, record(found))
-    return render.show(*_contents(found))
+    return render.show(_contents(found))
 
 
-def _drawn(found: Lag, history: deque[float | None]) -> RenderableType:
-    from rich.console import Group
+def _drawn(found: Lag, history: deque[float | None]) -> list[Text]:
     from rich.text import Text
 
     history.append(found.lag_seconds)
-    line = Text(f"{render.sparkline(history, _LOOKS_KEPT)}\n", style="cyan")
-    return Group(line, *_contents(found, _MOST_SHARDS_WATCHED))
+    return [Text(render.sparkline(history, _LOOKS_KEPT), "cyan"), Text(), *_contents(found, _MOST_SHARDS_WATCHED)]
 
 
-def _contents(found: Lag, most_shards: int | None = None) -> list[RenderableType]:
+def _contents(found: Lag, most_shards: int | None = None) -> list[Text]:
     """A headline, the shards (of many only those furthest behind, if there is a limit), and the readers."""
-    contents: list[RenderableType] = [_headline(found)]
+    from rich.text import Text
+
+    contents = _headline(found)
     listed = list(found.shards)
     if most_shards is not None and len(listed) > most_shards:
         listed = sorted(listed, key=lambda shard: -(shard.lag_seconds or 0))[:most_shards]
     if listed:
         shown = [
-            {"shard": each.shard, "state": each.state, "lag": render.age(each.lag_seconds), "hours_left": _hours(each)}
+            {
+                "shard": each.shard,
+                "state": each.state,
+                "lag": words.duration(each.lag_seconds),
+                "hours_left": None if each.hours_left is None else f"{each.hours_left:.1f}",
+            }
             for each in listed
         ]
-        contents += ["", render.table(_SHARD_COLUMNS, shown)]
+        contents += [Text(), *render.table(_SHARD_COLUMNS, shown)]
     if len(found.shards) > len(listed):
-        contents.append(f"and {len(found.shards) - len(listed)} shards that are less behind")
+        contents.append(Text(f"and {words.count(len(found.shards) - len(listed), 'shard')} less behind"))
     if found.readers:
         asked = [
-            {"reader": each.reader, "lag": render.age(each.lag_seconds), "reason": each.reason}
+            {"reader": each.reader, "lag": words.duration(each.lag_seconds), "reason": each.reason}
             for each in found.readers
         ]
         names = _READER_COLUMNS if any(each.reason for each in found.readers) else _READER_COLUMNS[:-1]
-        contents += ["", render.table(names, asked)]
+        contents += [Text(), *render.table(names, asked)]
     return contents
 
 
-def _hours(shard: lags.ShardLag) -> str:
-    return "" if shard.hours_left is None else f"{shard.hours_left:.1f}"
-
-
-def _headline(found: Lag) -> RenderableType:
+def _headline(found: Lag) -> list[Text]:
     from rich.text import Text
 
-    text = Text("lag ").append(render.age(found.lag_seconds), style="bold")
+    from cqrsctl.cli.layout import folded
+
+    text = Text("lag ").append(words.duration(found.lag_seconds), style="bold")
     if found.source is lags.LagSource.ITERATOR_AGE:
         text.append(" (the iterator age of the Lambda function)")
     elif found.iterator_age_seconds is not None:
-        text.append(f", iterator age of the Lambda function {render.age(found.iterator_age_seconds)}")
+        text.append(f", iterator age of the Lambda function {words.duration(found.iterator_age_seconds)}")
     if found.hours_left is not None:
         text.append(f", trimmed in {found.hours_left:.1f} h")
     if found.reason:
         text.append(f": {render.printable(found.reason)}")
-    return text
+    return folded(text, render.width())

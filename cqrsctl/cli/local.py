@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of
@@ -175,14 +176,21 @@ def _show(state: StackState, parts: list[StackPart], output: Output) -> None:
 
     lags = {part.name: lag_seconds(state, part.name) for part in parts if part.role == "reader"}
     if output is Output.TABLE:
-        render.rows(output, (*_COLUMNS, "lag"), [_record(part) | {"lag": _lag(lags.get(part.name))} for part in parts])
+        now = datetime.now(UTC)
+        shown = [_record(part) | {"lag": _lag(lags.get(part.name)), "started": _started(part, now)} for part in parts]
+        render.rows(output, (*_COLUMNS[:-1], "started", "lag"), shown)
     else:
         records = [_record(part) | {"lag_seconds": lags.get(part.name)} for part in parts]
         render.rows(output, (*_COLUMNS, "lag_seconds"), records)
 
 
 def _lag(seconds: float | None) -> str:
-    return "" if seconds is None else render.duration(timedelta(seconds=seconds))
+    return "" if seconds is None else words.duration(seconds)
+
+
+def _started(part: StackPart, now: datetime) -> str | None:
+    service = part.service if part.state == "running" else None
+    return words.ago(now.timestamp() - service.started) if service else None
 
 
 def _record(part: StackPart) -> dict[str, Any]:

@@ -8,12 +8,12 @@ import stat
 import sys
 import time
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, of
@@ -350,7 +350,7 @@ def _progress_line(progress: ImportProgress, begun: float, share: float | None) 
     line = f"{_counted(counts)}, {progress.imported / seconds:.0f} items/s"
     if not share:
         return line
-    left = render.duration(timedelta(seconds=seconds / share - seconds))
+    left = words.duration(seconds / share - seconds)
     return f"{share:.0%} of the file, {line}, {left} left"
 
 

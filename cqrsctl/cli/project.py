@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of
@@ -96,7 +97,7 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
     def progress(summary: Summary) -> None:
         rate = summary.changes / max(time.monotonic() - begun, 1e-9)
         show(
-            f"applied {summary.changes} changes, {rate:.0f}/s, lag {render.age(summary.lag_seconds)}, "
+            f"applied {summary.changes} changes, {rate:.0f}/s, lag {words.duration(summary.lag_seconds)}, "
             f"{summary.shards} shard{'' if summary.shards == 1 else 's'}" + (", caught up" if summary.caught_up else "")
         )
 
@@ -106,7 +107,7 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
 def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dry_run: bool) -> None:
     note(
         f"{'would apply' if dry_run else 'applied'} {summary.changes} changes to {summary.rows} rows, "
-        f"dead-lettered {summary.dead_lettered}, lag {render.age(summary.lag_seconds)}"
+        f"dead-lettered {summary.dead_lettered}, lag {words.duration(summary.lag_seconds)}"
     )
     if summary.dead_lettered and not dry_run:
         note("See what was set aside with: cqrsctl dead-letter list")

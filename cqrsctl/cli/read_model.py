@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import DryRunOption, OutputOption, YesOption, of, parse_duration
@@ -152,6 +153,6 @@ def _show(ctx: typer.Context, output: Output) -> None:
         render.line("")
         render.rows(output, _CHECKPOINT_COLUMNS, found.checkpoints)
     if found.holder:
-        render.line(f"\nProjected now by {found.holder}")
+        render.text(f"\nProjected now by {found.holder}")
     if last:
-        render.line(f"\nLast projected by {last.holder} at {render.rfc3339(last.at)}")
+        render.text(f"\nLast projected by {last.holder} at {words.moment(last.at, of(ctx).clock.now())}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of
@@ -185,10 +185,10 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[RebuildProgress], None]:
         if progress.phase is not Phase.LOADING:
             return show(f"{progress.projection}: {progress.items} items loaded, {progress.phase}")
         left = progress.about - progress.items
-        seconds = timedelta(seconds=left / progress.rate) if progress.rate and left > 0 else None
+        seconds = left / progress.rate if progress.rate and left > 0 else None
         return show(
             f"{progress.projection}: loaded {progress.items} of about {progress.about} items, {progress.rate:.0f}/s"
-            + (f", {render.duration(seconds)} left" if seconds else "")
+            + (f", {words.duration(seconds)} left" if seconds else "")
         )
 
     return shown

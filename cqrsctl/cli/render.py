@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import os
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,19 +14,19 @@ from enum import Enum, StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cqrsctl import words
 from cqrsctl.cli import columns, yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from rich.console import Console, RenderableType
-    from rich.table import Table
+    from rich.console import Console
     from rich.text import Text
 
     from cqrsctl.aws import ApiCall
     from cqrsctl.errors import CqrsctlError
 
-_UNBOUNDED_WIDTH = 10_000
+_UNBOUNDED_WIDTH = 10**9
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -54,7 +55,7 @@ def rows(output: Output, names: Sequence[str], records: Iterable[Mapping[str, An
         names, records = chosen, (columns.picked(record, chosen) for record in records)
     match output:
         case Output.TABLE:
-            console(sys.stdout).print(table(names, records))
+            show(table(names, records))
         case Output.CSV:
             _csv(names, records)
         case Output.JSONL:
@@ -77,10 +78,9 @@ def one(output: Output, record: Mapping[str, Any]) -> None:
     elif output is Output.YAML:
         sys.stdout.writelines(f"{text}\n" for text in yaml_text.lines(json.loads(to_json(record))))
     elif output is Output.TABLE:
-        grid = _grid()
-        for name, value in record.items():
-            grid.add_row(_text(name, "bold"), _text(cell(value)))
-        console(sys.stdout).print(grid)
+        from cqrsctl.cli import layout
+
+        show(layout.block(record, _for_people, width()))
     else:
         _only(output, record)
 
@@ -155,13 +155,6 @@ def line(text: Text | str) -> None:
     sys.stdout.flush()
 
 
-def styled(*parts: tuple[str, str]) -> Text:
-    """Text of parts, each with its style, for `line`."""
-    from rich.text import Text
-
-    return Text("").join(_text(*part) for part in parts)
-
-
 def width() -> int:
     """How many characters a line has on stdout; where that is no terminal, more than any text."""
     return console(sys.stdout).width
@@ -187,17 +180,47 @@ def live() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def screen() -> Iterator[Callable[[RenderableType], None]]:
-    """A place on stdout, a terminal, whose content is replaced at each call; the last one stays."""
-    from rich.live import Live
+def screen() -> Iterator[Callable[[Iterable[Text]], None]]:
+    """A place on stdout, a terminal, whose lines are replaced at each call; the last ones stay."""
+    shown = console(sys.stdout)
+    sys.stdout.write("\x1b[2J")
 
-    with Live(console=console(sys.stdout), auto_refresh=False) as shown:
-        yield lambda content: shown.update(content, refresh=True)
+    def replace(lines: Iterable[Text]) -> None:
+        with shown.capture() as drawn:
+            for each in lines:
+                shown.print(each, soft_wrap=True)
+        sys.stdout.write("\x1b[H" + drawn.get().replace("\n", "\x1b[K\n") + "\x1b[J")
+        sys.stdout.flush()
+
+    yield replace
 
 
-def show(*contents: RenderableType) -> None:
-    """Print what is drawn, on stdout."""
-    console(sys.stdout).print(*contents, sep="\n")
+def show(lines: Iterable[Text]) -> None:
+    """Print lines on stdout."""
+    shown = console(sys.stdout)
+    for each in lines:
+        shown.print(each, soft_wrap=True)
+
+
+def text(content: str) -> None:
+    """Print text on stdout, folded at the width of a terminal."""
+    from cqrsctl.cli import layout
+
+    show(map(_text, layout.wrapped(content, width())))
+
+
+def table(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> list[Text]:
+    """Records as lines as wide as stdout: a table, or blocks of names and values."""
+    from cqrsctl.cli import layout
+
+    return layout.table(names, records, _for_people, width())
+
+
+def _for_people(value: Any) -> str:
+    """A value as it is shown in tables."""
+    if isinstance(value, datetime):
+        return words.moment(value, datetime.now(UTC))
+    return "\n".join(map(printable, cell(value).split("\n")))
 
 
 def sparkline(values: Sequence[float | None], width: int = 30) -> str:
@@ -217,10 +240,7 @@ def to_json(record: Any) -> str:
 
 def money(value: Any) -> Any:
     """A decimal with all digits that count, and at least two after the point: 19.9000 is 19.90."""
-    if not isinstance(value, Decimal) or not value.is_finite():
-        return value
-    whole, _, decimals = format(value, "f").partition(".")
-    return Decimal(f"{whole}.{decimals.rstrip('0').ljust(2, '0')}")
+    return words.money(value) if isinstance(value, Decimal) else value
 
 
 def rfc3339(moment: datetime) -> str:
@@ -229,66 +249,17 @@ def rfc3339(moment: datetime) -> str:
     return aware.isoformat().replace("+00:00", "Z")
 
 
-def duration(value: timedelta) -> str:
-    """A duration in words of two units: 3 s, 4 min 10 s, 2 h 5 min."""
-    seconds = int(value.total_seconds())
-    for size, unit, smaller_size, smaller in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            rest = seconds % size // smaller_size
-            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds} s"
-
-
-def age(seconds: float | None) -> str:
-    """How long something is ago, or behind: below 10 s with a decimal."""
-    if seconds is None:
-        return "unknown"
-    return f"{seconds:.1f} s" if 0 < seconds < 10 else duration(timedelta(seconds=seconds))
-
-
 def printable(text: str) -> str:
     """Text without control characters that would act on the terminal."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def console(stream: TextIO) -> Console:
-    """A console that wraps nothing where its stream is no terminal. Rich honours NO_COLOR."""
+    """A console as wide as its terminal, or as COLUMNS says; else of any width. Rich honours NO_COLOR."""
     from rich.console import Console
 
-    width = None if stream.isatty() else _UNBOUNDED_WIDTH
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else _UNBOUNDED_WIDTH
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
-
-
-def table(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> Table:
-    """Records as a table, to be drawn. A cell that is a Text keeps its style."""
-    grid = _grid()
-    for column in names:
-        heading = column.upper().replace("_", " ") if column.islower() else column
-        grid.add_column(heading, header_style="bold", overflow="fold")
-    grid.show_header = True
-    numeric = set(names)
-    cells = []
-    for record in records:
-        cells.append([record.get(column) for column in names])
-        numeric -= {c for c in names if not isinstance(record.get(c), (int, Decimal, type(None)))}
-    for index, column in enumerate(names):
-        if column in numeric and cells:
-            grid.columns[index].justify = "right"
-    for row in cells:
-        grid.add_row(*map(_cell, row))
-    return grid
-
-
-def _cell(value: Any) -> Text:
-    from rich.text import Text
-
-    return value if isinstance(value, Text) else _text(cell(value))
-
-
-def _grid() -> Table:
-    from rich.table import Table
-
-    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _text(content: Any, style: str = "") -> Text:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of
@@ -18,7 +19,7 @@ from cqrsctl.diagnosis.status import Overview
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from cqrsctl.diagnosis.status import PipelineStatus
 
@@ -108,28 +109,32 @@ def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 3)
 
 
-def _drawn(found: PipelineStatus) -> RenderableType:
+def _drawn(found: PipelineStatus) -> list[Text]:
     """A line a part, and where one is not well, the reason below in the health's colour."""
-    from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    grid.add_column(style="bold", no_wrap=True, min_width=_PART_WIDTH)
-    grid.add_column(no_wrap=True, min_width=_HEALTH_WIDTH)
-    grid.add_column(overflow="fold")
+    from cqrsctl.cli.layout import hung, wrapped
+
+    indent, lines = _PART_WIDTH + _HEALTH_WIDTH + 4, []
     for part in found.parts:
         colour = _COLOURS[part.health]
-        text = Text(render.printable(part.summary), style="dim" if part.health is Health.OFF else "")
-        if part.reason:
-            if part.summary:
-                text.append("\n")
-            text.append(render.printable(part.reason), style=f"not dim {colour}")
-        grid.add_row(part.name, Text(part.health, style=colour), text)
-    return grid
+        head = Text(f"{part.name:<{_PART_WIDTH}}  ", "bold").append(part.health, f"not bold {colour}")
+        texts = [(part.summary, "dim" if part.health is Health.OFF else ""), (part.reason or "", colour)]
+        lines += hung(
+            head,
+            [
+                Text(render.printable(line), style)
+                for text, style in texts
+                if text
+                for line in wrapped(text, render.width() - indent)
+            ],
+            indent,
+            render.width(),
+        )
+    return lines
 
 
-def _watched(found: PipelineStatus, history: deque[PipelineStatus]) -> RenderableType:
-    from rich.console import Group
+def _watched(found: PipelineStatus, history: deque[PipelineStatus]) -> list[Text]:
     from rich.text import Text
 
     history.append(found)
@@ -138,12 +143,12 @@ def _watched(found: PipelineStatus, history: deque[PipelineStatus]) -> Renderabl
     rate = "" if found.rows_per_second is None else f"{found.rows_per_second:.0f} rows/s"
     lines = [
         _line("rate", [each.rows_per_second for each in history], rate),
-        _line("lag", [each.lag_seconds for each in history], render.age(found.lag_seconds)),
+        _line("lag", [each.lag_seconds for each in history], words.duration(found.lag_seconds)),
     ]
-    return Group(title, "", _drawn(found), "", *lines)
+    return [title, Text(), *_drawn(found), Text(), *lines]
 
 
-def _line(name: str, values: list[float | None], now: str) -> RenderableType:
+def _line(name: str, values: list[float | None], now: str) -> Text:
     from rich.text import Text
 
     text = Text(f"{name:<{_PART_WIDTH + 2}}", style="bold")

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from cqrsctl import words
 from cqrsctl.change import ChangeRecord, Event
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
+from cqrsctl.cli.layout import folded
 from cqrsctl.cli.render import Output
 from cqrsctl.codec import to_json
 from cqrsctl.diagnosis import stream_status
@@ -38,6 +40,9 @@ app = group("Look at what comes out of the table.")
 _COLOURS = {Event.INSERT: "green", Event.MODIFY: "yellow", Event.REMOVE: "red"}
 _SHARD_COLUMNS = ("shard", "parent", "state", "read", "sequence_number", "record_time", "hours_left")
 _CHANGE_COLUMNS = ("created_at", "event", "shard_id", "sequence_number", "keys", "old_image", "new_image")
+
+
+_INDENT = 4
 
 
 class EventName(StrEnum):
@@ -125,7 +130,7 @@ def tail(
             render.growing(_CHANGE_COLUMNS, _records(changes, output))
         else:
             for _, change in changes:
-                render.line(_line(change))
+                render.show(folded(_line(change, of(ctx).clock.now()), render.width(), _INDENT))
 
 
 def _sequence(begin: str) -> int:
@@ -145,23 +150,25 @@ def _records(changes: Iterator[tuple[str, ChangeRecord]], output: Output) -> Ite
         yield record
 
 
-def _line(change: ChangeRecord) -> Text:
-    text = Text(f"{change.created_at:%H:%M:%S}  ", style="dim")
+def _line(change: ChangeRecord, now: datetime) -> Text:
+    """A change as a line: `12:04:25 UTC  MODIFY  7  Name: Tray · Price: 15.49 → 12.00`."""
+    text = Text(f"{words.moment(change.created_at, now)}  ", style="dim")
     text.append(f"{change.event:<6}", style=f"not dim {_COLOURS[change.event]}")
-    text.append("  " + " ".join(_short(value) for value in change.keys.values()) + " ", style="not dim bold")
+    text.append("  " + ", ".join(_shown(value) for value in change.keys.values()), style="not dim bold")
+    separator = "  "
     for name, old, new in differences(change):
-        text.append(f" {render.printable(name)} ", style="not dim")
+        text.append(f"{separator}{render.printable(name)}: ", style="not dim")
+        separator = " · "
         if change.old_image and name in change.old_image:
-            text.append(_short(old), style="not dim red")
+            text.append(_shown(old), style="not dim red")
         if change.event is Event.MODIFY:
             text.append(" → ", style="dim")
         if change.new_image and name in change.new_image:
-            text.append(_short(new), style="not dim green")
+            text.append(_shown(new), style="not dim green")
     if change.by_service:
         text.append("  (time to live)", style="dim")
     return text
 
 
-def _short(value: Value) -> str:
-    text = render.printable(render.cell(value))
-    return text if len(text) <= 60 else text[:59] + "…"
+def _shown(value: Value) -> str:
+    return render.printable(render.cell(value))

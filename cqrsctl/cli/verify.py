@@ -94,7 +94,7 @@ def verify(
         named = f"{result.projection}: " if len(results) > 1 else ""
         summary = named + _summary(result, sample)
         if output is Output.TABLE:
-            render.line(summary)
+            render.text(summary)
         else:
             invocation.note(summary)
         if result.not_in_former:
@@ -127,7 +127,7 @@ def _table(first: list[dict[str, Any]], results: list[Verified], *, repair: bool
     render.rows(Output.TABLE, (*_COLUMNS, "repaired") if repair else _COLUMNS, first)
     more = sum(result.drift.total() for result in results) - len(first)
     if more:
-        render.line(f"{more} more: -o jsonl prints all")
+        render.text(f"{more} more: -o jsonl prints all")
 
 
 def _record(row: DriftRow, *, repair: bool) -> dict[str, Any]:

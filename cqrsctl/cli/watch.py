@@ -13,7 +13,7 @@ from cqrsctl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
 Found = TypeVar("Found")
 
@@ -33,7 +33,7 @@ def require_terminal(output: Output) -> None:
 def watch(
     output: Output,
     look: Callable[[], Found],
-    draw: Callable[[Found], RenderableType],
+    draw: Callable[[Found], list[Text]],
     record: Callable[[Found], Mapping[str, Any]],
 ) -> NoReturn:
     """Look every two seconds and show what is found, until Ctrl-C."""
@@ -43,8 +43,10 @@ def watch(
             begun = clock.monotonic()
             render.rows(output, [], [record(look())])
             _wait(clock, begun)
+    from rich.text import Text
+
     with render.screen() as show:
-        show("Looking …")
+        show([Text("Looking …")])
         while True:
             begun = clock.monotonic()
             show(draw(look()))

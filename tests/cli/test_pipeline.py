@@ -145,7 +145,7 @@ def test_tail_shows_what_changed_and_only_what_was_asked_for(cqrsctl: Cqrsctl) -
     later = cqrsctl.ok("stream", "tail", "--no-follow", "--from", sequence, "-o", "jsonl").lines()
     as_csv = list(csv.DictReader(io.StringIO(cqrsctl.ok("stream", "tail", "--no-follow", "-o", "csv").out)))
 
-    assert modified.splitlines()[0].endswith("MODIFY  1  Price 2 → 3.50")
+    assert modified.splitlines()[0].endswith(" UTC  MODIFY  1  Price: 2 → 3.50")
     assert [change["event"] for change in of_two] == ["INSERT", "REMOVE"]
     assert len(limited) == 1
     assert [change["event"] for change in later] == ["REMOVE"]

@@ -36,6 +36,7 @@ PIPELINE = {
 }
 ROOMS: dict[str, set[str]] = {
     "account": set(),
+    "words": set(),
     "change": set(),
     "clock": set(),
     "errors": {"change"},
@@ -72,8 +73,8 @@ ROOMS: dict[str, set[str]] = {
     "cloudformation": {"functions", "write_model"},
     "costs": {*SHARED, "aurora", "wiring", "stream", "write_model", "functions"},
     "pipeline": PIPELINE,
-    "diagnosis": {*PIPELINE, "pipeline"},
-    "cli": {*PIPELINE, "", "settings_file", "pipeline", "diagnosis", "cloudformation"},
+    "diagnosis": {*PIPELINE, "pipeline", "words"},
+    "cli": {*PIPELINE, "words", "", "settings_file", "pipeline", "diagnosis", "cloudformation"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -83,6 +84,7 @@ PURE = (
     "change.py",
     "codec.py",
     "errors.py",
+    "words.py",
     "projection/declaration.py",
     "projection/definition.py",
     "projection/tables.py",

@@ -84,13 +84,6 @@ def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (250, "4 min 10 s"), (7500, "2 h 5 min")]
-)
-def test_durations_are_words_of_two_units(seconds: float, shown: str) -> None:
-    assert render.duration(timedelta(seconds=seconds)) == shown
-
-
-@pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86_400), ("0", 0)]
 )
 def test_durations_are_read_with_their_unit(text: str, seconds: float) -> None:
@@ -133,10 +126,3 @@ def test_times_are_rfc_3339() -> None:
 )
 def test_a_sparkline_shows_the_last_values_against_their_highest(values: list[float | None], blocks: str) -> None:
     assert render.sparkline(values, width=3) == blocks
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(None, "unknown"), (0.0, "0 s"), (0.02, "0.0 s"), (9.94, "9.9 s"), (250.0, "4 min 10 s")]
-)
-def test_ages_below_ten_seconds_have_a_decimal(seconds: float | None, words: str) -> None:
-    assert render.age(seconds) == words
