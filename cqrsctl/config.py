@@ -37,6 +37,7 @@ EMBEDDED = ("local", "demo")
 
 EMBEDDED_REGION = "us-east-1"
 """The region of the embedded stack if nothing names one."""
+DEFAULT_TABLE = "Products"
 DEFAULT_USER = "cqrsctl"
 """Who logs in to the database if nothing names somebody."""
 
@@ -209,6 +210,21 @@ def environments(
     return declared, _chosen(file, where, Flags(), variables)
 
 
+def undeclared(flags: Flags, variables: Mapping[str, str] = os.environ) -> Environment:
+    """The environment that flags and variables describe, as if a file declared it and nothing of it.
+
+    Raises ConfigurationError as `load` does.
+    """
+    name = str(_chosen(SettingsFile(), FILE_NAME, flags, variables).value)
+    file = SettingsFile(environments={} if name in EMBEDDED else {name: {}})
+    return _environment(file, FILE_NAME, flags, variables)
+
+
+def file_to_write(flags: Flags, variables: Mapping[str, str] = os.environ) -> Path:
+    """The settings file that is named, else the one of this folder; it need not exist."""
+    return flags.config or Path(variables.get("CQRSCTL_CONFIG") or FILE_NAME)
+
+
 def pristine(name: str, variables: Mapping[str, str] = os.environ) -> Environment:
     """An embedded environment with nothing but defaults, whatever the settings say; its state dir is as set."""
     kept = {"CQRSCTL_STATE_DIR": variables.get("CQRSCTL_STATE_DIR", "")}
@@ -243,7 +259,7 @@ def _environment(file: SettingsFile, where: str, flags: Flags, variables: Mappin
         profile=settings.get("profile"),
         region=settings.get("region"),
         endpoint_url=settings.get("endpoint_url"),
-        table=settings.get("table", "Products"),
+        table=settings.get("table", DEFAULT_TABLE),
         database=_database(settings, variables.get(PASSWORD_VARIABLE)),
         projections=declared_projections(file, where),
         state_dir=state_root(variables) / name,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -113,6 +115,44 @@ def declared_projections(file: SettingsFile, where: str) -> tuple[Projection, ..
         if len(set(names)) != len(names):
             raise ConfigurationError(f"{where}: two projections have the same {what}.")
     return projections
+
+
+def projection_toml(projection: Projection) -> str:
+    """The part of a settings file that declares a projection."""
+    columns = "".join(f"  {{ {_pairs(_declared_column(column))} }},\n" for column in projection.columns)
+    where = f"where = {{ {_pairs(dict(projection.where))} }}\n" if projection.where else ""
+    return (
+        f"[[projections]]\nname = {toml_value(projection.name)}\nview = {toml_value(projection.view)}\n"
+        f"{where}columns = [\n{columns}]\n"
+    )
+
+
+def _declared_column(column: Column) -> dict[str, Any]:
+    declared: dict[str, Any] = {"name": column.name, "type": str(column.type)}
+    if column.attribute != column.name:
+        declared["attribute"] = column.attribute
+    if column.default is not None:
+        declared["default"] = column.default
+    flags = {"key": column.key, "required": column.required and not column.key, "index": column.index}
+    return declared | {flag: True for flag, is_set in flags.items() if is_set}
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key if key.isidentifier() and key.isascii() else toml_value(key)} = {toml_value(value)}"
+        for key, value in values.items()
+    )
+
+
+def toml_value(value: Any) -> str:
+    """A text, boolean or number in TOML; of a number with decimals its text, which keeps its digits."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case Decimal() if value == value.to_integral_value():
+            return str(int(value))
+        case _:
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _projection(content: dict[str, Any], where: str) -> Projection:

@@ -23,6 +23,7 @@ COMMANDS = {
     "rebuild": "Rebuild the read model while the old one serves.",
     "verify": "Compare the read model with the write model.",
     "doctor": "Find problems and suggest fixes.",
+    "init": "Write a settings file, also for a table of your own.",
     "config": "Show the settings in force and the environments.",
     "permissions": "Print the IAM policy that commands need.",
     "lag": "Tell how far the read model is behind.",

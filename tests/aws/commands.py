@@ -146,6 +146,7 @@ prod project --once
 prod verify
 prod verify --repair --yes
 prod query list
+new init --from-table Products --region eu-west-1 --config new.toml --dry-run
 prod query get 2
 prod query count
 prod dead-letter list

@@ -22,7 +22,7 @@ PURPOSES: dict[str, frozenset[Purpose]] = {
     "aurora": _READING | {Purpose.CLUSTER, Purpose.COSTS, Purpose.CLUSTER_ONCE},
     "cost": _READING | {Purpose.COSTS},
     "function": _READING | {Purpose.FUNCTIONS},
-    **dict.fromkeys(("stream", "project", "read-model", "query", "dead-letter", "rebuild", "verify"), _READING),
+    **dict.fromkeys(("stream", "project", "read-model", "query", "dead-letter", "rebuild", "verify", "init"), _READING),
     **dict.fromkeys(("lag", "status", "doctor"), _READING),
 }
 """The commands that ask AWS, and what for; each reads the table at least."""
