@@ -295,7 +295,7 @@ def _final_snapshot(name: str | None, *, without: bool) -> str | None:
             raise UsageError(
                 "What shall become of the cluster's data?", hint="Give --final-snapshot NAME or --no-final-snapshot."
             )
-        name = typer.prompt("Keep the data in a snapshot of this name (empty: keep nothing)", default="", err=True)
+        name = render.answered("Keep the data in a snapshot of this name (empty: keep nothing)")
     return require_name(name, "snapshot") if name else None
 
 

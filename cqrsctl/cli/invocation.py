@@ -83,7 +83,7 @@ class Invocation:
         self.verbosity += verbosity
         self.log_format = log_format or self.log_format
         # Only cqrsctl's own log: botocore's, at debug level, would show secrets.
-        handler = logging.StreamHandler()
+        handler = _LogHandler()
         handler.setFormatter(_Formatter(self))
         logger = logging.getLogger("cqrsctl")
         logger.handlers = [handler]
@@ -140,7 +140,7 @@ class Invocation:
         message = self.addressed(message)
         if self.log_format is LogFormat.JSON:
             content = {"time": render.rfc3339(datetime.now(UTC)), "level": "info", "message": message}
-            sys.stderr.write(json.dumps(content, ensure_ascii=False) + "\n")
+            render.message(json.dumps(content, ensure_ascii=False))
         else:
             render.note(message)
 
@@ -157,10 +157,9 @@ class Invocation:
         if not sys.stdin.isatty():
             raise UsageError(f"{asked} This was not confirmed.", hint="Confirm it with --yes.", code="not_confirmed")
         if typed is None:
-            agreed = typer.confirm(f"{asked} Continue?", err=True)
+            agreed = render.confirmed(f"{asked} Continue?")
         else:
-            answer = typer.prompt(f"{asked} Type {typed} to confirm", default="", show_default=False, err=True)
-            agreed = answer == typed
+            agreed = render.answered(f"{asked} Type {typed} to confirm") == typed
         if not agreed:
             self.note("Nothing was done.")
             raise typer.Exit(1)
@@ -221,6 +220,13 @@ def waiting(ctx: typer.Context, aurora: Aurora) -> Iterator[None]:
         except KeyboardInterrupt:
             of(ctx).note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl aurora status")
             raise
+
+
+class _LogHandler(logging.Handler):
+    """Log records among the other messages on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        render.message(self.format(record))
 
 
 class _Formatter(logging.Formatter):

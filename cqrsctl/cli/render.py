@@ -14,6 +14,8 @@ from enum import Enum, StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO
 
+import typer
+
 from cqrsctl import words
 from cqrsctl.cli import columns, yaml_text
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from cqrsctl.aws import ApiCall
+    from cqrsctl.cli.messages import Messages
     from cqrsctl.errors import CqrsctlError
 
 _UNBOUNDED_WIDTH = 10**9
@@ -136,17 +139,39 @@ def error(failure: CqrsctlError, output: Output) -> None:
     """Print an error on stderr: what failed and how to fix it."""
     if output.is_json:
         content = {"code": failure.code, "message": failure.message, "hint": failure.hint}
-        sys.stderr.write(json.dumps({"error": content}, ensure_ascii=False) + "\n")
+        message(json.dumps({"error": content}, ensure_ascii=False))
         return
-    err = console(sys.stderr)
-    err.print(_text("Error: ", "bold red") + _text(failure.message), soft_wrap=True)
+    _messages().write(_text("Error: ", "bold red") + _text(failure.message))
     if failure.hint:
-        err.print(_text("Hint: ", "bold") + _text(failure.hint), soft_wrap=True)
+        _messages().write(_text("Hint: ", "bold") + _text(failure.hint))
 
 
 def note(message: str, style: str = "dim") -> None:
     """Print a remark on stderr."""
-    console(sys.stderr).print(_text(message, style), soft_wrap=True)
+    _messages().write(_text(message, style))
+
+
+def message(content: str) -> None:
+    """Print on stderr what is written for machines, as it is."""
+    from rich.text import Text
+
+    _messages().write(Text(content))
+
+
+def confirmed(question: str) -> bool:
+    """Ask on stderr what is answered with yes or no."""
+    return _messages().asked(lambda: typer.confirm(question, err=True))
+
+
+def answered(question: str) -> str:
+    """Ask on stderr for a line, which may be empty."""
+    return str(_messages().asked(lambda: typer.prompt(question, default="", show_default=False, err=True)))
+
+
+def _messages() -> Messages:
+    from cqrsctl.cli.messages import messages
+
+    return messages()
 
 
 def line(text: Text | str) -> None:
@@ -169,14 +194,8 @@ def step(title: str, command: str) -> None:
 @contextmanager
 def live() -> Iterator[Callable[[str], None]]:
     """A line on stderr that changes in place; where stderr is no terminal, nothing is shown."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.live import Live
-
-    # Rich would send what is written to stdout meanwhile to stderr, too.
-    with Live(console=console(sys.stderr), transient=True, refresh_per_second=8, redirect_stdout=False) as shown:
-        yield lambda text: shown.update(_text(text, "cyan"))
+    with _messages().live() as show:
+        yield lambda text: show(_text(text, "cyan"))
 
 
 @contextmanager
