@@ -29,6 +29,13 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "a projector that stops within a page remembers the whole page as read",
+        "projection/batch.py",
+        "        read_through=last.created_at if last.is_dated else None,\n",
+        "",
+        "tests/unit/projection/test_batch.py",
+    ),
+    Mutation(
         "a child's records are taken for promised from now on, however far its parent was read",
         "stream/followers.py",
         "read_through(now) if parent is None else parent.read_through",

@@ -84,12 +84,17 @@ def with_letter(batch: Batch, letter: DeadLetter) -> Batch:
 
 
 def cut(page: Page, count: int) -> tuple[Page, Page]:
-    """A page in two: its first changes, and the rest. The first part has one change at least."""
+    """A page in two: its first changes, and the rest. The first part has one change at least.
+
+    What the page's position promises of the whole page, the position in between does not: whoever stops there may come
+    back when the rest has left the stream.
+    """
     last = page.changes[count - 1]
     between = page.position and replace(
         page.position,
         sequence_number=last.sequence_number,
         record_time=last.created_at,
+        read_through=last.created_at if last.is_dated else None,
         state=ShardState.OPEN,
     )
     return Page(page.changes[:count], between), Page(page.changes[count:], page.position)

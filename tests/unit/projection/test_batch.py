@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+import pytest
 
 from cqrsctl.change import ChangeRecord, Event, Page, Position, ShardState, version_of
 from cqrsctl.projection.batch import Batch, DeadLetter, batch_of, cut, with_letter
 from cqrsctl.projection.definition import Column, ColumnType, Projection, default_product
+from cqrsctl.stream.retention import may_be_trimmed
 
 STREAM = "arn:aws:dynamodb:eu-central-1:123456789012:table/Products/stream/2024-03-01T10:00:00.000"
 START = datetime(2024, 3, 1, 10, tzinfo=UTC)
@@ -100,8 +104,26 @@ def test_a_page_is_cut_into_what_comes_before_and_the_rest() -> None:
         state=ShardState.OPEN,
         record_time=START + timedelta(seconds=2),
         since=START,
+        read_through=START + timedelta(seconds=2),
     )
     assert rest.position == whole.position
+
+
+@pytest.mark.parametrize(("dated", "promised"), [(True, START + timedelta(seconds=2)), (False, None)])
+def test_what_comes_before_a_cut_does_not_promise_that_the_rest_was_read(
+    dated: bool, promised: datetime | None
+) -> None:
+    """A projector that stopped at a record, and comes back when it has left the stream, has to see the gap."""
+    whole = page("a", good(1), good(2)._replace(is_dated=dated), bad(3), state=ShardState.FINISHED)
+    assert whole.position is not None
+    at_tip = replace(whole.position, read_through=START + timedelta(hours=20))
+
+    first, rest = cut(Page(whole.changes, at_tip), 2)
+
+    assert first.position is not None
+    assert first.position.read_through == promised
+    assert may_be_trimmed(first.position, START + timedelta(hours=25))
+    assert rest.position == at_tip
 
 
 def test_a_finished_shard_stays_finished() -> None:
