@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import autoscale, render
 from cqrsctl.cli.cost import a_month, amount, cost, price_note
 from cqrsctl.cli.global_options import group
@@ -169,7 +170,7 @@ def add_reader(
         return _show_status(ctx, aurora, output)
     if aurora.embedded is None:
         _show_readers(ctx, aurora, calls)
-        of(ctx).confirm(f"This adds {len(calls)} reader{'s' * (len(calls) > 1)} to cluster {aurora.name}.", yes=yes)
+        of(ctx).confirm(f"This adds {words.count(len(calls), 'reader')} to cluster {aurora.name}.", yes=yes)
     with waiting(ctx, aurora):
         aurora.add_readers(calls, wait=not no_wait)
     _show_status(ctx, aurora, output)
@@ -276,7 +277,7 @@ def delete(
         return render.planned(output, calls)
     fate = f"Its data is kept in snapshot {final_snapshot}." if final_snapshot else "Its data is gone for good."
     count = sum(call.operation == "DeleteDBInstance" for call in calls)
-    instances = "1 instance" if count == 1 else f"{count} instances"
+    instances = words.count(count, "instance")
     of(ctx).confirm(f"Delete cluster {aurora.name} with its {instances}. {fate}", yes=yes, typed=aurora.name)
     with waiting(ctx, aurora):
         aurora.delete(final_snapshot, wait=not no_wait)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of
@@ -103,7 +104,7 @@ def discard(
     if not numbers:
         raise UsageError("Name the letters.", hint="See them with: cqrsctl dead-letter list")
     invocation = of(ctx)
-    letters = "1 dead letter" if len(numbers) == 1 else f"{len(numbers)} dead letters"
+    letters = words.count(len(numbers), "dead letter")
     invocation.confirm(
         f"Discard {letters} ({', '.join(map(str, numbers))}): what they hold never reaches the read model.", yes=yes
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of
@@ -53,10 +54,10 @@ def _show(diagnosis: Diagnosis, records: list[dict[str, str]]) -> None:
     for record in records:
         _show_one(record)
     if not records:
-        render.text(f"Nothing found: {diagnosis.checks} checks.")
+        render.text(f"Nothing found: {words.count(diagnosis.checks, 'check')}.")
         return
     counted = [_counted(diagnosis.count(severity), severity) for severity in Severity if diagnosis.count(severity)]
-    render.text(f"{', '.join(counted)}; {diagnosis.checks} checks.")
+    render.text(f"{', '.join(counted)}; {words.count(diagnosis.checks, 'check')}.")
 
 
 def _show_one(record: dict[str, str]) -> None:
@@ -74,8 +75,7 @@ def _show_one(record: dict[str, str]) -> None:
 
 
 def _counted(count: int, severity: Severity) -> str:
-    plural = "s" if count != 1 and severity is not Severity.CRITICAL else ""
-    return f"{count} {severity.value}{plural}"
+    return words.count(count, severity.value, "critical" if severity is Severity.CRITICAL else None)
 
 
 def _record(found: Found, addressed: Callable[[str], str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.function_status import show
 from cqrsctl.cli.global_options import group
@@ -281,7 +282,7 @@ def logs(
         render.growing(_LINE_COLUMNS, map(_line, lines))
     elif output is Output.TABLE:
         for line in lines:
-            render.line(f"{line.at:%H:%M:%S}  " + line.message.replace("\t", "  "))
+            render.line(f"{words.moment(line.at, of(ctx).clock.now())}  " + line.message.replace("\t", "  "))
     else:
         render.rows(output, _LINE_COLUMNS, map(_line, lines))
 

@@ -144,6 +144,12 @@ class Invocation:
         else:
             render.note(message)
 
+    def place(self) -> str:
+        """Where this run acts: the environment with its account, region and table."""
+        environment = self.environment
+        where = "embedded stack" if environment.embedded else self.wiring.place()
+        return f"Environment {environment.name}: {where}, table {environment.table}."
+
     def confirm(self, question: str, *, yes: bool, needed: bool = True, typed: str | None = None) -> None:
         """Ask before something that cannot be undone, or costs money; where all data goes, `typed` is to be typed.
 
@@ -151,9 +157,7 @@ class Invocation:
         """
         if yes or not needed:
             return
-        environment = self.environment
-        where = "embedded stack" if environment.embedded else self.wiring.place()
-        asked = f"Environment {environment.name}: {where}, table {environment.table}. {question}"
+        asked = f"{self.place()} {question}"
         if not sys.stdin.isatty():
             raise UsageError(f"{asked} This was not confirmed.", hint="Confirm it with --yes.", code="not_confirmed")
         if typed is None:

@@ -18,6 +18,8 @@ from cqrsctl.diagnosis.looks import Looks
 from cqrsctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.text import Text
 
     from cqrsctl.diagnosis.lag import Lag
@@ -59,9 +61,9 @@ def lag(
             raise UsageError("--max is a check, --watch a view that does not end: they exclude one another.")
         watch.require_terminal(output)
         of(ctx).follows = True
-        history: deque[float | None] = deque(maxlen=_LOOKS_KEPT)
+        history: deque[tuple[datetime, float | None]] = deque(maxlen=_LOOKS_KEPT)
         looks = Looks(wiring, clock)
-        watch.watch(output, lambda: lags.measure_on(looks), lambda found: _drawn(found, history), record)
+        watch.watch(output, lambda: lags.measure_on(looks), lambda found: _drawn(found, history, clock.now()), record)
     if limit is None:
         return _show(lags.measure(wiring, clock), output)
     tolerated = min(TOLERATED_SECONDS, limit.total_seconds())
@@ -106,11 +108,15 @@ def _show(found: Lag, output: Output) -> None:
     return render.show(_contents(found))
 
 
-def _drawn(found: Lag, history: deque[float | None]) -> list[Text]:
+def _drawn(found: Lag, history: deque[tuple[datetime, float | None]], now: datetime) -> list[Text]:
     from rich.text import Text
 
-    history.append(found.lag_seconds)
-    return [Text(render.sparkline(history, _LOOKS_KEPT), "cyan"), Text(), *_contents(found, _MOST_SHARDS_WATCHED)]
+    history.append((now, found.lag_seconds))
+    values = [seconds for _, seconds in history]
+    most = words.duration(max((seconds for seconds in values if seconds is not None), default=None))
+    between = f"max {most}, {words.moment(history[0][0], now)} – {words.moment(now, now)}"
+    line = Text(render.sparkline(values, _LOOKS_KEPT), "cyan")
+    return [line, Text(between, "dim"), Text(), *_contents(found, _MOST_SHARDS_WATCHED)]
 
 
 def _contents(found: Lag, most_shards: int | None = None) -> list[Text]:
@@ -155,7 +161,7 @@ def _headline(found: Lag) -> list[Text]:
     elif found.iterator_age_seconds is not None:
         text.append(f", iterator age of the Lambda function {words.duration(found.iterator_age_seconds)}")
     if found.hours_left is not None:
-        text.append(f", trimmed in {found.hours_left:.1f} h")
+        text.append(f", trimmed in {words.duration(found.hours_left * 3_600)}")
     if found.reason:
         text.append(f": {render.printable(found.reason)}")
     return folded(text, render.width())

@@ -144,13 +144,14 @@ def down(
     Example:
       cqrsctl local down --wipe
     """
-    from cqrsctl.diagnosis.health import size
     from cqrsctl.local import stack
 
     invocation = of(ctx)
     state = _state(invocation)
     if wipe and (held := stack.size(state)):
-        question = f"Remove the stack with all its data, tables and read model: {size(held)} in {state.directory}."
+        question = (
+            f"Remove the stack with all its data, tables and read model: {words.size(held)} in {state.directory}."
+        )
         invocation.confirm(question, yes=yes, typed=invocation.environment.name)
     ended = stack.down(state, wipe=wipe)
     *others, last = [f"{service.name} (pid {service.pid})" for service in ended] or [""]

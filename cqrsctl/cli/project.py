@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from cqrsctl.projection.projector import Summary
 
+_NOTE_SECONDS = 60.0
+
 app = group("Run the projector: changes become rows of the read model.")
 
 
@@ -66,7 +68,8 @@ def project(
     clock = invocation.clock
     invocation.follows = input is None and not once
     invocation.stops_by_itself = input is None  # standard input may leave it waiting for ever
-    with render.live() as show:
+    with render.live() as live:
+        show = live if sys.stderr.isatty() else _each_minute(invocation.note)
         run = projecting.Run(invocation.wiring, chosen, clock, _shown_by(show), invocation.note, on_error)
         if input is None:
             summary = projecting.from_stream(run, once=once, beginning=from_, dry_run=dry_run)
@@ -91,14 +94,28 @@ def _replay(run: projecting.Run, name: str) -> Summary:
             raise
 
 
+def _each_minute(note: Callable[[str], None]) -> Callable[[str], None]:
+    """Notes the progress once a minute, where no line can change in place."""
+    noted = time.monotonic()
+
+    def show(line: str) -> None:
+        nonlocal noted
+        if time.monotonic() - noted >= _NOTE_SECONDS:
+            noted = time.monotonic()
+            note(line)
+
+    return show
+
+
 def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
     begun = time.monotonic()
 
     def progress(summary: Summary) -> None:
         rate = summary.changes / max(time.monotonic() - begun, 1e-9)
         show(
-            f"applied {summary.changes} changes, {rate:.0f}/s, lag {words.duration(summary.lag_seconds)}, "
-            f"{summary.shards} shard{'' if summary.shards == 1 else 's'}" + (", caught up" if summary.caught_up else "")
+            f"applied {words.count(summary.changes, 'change')}, {rate:.0f}/s, "
+            f"lag {words.duration(summary.lag_seconds)}, {words.count(summary.shards, 'shard')}"
+            + (", caught up" if summary.caught_up else "")
         )
 
     return progress
@@ -106,7 +123,8 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Summary], None]:
 
 def _report(summary: Summary, output: Output, *, note: Callable[[str], None], dry_run: bool) -> None:
     note(
-        f"{'would apply' if dry_run else 'applied'} {summary.changes} changes to {summary.rows} rows, "
+        f"{'would apply' if dry_run else 'applied'} {words.count(summary.changes, 'change')} "
+        f"to {words.count(summary.rows, 'row')}, "
         f"dead-lettered {summary.dead_lettered}, lag {words.duration(summary.lag_seconds)}"
     )
     if summary.dead_lettered and not dry_run:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import columns, render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
@@ -130,7 +131,9 @@ def get(
     view = chosen_projection(of(ctx).environment.projections, projection)
     if len(key) != len(view.keys):
         names = ", ".join(column.name for column in view.keys)
-        raise UsageError(f"The key of view {view.view} is {names}: {_count(len(view.keys), 'value')}, not {len(key)}.")
+        raise UsageError(
+            f"The key of view {view.view} is {names}: {words.count(len(view.keys), 'value')}, not {len(key)}."
+        )
     values = [value_of(column, text) for column, text in zip(view.keys, key, strict=True)]
     with _connected(ctx, from_, max_staleness) as connection:
         row = paging.get(connection, view, values)
@@ -235,10 +238,6 @@ def _with_digits(value: Any) -> Any:
     """A decimal without the zeros that only fill its column, but two decimals if the column has them: 19.90."""
     has_cents = isinstance(value, Decimal) and int(value.as_tuple().exponent) <= -2
     return render.money(value) if has_cents else value
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -70,9 +70,10 @@ def drop(
         return render.rows(output, ["table"], [{"table": name} for name in tables])
     settings = environment.database
     server = settings.cluster or settings.host
+    rows = sum(record["rows"] for record in found.projections)
     of(ctx).confirm(
         f"Drop the read model in database {settings.name!r}{f' of {server}' if server else ''}: "
-        f"{', '.join(tables) or 'only bookkeeping'} with {sum(record['rows'] for record in found.projections)} rows.",
+        f"{', '.join(tables) or 'only bookkeeping'} with {words.count(rows, 'row')}.",
         yes=yes,
         typed=environment.name,
     )
@@ -117,18 +118,18 @@ def purge(
     ]
     if kept := sum(each.kept for each in plans):
         invocation.note(
-            f"{kept} tombstones stay: a dead letter may be older, and would bring its product back. "
-            "Retry or discard it: cqrsctl dead-letter list"
+            f"{words.count(kept, 'tombstone stays', 'tombstones stay')}: a dead letter may be older, and would bring "
+            "its product back. Retry or discard it: cqrsctl dead-letter list"
         )
     if not dry_run and removable:
         invocation.confirm(
-            f"Remove {removable} tombstones.",
+            f"Remove {words.count(removable, 'tombstone')}.",
             yes=yes,
             needed=not invocation.environment.embedded,
         )
         with render.live() as show:
             removed = purging.run(invocation.wiring, plans, lambda n: show(f"removed {n} of {removable} tombstones"))
-        invocation.note(f"Removed {removed} tombstones.")
+        invocation.note(f"Removed {words.count(removed, 'tombstone')}.")
     elif not dry_run:
         invocation.note("There is nothing to remove.")
     if dry_run or output is not Output.TABLE or columns.chosen():

@@ -183,7 +183,7 @@ def _discard(invocation: Invocation, chosen: tuple[Projection, ...], output: Out
 def _shown_by(show: Callable[[str], None]) -> Callable[[RebuildProgress], None]:
     def shown(progress: RebuildProgress) -> None:
         if progress.phase is not Phase.LOADING:
-            return show(f"{progress.projection}: {progress.items} items loaded, {progress.phase}")
+            return show(f"{progress.projection}: {words.count(progress.items, 'item')} loaded, {progress.phase}")
         left = progress.about - progress.items
         seconds = left / progress.rate if progress.rate and left > 0 else None
         return show(
@@ -197,7 +197,11 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[RebuildProgress], None]:
 def _tell(invocation: Invocation, rebuilt: Rebuilt) -> None:
     progress = rebuilt.progress
     left_out = f", left out {progress.left_out}" if progress.left_out else ""
-    done = "brought up to date" if rebuilt.undone else f"loaded {progress.items} items{left_out}, {progress.rate:.0f}/s"
+    done = (
+        "brought up to date"
+        if rebuilt.undone
+        else f"loaded {words.count(progress.items, 'item')}{left_out}, {progress.rate:.0f}/s"
+    )
     if rebuilt.can_undo:
         former = f"{rebuilt.former} is kept for --undo."
     else:

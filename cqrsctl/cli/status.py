@@ -12,9 +12,11 @@ from cqrsctl import words
 from cqrsctl.cli import render, watch
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of
+from cqrsctl.cli.layout import folded, hung, wrapped
 from cqrsctl.cli.render import Output
 from cqrsctl.diagnosis.health import Health
 from cqrsctl.diagnosis.status import Overview
+from cqrsctl.stopping import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ _COLOURS = {
 }
 _PART_WIDTH = len("autoscaling")
 _HEALTH_WIDTH = len(Health.FAILING)
+_INDENT = _PART_WIDTH + 2
 _LOOKS_KEPT = 40
 
 
@@ -60,16 +63,19 @@ def status(
         watch.require_terminal(output)
         of(ctx).follows = True
     overview = Overview(of(ctx).wiring, of(ctx).clock)
+    with Questions() as executor:
+        place = executor.submit(of(ctx).place)
 
     def look() -> PipelineStatus:
         return _addressed(overview.look(), of(ctx).addressed)
 
     if watched:
         history: deque[PipelineStatus] = deque(maxlen=_LOOKS_KEPT)
-        watch.watch(output, look, lambda found: _watched(found, history), record)
+        watch.watch(output, look, lambda found: _watched(found, place.result(), history), record)
     found = look()
     whole = record(found)
     if not render.document(output, whole, _COLUMNS, whole["parts"]):
+        render.text(place.result() + "\n")
         render.show(_drawn(found))
     if found.health in {Health.FAILING, Health.UNKNOWN}:
         raise typer.Exit(1)
@@ -113,8 +119,6 @@ def _drawn(found: PipelineStatus) -> list[Text]:
     """A line a part, and where one is not well, the reason below in the health's colour."""
     from rich.text import Text
 
-    from cqrsctl.cli.layout import hung, wrapped
-
     indent, lines = _PART_WIDTH + _HEALTH_WIDTH + 4, []
     for part in found.parts:
         colour = _COLOURS[part.health]
@@ -134,24 +138,24 @@ def _drawn(found: PipelineStatus) -> list[Text]:
     return lines
 
 
-def _watched(found: PipelineStatus, history: deque[PipelineStatus]) -> list[Text]:
+def _watched(found: PipelineStatus, place: str, history: deque[PipelineStatus]) -> list[Text]:
     from rich.text import Text
 
     history.append(found)
-    title = Text(found.environment, style="bold").append(f"  {found.at:%H:%M:%S} UTC  ", style="not bold dim")
-    title.append(found.health, style=f"not dim {_COLOURS[found.health]}")
-    rate = "" if found.rows_per_second is None else f"{found.rows_per_second:.0f} rows/s"
+    title = Text(words.moment(found.at, found.at)).append(f"  {found.health}", style=_COLOURS[found.health])
+    rates, lags = [each.rows_per_second for each in history], [each.lag_seconds for each in history]
     lines = [
-        _line("rate", [each.rows_per_second for each in history], rate),
-        _line("lag", [each.lag_seconds for each in history], words.duration(found.lag_seconds)),
+        *_line("rate", rates, lambda rate: "unknown" if rate is None else f"{rate:.0f} rows/s"),
+        *_line("lag", lags, words.duration),
+        Text(f"{'':{_INDENT}}{words.moment(history[0].at, found.at)} – {words.moment(found.at, found.at)}", "dim"),
     ]
-    return [title, Text(), *_drawn(found), Text(), *lines]
+    return [*map(Text, wrapped(place, render.width())), title, Text(), *_drawn(found), Text(), *lines]
 
 
-def _line(name: str, values: list[float | None], now: str) -> Text:
+def _line(name: str, values: list[float | None], shown: Callable[[float | None], str]) -> list[Text]:
+    """The values of the last looks, the last one and the highest in words."""
     from rich.text import Text
 
-    text = Text(f"{name:<{_PART_WIDTH + 2}}", style="bold")
-    return text.append(f"{render.sparkline(values, _LOOKS_KEPT):<{_LOOKS_KEPT}}  ", style="not bold cyan").append(
-        now, style="not bold"
-    )
+    highest = max((value for value in values if value is not None), default=None)
+    text = Text(f"{name:<{_INDENT}}", "bold").append(render.sparkline(values, _LOOKS_KEPT), "not bold cyan")
+    return folded(text.append(f"  {shown(values[-1])}, max {shown(highest)}", "not bold"), render.width(), _INDENT)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli import render
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of, parse_duration
@@ -98,7 +99,7 @@ def verify(
         else:
             invocation.note(summary)
         if result.not_in_former:
-            rows = "1 repaired row does" if result.not_in_former == 1 else f"{result.not_in_former} repaired rows do"
+            rows = words.count(result.not_in_former, "repaired row does", "repaired rows do")
             invocation.note(f"{named}{rows} not fit the table that `cqrsctl rebuild --undo` would bring back.")
     _require_equal(results, repair=repair)
 
@@ -155,7 +156,9 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[Verified], None]:
 
 def _summary(result: Verified, sample: int | None) -> str:
     if sample is None:
-        compared = f"write model: {result.items} products · read model: {result.rows} products"
+        compared = (
+            f"write model: {words.count(result.items, 'product')} · read model: {words.count(result.rows, 'product')}"
+        )
     else:
         compared = f"sampled: {result.items} of about {result.about} products, {result.rows} rows"
     kinds = ", ".join(f"{count} {kind.value}" for kind, count in sorted(result.drift.items()))
@@ -188,5 +191,5 @@ def _require_equal(results: list[Verified], *, repair: bool) -> None:
             else "If no projector is running, apply what is waiting: `cqrsctl project --once`; if one is behind, wait "
             "longer with --patience. `cqrsctl verify --repair` repairs what differs after that."
         )
-    rows = "1 row of the read model differs" if left == 1 else f"{left} rows of the read model differ"
+    rows = words.count(left, "row of the read model differs", "rows of the read model differ")
     raise Drift(f"{rows} from {'its item' if left == 1 else 'their items'}.", hint=" ".join(hints))

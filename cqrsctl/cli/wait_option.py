@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperOption
 
+from cqrsctl import words
 from cqrsctl.cli.global_options import Command
 from cqrsctl.cli.invocation import of, parse_duration
 from cqrsctl.errors import UsageError
@@ -88,4 +89,4 @@ def wait_for(ctx: typer.Context, product_id: int, wait: Where | None, seconds: f
         invocation.note("Stopped waiting; the write is done.")
         raise
     by = {0: "The writer shows", 1: "The reader shows"}.get(shown.readers, f"All {shown.readers} readers show")
-    invocation.note(f"{by} the write after {shown.seconds:.3f} s.")
+    invocation.note(f"{by} the write after {words.duration(shown.seconds)}.")

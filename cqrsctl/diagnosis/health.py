@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -55,23 +54,3 @@ def broken(name: str, error: CqrsctlError) -> PartHealth:
     unknown = refused or away or isinstance(error, (ConfigurationError, NotAsked))
     told = f"{error.message} {error.hint or ''}".strip()
     return PartHealth(name, Health.UNKNOWN if unknown else Health.FAILING, reason=told, looked_at=False)
-
-
-def span(seconds: float) -> str:
-    """A time in words of one unit, as it is said: 0.4 s, 41 s, 5 min, 3 h."""
-    if 0 < seconds < 10:
-        return f"{seconds:.1f} s"
-    for unit_seconds, unit in ((3_600, "h"), (60, "min")):
-        if seconds >= 2 * unit_seconds:
-            return f"{timedelta(seconds=seconds) // timedelta(seconds=unit_seconds)} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def size(count: int) -> str:
-    """Bytes in words: 16 KB, 1.5 MB."""
-    number = float(count)
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if number < 1_000:
-            return f"{number:.0f} {unit}" if number >= 10 or unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1_000
-    return f"{number:.1f} TB"

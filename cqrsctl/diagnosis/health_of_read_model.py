@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl import words
 from cqrsctl.aurora.cluster import AVAILABLE
-from cqrsctl.diagnosis.health import Health, PartHealth, size, span
+from cqrsctl.diagnosis.health import Health, PartHealth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def of_read_model(
             "its table is gone: cqrsctl read-model drop, then cqrsctl rebuild",
             facts,
         )
-    summary = f"{stored.table}: about {stored.rows} rows, {size(stored.bytes)}"
+    summary = f"{stored.table}: about {words.count(stored.rows, 'row')}, {words.size(stored.bytes)}"
     if building and building.held:
         of = f" of about {items}" if items else ""
         summary += f"; {building.table} is being built, {building.items}{of} items loaded"
@@ -64,7 +65,7 @@ def of_read_model(
         )
     if stored.dead_letters:
         health = Health.WARNING
-        reasons.append(f"{stored.dead_letters} dead letters: cqrsctl dead-letter list")
+        reasons.append(f"{words.count(stored.dead_letters, 'dead letter')}: cqrsctl dead-letter list")
     if stored.differences:
         health = Health.FAILING
         reasons.append("its table was made from another declaration: cqrsctl rebuild")
@@ -73,7 +74,7 @@ def of_read_model(
         reasons.append(f"nothing is written, as columns were narrowed ({'; '.join(facts['narrowed'])}): cqrsctl doctor")
     if gaps:
         health = Health.FAILING
-        reasons.append(f"changes of {gaps} shards were trimmed before they were read: cqrsctl rebuild")
+        reasons.append(f"changes of {words.count(gaps, 'shard')} were trimmed before they were read: cqrsctl rebuild")
     if function_gap:
         health = Health.FAILING
         reasons.append(f"{function_gap.why}: cqrsctl rebuild")
@@ -85,7 +86,7 @@ def of_cluster(cluster: Cluster | None) -> PartHealth:
         return PartHealth("cluster", Health.OFF, NO_CLUSTER)
     readers = len(cluster.readers)
     summary = f"{cluster.name}, {cluster.status}, writer {cluster.writer.name if cluster.writer else 'none'}, "
-    summary += f"{readers} reader{'' if readers == 1 else 's'}"
+    summary += f"{words.count(readers, 'reader')}"
     facts = {"cluster": cluster.name, "status": cluster.status, "version": cluster.version, "readers": readers}
     states = [(f"cluster {cluster.name}", cluster.status), *((m.name, m.status) for m in cluster.members)]
     unwell = [(name, state) for name, state in states if state != AVAILABLE]
@@ -104,7 +105,7 @@ def of_readers(readers: Sequence[ReaderLag]) -> PartHealth:
     order = list(Health)
     facts = {"readers": [{"reader": r.reader, "lag_seconds": r.lag_seconds} for r in readers]}
     well = [
-        f"{reader.reader} {span(reader.lag_seconds)}"
+        f"{reader.reader} {words.duration(reader.lag_seconds)}"
         for reader, (health, _) in zip(readers, judged, strict=True)
         if reader.lag_seconds is not None and health is Health.OK
     ]
@@ -119,7 +120,7 @@ def _judged_reader(reader: ReaderLag) -> tuple[Health, str | None]:
     if reader.lag_seconds <= _READER_BEHIND_SECONDS:
         return Health.OK, None
     health = Health.FAILING if reader.lag_seconds > _READER_LOST_SECONDS else Health.WARNING
-    return health, f"{reader.reader} is {span(reader.lag_seconds)} behind"
+    return health, f"{reader.reader} is {words.duration(reader.lag_seconds)} behind"
 
 
 def of_autoscaling(found: Autoscaling | None, activities: Sequence[dict[str, Any]]) -> PartHealth:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from cqrsctl import words
 from cqrsctl.diagnosis.backlog import FEW_HOURS, LAST_HOURS, hours_left
-from cqrsctl.diagnosis.health import Health, PartHealth, broken, span
+from cqrsctl.diagnosis.health import Health, PartHealth, broken
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, StreamGap
 from cqrsctl.functions.mapping import DISABLED, ENABLED
 from cqrsctl.write_model.table import PROJECTABLE
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cqrsctl.diagnosis.backlog import Backlog
     from cqrsctl.functions.function import Function
     from cqrsctl.functions.mapping import Mapping
@@ -29,15 +31,15 @@ _UNDER_WAY = {"Creating": "being created", "Enabling": "being enabled", "Updatin
 
 def of_table(table: Table) -> PartHealth:
     facts = {"table": table.name, "status": table.status, "items": table.items, "bytes": table.bytes}
-    summary = f"{table.name}, {table.status.lower()}, about {table.items} items"
+    summary = f"{table.name}, {table.status.lower()}, about {words.count(table.items, 'item')}"
     if table.status == "ACTIVE":
         return PartHealth("table", Health.OK, summary, None, facts)
     at_work = table.status in _TABLE_AT_WORK
     return PartHealth("table", Health.WARNING if at_work else Health.FAILING, summary, f"it is {table.status}", facts)
 
 
-def of_stream(stream: Stream) -> PartHealth:
-    since = f", since {stream.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if stream.created_at else ""
+def of_stream(stream: Stream, now: datetime) -> PartHealth:
+    since = f", since {words.moment(stream.created_at, now)}" if stream.created_at else ""
     facts = {"stream_arn": stream.arn, "view_type": stream.view_type, "status": stream.status}
     summary = f"{stream.view_type}{since}"
     if stream.view_type not in PROJECTABLE:
@@ -67,11 +69,11 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> PartHealth:
     age = found.age_seconds(found.oldest)
     left = facts["hours_left"] = hours_left(age)
     waiting = sum(moment is not None for moment in found.unread.values())
-    summary += f"; unread changes in {waiting}, the oldest {span(age)} old"
+    summary += f"; unread changes in {waiting}, the oldest {words.duration(age)} old"
     if left > FEW_HOURS:
         return PartHealth("shards", Health.OK, summary, None, facts)
     health = Health.FAILING if left <= LAST_HOURS else Health.WARNING
-    return PartHealth("shards", health, summary, f"unread changes are trimmed in {left:.1f} h", facts)
+    return PartHealth("shards", health, summary, f"unread changes are trimmed in {words.duration(left * 3_600)}", facts)
 
 
 def _nothing_unread(found: Backlog, summary: str, facts: dict[str, Any]) -> PartHealth:
@@ -128,7 +130,7 @@ def of_projector(found: Projecting) -> PartHealth:
     if not waiting:
         return PartHealth("projector", Health.OFF, f"nobody projects, and nothing waits; {summary}", None, facts)
     health = Health.FAILING if waiting > WAITING_SECONDS else Health.WARNING
-    reason = f"stopped: changes wait for {span(waiting)}, and nobody projects. Start it: cqrsctl project"
+    reason = f"stopped: changes wait for {words.duration(waiting)}, and nobody projects. Start it: cqrsctl project"
     return PartHealth("projector", health, summary, reason, facts)
 
 
@@ -139,9 +141,12 @@ def _judged_holder(found: Projecting) -> tuple[Health, str | None]:
     if waiting <= WAITING_SECONDS:
         return Health.OK, None
     if progress is None or progress > WAITING_SECONDS:
-        since = "ever" if progress is None else f"for {span(progress)}"
-        return Health.FAILING, f"stuck: changes wait for {span(waiting)}, but its checkpoints did not move {since}"
-    return Health.WARNING, f"behind: changes wait for {span(waiting)}, and it gets on"
+        since = "ever" if progress is None else f"for {words.duration(progress)}"
+        return (
+            Health.FAILING,
+            f"stuck: changes wait for {words.duration(waiting)}, but its checkpoints did not move {since}",
+        )
+    return Health.WARNING, f"behind: changes wait for {words.duration(waiting)}, and it gets on"
 
 
 def _why_unknown(found: Projecting) -> str:
@@ -156,7 +161,7 @@ def _progress(traces: Inventory, rows_per_second: float | None) -> str:
     if traces.progress_seconds is None:
         return "no progress yet"
     rate = "" if rows_per_second is None else f", {rows_per_second:.0f} rows/s"
-    return f"last progress {span(traces.progress_seconds)} ago{rate}"
+    return f"last progress {words.ago(traces.progress_seconds)}{rate}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +197,9 @@ def of_mapping(found: Mapped) -> PartHealth:
         "last_result": mapping.last_result or None,
         "iterator_age_seconds": age,
     }
-    summary = f"{function.name}, {mapping.state.lower()}" + (f", iterator age {span(age)}" if age is not None else "")
+    summary = f"{function.name}, {mapping.state.lower()}" + (
+        f", iterator age {words.duration(age)}" if age is not None else ""
+    )
     health, reason = _judged_mapping(function, mapping, found)
     return PartHealth("mapping", health, summary, reason, facts)
 
@@ -207,7 +214,7 @@ def _judged_mapping(function: Function, mapping: Mapping, found: Mapped) -> tupl
     late = max(found.age or 0.0, found.waiting or 0.0)
     if late <= WAITING_SECONDS:
         return Health.OK, None
-    told = f"changes wait for {span(late)}. See why: cqrsctl function logs projector"
+    told = f"changes wait for {words.duration(late)}. See why: cqrsctl function logs projector"
     return Health.FAILING if found.age is None or hours_left(late) <= LAST_HOURS else Health.WARNING, told
 
 

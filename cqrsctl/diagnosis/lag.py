@@ -17,6 +17,7 @@ from cqrsctl.diagnosis.facts import TOLERATED_SECONDS, Facts
 from cqrsctl.errors import ConfigurationError, CqrsctlError, TooSlow
 from cqrsctl.read_model.sink import BEAT_SECONDS
 from cqrsctl.stream.lineage import oldest_first
+from cqrsctl.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,7 @@ def check(look: Callable[[], Lag], limit: timedelta, clock: Clock) -> tuple[Lag,
     if not behind:
         return found, None
     return found, TooSlow(
-        f"{'. '.join(behind)}. The limit is {seconds:g} s.", hint="What is wrong where, tells: cqrsctl status"
+        f"{'. '.join(behind)}. The limit is {duration(seconds)}.", hint="What is wrong where, tells: cqrsctl status"
     )
 
 
@@ -162,9 +163,9 @@ def _applier_behind(found: Lag, limit: float) -> list[str]:
     if found.lag_seconds - rounding <= limit:
         return []
     if found.source is LagSource.ITERATOR_AGE:
-        return [f"The Lambda function is behind: its iterator age is {found.lag_seconds:.1f} s"]
+        return [f"The Lambda function is behind: its iterator age is {duration(found.lag_seconds)}"]
     who = "Lambda function" if found.source is LagSource.FUNCTION else "projector"
-    return [f"The {who} is behind: the oldest change that is not applied is {found.lag_seconds:.0f} s old"]
+    return [f"The {who} is behind: the oldest change that is not applied is {duration(found.lag_seconds)} old"]
 
 
 def _readers_behind(found: Lag, limit: float) -> list[str]:
@@ -174,7 +175,7 @@ def _readers_behind(found: Lag, limit: float) -> list[str]:
         if reader.lag_seconds is None
     ]
     return unknown + [
-        f"Reader {reader.reader} is behind: by up to {reader.lag_seconds:.1f} s"
+        f"Reader {reader.reader} is behind: by up to {duration(reader.lag_seconds)}"
         for reader in found.readers
         if reader.lag_seconds is not None and reader.lag_seconds > limit
     ]

@@ -106,7 +106,7 @@ def judged(facts: Facts, rate: float | None = None) -> PipelineStatus:
     waiting, age = projecting.waiting_seconds, facts.known_iterator_age()
     parts = (
         _part("table", facts.existing_table, stream_side.of_table),
-        _part("stream", lambda: _stream(facts), stream_side.of_stream),
+        _part("stream", lambda: _stream(facts), lambda stream: stream_side.of_stream(stream, facts.clock.now())),
         _part("shards", lambda: _stream(facts), lambda stream: stream_side.of_shards(stream, unread)),
         _projector(projecting, unreachable=isinstance(traces, CqrsctlError)),
         _part("mapping", lambda: _mapped(facts, age, waiting), stream_side.of_mapping),

@@ -94,7 +94,7 @@ def test_a_following_projector_applies_what_comes_and_stops_cleanly_on_sigint(cq
 
     assert follower.returncode == 130, err
     assert json.loads(out)["changes"] == 1
-    assert "applied 1 changes" in err
+    assert "applied 1 change to 1 row" in err
 
 
 def test_a_second_projector_is_refused_and_the_holder_named(cqrsctl: Cqrsctl) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note, warning
-from cqrsctl.diagnosis.health import span
 from cqrsctl.functions.mapping import MOST_AGE_SECONDS
 from cqrsctl.functions.parts import PROJECTOR
+from cqrsctl.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,7 @@ def record_age(facts: Facts) -> Iterator[Finding]:
         age = mapping.settings["MaximumRecordAgeInSeconds"]
         if age not in _ENDLESS and age < MOST_AGE_SECONDS:
             yield warning(
-                f"The mapping discards changes that are older than {span(age)}.",
+                f"The mapping discards changes that are older than {duration(age)}.",
                 "After a longer outage, changes that were never tried are lost too, though the stream has them.",
                 _DEPLOY,
             )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from cqrsctl.diagnosis.backlog import FEW_HOURS, LAST_HOURS, hours_left
 from cqrsctl.diagnosis.doctor.findings import Check, critical, warning
 from cqrsctl.diagnosis.facts import outcome
-from cqrsctl.diagnosis.health import span
 from cqrsctl.errors import StreamGap
+from cqrsctl.words import duration
 from cqrsctl.write_model.table import PROJECTABLE
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def trimming(facts: Facts) -> Iterator[Finding]:
     for shard_id in backlog.unread or ():
         left = backlog.hours_left_in(shard_id)
         if left is not None and left <= FEW_HOURS:
-            waiting = span(backlog.waiting_in(shard_id) or 0)
+            waiting = duration(backlog.waiting_in(shard_id) or 0)
             what = f"Changes of shard {shard_id} have not been read for {waiting}."
             yield _trimmed(what, left, "cqrsctl project; where the function projects: cqrsctl function status")
 
@@ -147,7 +147,7 @@ def iterator_age(facts: Facts) -> Iterator[Finding]:
     if age is None or (left := hours_left(age)) > FEW_HOURS:
         return
     yield _trimmed(
-        f"The function reads changes that are {span(age)} old.",
+        f"The function reads changes that are {duration(age)} old.",
         left,
         "cqrsctl function logs, for why it fails or is slow; cqrsctl function deploy --parallelization N",
     )

@@ -185,7 +185,7 @@ def test_dead_letters_and_a_rebuild_that_was_stopped_are_warnings(filled: Wiring
     stopped = looked(filled)["read model"]
 
     assert under_way.summary.endswith("product_v2 is being built, 0 of about 3 items loaded")
-    assert under_way.reason == "1 dead letters: cqrsctl dead-letter list"
+    assert under_way.reason == "1 dead letter: cqrsctl dead-letter list"
     assert stopped.health is Health.WARNING
     assert (stopped.reason or "").startswith("a rebuild was stopped with 0 items in product_v2")
 

@@ -366,7 +366,7 @@ def test_a_part_that_is_failing_is_a_finding_where_no_check_says_why(tmp_path: P
     (found,) = diagnose(look(tmp_path, inventory=stopped, backlog=unread(1), mappings=None, function=None)).found
 
     assert (found.code, found.part, found.finding.severity) == (PART_FAILING, "projector", CRITICAL)
-    assert "changes wait for 60 min, and nobody projects" in found.finding.what
+    assert "changes wait for 1 h, and nobody projects" in found.finding.what
     explained = diagnose(look(tmp_path, inventory=stored(differences=("column Name is new",)))).found
     assert [each.code for each in explained] == ["read_model_schema"]
 
