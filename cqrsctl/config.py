@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -23,6 +24,7 @@ from cqrsctl.settings_file import (
     checked,
     declared_projections,
     did_you_mean,
+    not_toml,
 )
 
 if TYPE_CHECKING:
@@ -248,11 +250,10 @@ def _environment(file: SettingsFile, where: str, flags: Flags, variables: Mappin
     from_file = declared.get(name, EnvironmentTable())
     _check_name(name, where)
     settings = {name: setting.value for name, setting in _layered(from_file, where, flags, variables).items()}
-    endpoint = settings.get("endpoint_url")
-    if endpoint and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", endpoint):
-        raise ConfigurationError(
-            f"endpoint_url: {endpoint!r} is not a URL.", hint="It begins with http:// or https://."
-        )
+    endpoints = {name: url for name, url in variables.items() if url and name.startswith(_ENDPOINT_VARIABLE)}
+    for place, url in {"endpoint_url": settings.get("endpoint_url"), **endpoints}.items():
+        if url and not _is_url(url):
+            raise ConfigurationError(f"{place}: {url!r} is not a URL.", hint="It begins with http:// or https://.")
     return Environment(
         name=name,
         embedded=from_file.embedded or name in EMBEDDED,
@@ -263,8 +264,16 @@ def _environment(file: SettingsFile, where: str, flags: Flags, variables: Mappin
         database=_database(settings, variables.get(PASSWORD_VARIABLE)),
         projections=declared_projections(file, where),
         state_dir=state_root(variables) / name,
-        aws_endpoints=frozenset(v for v in variables if v.startswith(_ENDPOINT_VARIABLE) and variables[v]),
+        aws_endpoints=frozenset(endpoints),
     )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        host = urlsplit(text).hostname if urlsplit(text).port != 0 else None
+    except ValueError:  # the port, or brackets that are not closed
+        return False
+    return bool(host) and re.fullmatch(r"https?://[^/\s]+(/\S*)?", text) is not None
 
 
 def state_root(variables: Mapping[str, str] = os.environ) -> Path:
@@ -287,18 +296,24 @@ def _find_file(flags: Flags, variables: Mapping[str, str], directory: Path) -> P
     if chosen is not None:
         return chosen
     candidates = (folder / FILE_NAME for folder in (directory, *directory.parents))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.lexists(path)), None)
 
 
 def _read_file(path: Path) -> SettingsFile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}.", hint="Check --config.") from error
+        what = "a symbolic link to a file that is not there" if path.is_symlink() and not path.exists() else None
+        raise ConfigurationError(
+            f"{path}: {what or error.strerror}.", hint="Check the file, or name another with --config."
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}).") from error
+        raise ConfigurationError(f"{path}: not UTF-8, from byte {error.start + 1} on.") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}: {error}.", hint="Mend the TOML at that place.") from error
+        raise ConfigurationError(
+            f"{path}: {not_toml(str(error))}.",
+            hint='A setting is `name = "value"`, with text in quotes, below its [table]; each is set once.',
+        ) from error
     file: SettingsFile = checked(content, SettingsFile, str(path))
     return file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,34 @@ def _readable(error: msgspec.ValidationError) -> str:
     text = text.replace("Object contains unknown field", "unknown key").replace(
         "Object missing required field", "missing key"
     )
+    if types := re.match(r"Expected `([^`]+)`, got `([^`]+)`", text):
+        expected, got = (
+            " or ".join(_TYPES.get(name, name) for name in group.split(" | ") if name != "null")
+            for group in types.groups()
+        )
+        text = f"{expected} is expected, not {got}."
     return f"{place}: {text}" if place else text
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number with decimals",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a table",
+    "array": "a list",
+}
+"""What msgspec calls the types of TOML."""
+
+
+def not_toml(text: str) -> str:
+    """Where a text is not TOML; tomllib says it in its message alone: "… (at line 3, column 9)".
+
+    What stands there is not repeated: it may be a secret.
+    """
+    place = re.search(r"\(at line (\d+), column (\d+)\)$", text)
+    where = f"line {place[1]} is wrong at character {place[2]}" if place else "something is not closed at its end"
+    return f"it is not TOML, {where}"
 
 
 def _suggestion(text: str, shape: type[msgspec.Struct]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -96,9 +97,11 @@ class Wiring:
                     ),
                 )
             except ValueError as error:
+                attempts_set = os.environ.get("AWS_MAX_ATTEMPTS")
+                named = f"AWS_MAX_ATTEMPTS={attempts_set}" if attempts_set else "see the profile"
                 raise ConfigurationError(
-                    f"{service}: boto3 refuses its settings: {error}.",
-                    hint="Check AWS_MAX_ATTEMPTS, the endpoint URL and the profile.",
+                    f"{service}: a setting of AWS is not valid: {named}.",
+                    hint="max_attempts is a whole number, and endpoint_url begins with http:// or https://.",
                 ) from error
             return forgiving(stoppable(require_valid_bodies(client), self.stop), self._answered, SystemClock(self.stop))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 import traceback
@@ -14,6 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from cqrsctl import __version__
+from cqrsctl.cli import standard_streams
 from cqrsctl.cli.commands import COMMANDS, load_command
 from cqrsctl.cli.global_options import Group
 from cqrsctl.cli.invocation import Invocation, LogFormat, of
@@ -21,8 +24,8 @@ from cqrsctl.cli.render import Output
 from cqrsctl.errors import CqrsctlError
 
 INTERRUPTED = 128 + signal.SIGINT
-_SIGNALS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-"""What stops a command, with how Python handles it at the start: a shell's background job ignores SIGINT."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What stops a command, unless it is ignored: a shell's background job ignores SIGINT."""
 
 
 class LazyGroup(Group):
@@ -80,10 +83,22 @@ def main() -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:]
     invocation = Invocation(output=_output_of(arguments))
-    for number, at_start in _SIGNALS.items():
-        if signal.getsignal(number) is at_start:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, partial(_interrupted, invocation))
-    sys.exit(run(invocation, arguments))
+    standard_streams.guard(lambda: invocation.follows)
+    sys.exit(_with_output(invocation, run(invocation, arguments)))
+
+
+def _with_output(invocation: Invocation, code: int) -> int:
+    """The exit code, once all output is written; an error if some of it is lost and was to be read."""
+    sys.stdout.flush()
+    failure = standard_streams.failure_of_output()
+    if failure is None or failure.errno == errno.EPIPE:
+        return code
+    done = "" if code else " The command itself is done."
+    invocation.report(CqrsctlError(f"Standard output cannot be written: {_reason(failure)}.{done}", code="output"))
+    return code or CqrsctlError.exit_code
 
 
 def _interrupted(invocation: Invocation, number: int, *_: Any) -> None:
@@ -106,6 +121,8 @@ def _run(invocation: Invocation, arguments: list[str]) -> int:
     """The one place where errors become messages."""
     try:
         result = dispatch(invocation, arguments)
+    except standard_streams.OutputClosed:
+        return 0
     except CqrsctlError as failure:
         if invocation.verbosity >= 2:
             traceback.print_exc()
@@ -116,19 +133,34 @@ def _run(invocation: Invocation, arguments: list[str]) -> int:
         return failure.exit_code
     except typer.TyperException as misuse:
         return _misused(misuse, invocation)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except Exception as bug:  # noqa: BLE001 -- the last resort: a message instead of a trace
+    except Exception as error:  # noqa: BLE001 -- the last resort: a message instead of a trace
         if invocation.verbosity >= 2:
             traceback.print_exc()
-        fault = CqrsctlError(
-            f"This is a fault of cqrsctl: {type(bug).__name__}: {bug}.",
-            hint="Run it again with -vv and report the trace.",
-            code="internal",
-        )
-        invocation.report(fault)
-        return fault.exit_code
+        failed = _of_the_system(error) if isinstance(error, OSError) else _internal(error)
+        invocation.report(failed)
+        return failed.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _of_the_system(error: OSError) -> CqrsctlError:
+    """What the operating system refused."""
+    hint = "Free some space there." if error.errno in {errno.ENOSPC, errno.EDQUOT} else None
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    return CqrsctlError(f"{place}{_reason(error)}.", hint=hint, code="system")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _internal(bug: Exception) -> CqrsctlError:
+    return CqrsctlError(
+        f"This is a fault of cqrsctl: {type(bug).__name__}: {bug}.",
+        hint="Run it again with -vv and report the trace.",
+        code="internal",
+    )
 
 
 def dispatch(invocation: Invocation, arguments: list[str]) -> Any:

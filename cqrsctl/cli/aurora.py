@@ -292,7 +292,7 @@ def _final_snapshot(name: str | None, *, without: bool) -> str | None:
     if name is not None and without:
         raise UsageError("--final-snapshot and --no-final-snapshot exclude one another.")
     if name is None and not without:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise UsageError(
                 "What shall become of the cluster's data?", hint="Give --final-snapshot NAME or --no-final-snapshot."
             )

@@ -364,11 +364,15 @@ def _seconds(text: str) -> int:
 def _payload(text: str) -> str:
     if text != "-" and not text.startswith("@"):
         return text
+    if text == "-" and sys.stdin is None:
+        raise UsageError("Standard input is closed.", hint="Give the payload, or @FILE.")
     try:
         content = sys.stdin.buffer.read() if text == "-" else Path(text[1:]).read_bytes()
         found = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--payload: {text} cannot be read: {error}.") from error
+    except OSError as error:
+        raise UsageError(f"--payload: {text} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--payload: {text} is not UTF-8.") from error
     if len(content) > _MOST_PAYLOAD_BYTES:
         raise UsageError(f"--payload: {len(content)} bytes; Lambda takes at most {_MOST_PAYLOAD_BYTES}.")
     return found

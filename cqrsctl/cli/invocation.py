@@ -158,7 +158,7 @@ class Invocation:
         if yes or not needed:
             return
         asked = f"{self.place()} {question}"
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise UsageError(f"{asked} This was not confirmed.", hint="Confirm it with --yes.", code="not_confirmed")
         if typed is None:
             agreed = render.confirmed(f"{asked} Continue?")

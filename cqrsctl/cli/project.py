@@ -82,6 +82,8 @@ def project(
 
 
 def _replay(run: projecting.Run, name: str) -> Summary:
+    if name == "-" and sys.stdin is None:
+        raise UsageError("Standard input is closed.", hint="Name a file, or pipe one in.")
     try:
         file = nullcontext(sys.stdin) if name == "-" else Path(name).open(encoding="utf-8")  # noqa: SIM115
     except OSError as error:

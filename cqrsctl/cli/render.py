@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from cqrsctl import words
 from cqrsctl.cli import columns, yaml_text
+from cqrsctl.cli.standard_streams import is_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ def rows(output: Output, names: Sequence[str], records: Iterable[Mapping[str, An
         first, records = _peeked(records)
         columns.require(chosen, [*names, *(first or ())])
         names, records = chosen, (columns.picked(record, chosen) for record in records)
+    records = takewhile(lambda _: is_read(), records)
     match output:
         case Output.TABLE:
             show(table(names, records))

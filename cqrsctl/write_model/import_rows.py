@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -267,11 +268,12 @@ class RejectsFile:
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            self._file.close()
+            with self._written():
+                self._file.close()
 
     def add(self, reject: Reject) -> None:
         """Add a row. Raises CqrsctlError where the file cannot be written."""
-        try:
+        with self._written():
             if self._file is None:
                 self._file = self.path.open(
                     "a" if self._resumed else "w", encoding="utf-8", errors="surrogateescape", newline=""
@@ -279,6 +281,11 @@ class RejectsFile:
                 if self._form is Format.CSV and self._file.tell() == 0:
                     csv.writer(self._file, lineterminator="\n").writerow((*FIELDS, *REJECT_FIELDS))
             self._write(reject)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise CqrsctlError(
                 f"The rejects file {self.path} cannot be written: {error.strerror}.",

@@ -113,7 +113,7 @@ class TestFindingTheFile:
         missing = tmp_path / "nowhere.toml"
         with pytest.raises(ConfigurationError, match=r"nowhere\.toml: No such file") as caught:
             load(Flags(config=missing), {}, tmp_path)
-        assert caught.value.hint == "Check --config."
+        assert caught.value.hint == "Check the file, or name another with --config."
 
     def test_a_folder_is_not_a_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="Is a directory"):
@@ -231,15 +231,21 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("toml", "place"),
         [
-            ("environment = 5", "environment: Expected `str"),
-            ("environments = 5", "environments: Expected `object`, got `int`"),
-            ("[environments.local]\ntable = true", "environments.local: table: Expected `str"),
-            ('[environments.local]\nembedded = "yes"', "environments.local: embedded: Expected `bool`, got `str`"),
-            ('[environments.local]\ndatabase = "x"', "environments.local: database: Expected `object`, got `str`"),
-            ("[environments.local]\ndatabase = 5", "environments.local: database: Expected `object`, got `int`"),
+            ("environment = 5", "environment: text is expected, not a whole number."),
+            ("environments = 5", "environments: a table is expected, not a whole number."),
+            ("[environments.local]\ntable = true", "environments.local: table: text is expected, not true or false."),
+            (
+                '[environments.local]\nembedded = "yes"',
+                "environments.local: embedded: true or false is expected, not text.",
+            ),
+            ('[environments.local]\ndatabase = "x"', "environments.local: database: a table is expected, not text."),
+            (
+                "[environments.local]\ndatabase = 5",
+                "environments.local: database: a table is expected, not a whole number.",
+            ),
             ("database = 5", "unknown key `database`"),
-            ('[environments.local.database]\nport = "3306"', "database.port: Expected `int"),
-            ("projections = [5]", "projections[0]: Expected `object`, got `int`"),
+            ('[environments.local.database]\nport = "3306"', "database.port: a whole number is expected, not text."),
+            ("projections = [5]", "projections[0]: a table is expected, not a whole number."),
         ],
     )
     def test_a_wrong_type_is_told_with_its_place(self, settings: Settings, toml: str, place: str) -> None:
@@ -248,20 +254,42 @@ class TestMistakes:
         assert str(settings.path) in error.message
 
     @pytest.mark.parametrize(
-        ("variable", "value"),
+        ("variable", "value", "expected"),
         [
-            ("CQRSCTL_DATABASE_PORT", "many"),
-            ("CQRSCTL_DATABASE_PORT", "33.5"),
-            ("CQRSCTL_DATABASE_IAM_AUTH", "perhaps"),
+            ("CQRSCTL_DATABASE_PORT", "many", "a whole number"),
+            ("CQRSCTL_DATABASE_PORT", "33.5", "a whole number"),
+            ("CQRSCTL_DATABASE_IAM_AUTH", "perhaps", "true or false"),
         ],
     )
-    def test_a_variable_of_a_wrong_type_is_named(self, settings: Settings, variable: str, value: str) -> None:
-        assert settings.refused("", {variable: value}).message.startswith(f"{variable}: Expected")
+    def test_a_variable_of_a_wrong_type_is_named(
+        self, settings: Settings, variable: str, value: str, expected: str
+    ) -> None:
+        assert settings.refused("", {variable: value}).message == f"{variable}: {expected} is expected, not text."
 
     def test_broken_toml_is_told_with_its_line(self, settings: Settings) -> None:
         error = settings.refused('environment = "local"\n[environments.local\n')
-        assert str(settings.path) in error.message
-        assert "line 2" in error.message
+        assert error.message == f"{settings.path}: it is not TOML, line 2 is wrong at character 20."
+
+    def test_broken_toml_is_not_repeated_as_it_may_be_a_secret(self, settings: Settings) -> None:
+        error = settings.refused("password = hunter2")
+        assert error.message == f"{settings.path}: it is not TOML, line 1 is wrong at character 12."
+
+    def test_toml_without_its_end_is_told(self, settings: Settings) -> None:
+        assert settings.refused('a = """').message.endswith("it is not TOML, something is not closed at its end.")
+
+    def test_a_settings_file_that_cannot_be_read_is_an_error_and_never_left_out(self, settings: Settings) -> None:
+        (settings.folder / "deeper").mkdir()
+        settings.path.symlink_to("nothing")
+        with pytest.raises(ConfigurationError, match=r"cqrsctl.toml: a symbolic link to a file that is not there\.$"):
+            load(Flags(), {}, settings.folder / "deeper")
+        settings.path.unlink()
+        settings.path.mkdir()
+        with pytest.raises(ConfigurationError, match=r"cqrsctl.toml: Is a directory\.$"):
+            load(Flags(), {}, settings.folder)
+
+    @pytest.mark.parametrize("url", ["foo", "http://", "http://host:port", "http://[host", "http://host:99999"])
+    def test_an_endpoint_that_is_no_url_is_refused(self, settings: Settings, url: str) -> None:
+        assert settings.refused("", flags=Flags(endpoint_url=url)).message == f"endpoint_url: {url!r} is not a URL."
 
     def test_a_file_that_is_not_utf_8_is_refused(self, settings: Settings) -> None:
         settings.path.write_bytes(b'environment = "caf\xe9"')
@@ -368,7 +396,7 @@ class TestProjections:
             ),
             (
                 '{name = "a", type = "decimal(3,1)", key = true, default = 0.1}',
-                "projections[0].columns[0]: default: Expected",
+                "projections[0].columns[0]: default: true or false or a whole number or text is expected, not",
             ),
             ('{name = "a", type = "bigint"}', "projections[0]: projection p: no column is the key"),
             ("", "projections[0]: projection p: no column is the key"),
