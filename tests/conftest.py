@@ -120,13 +120,13 @@ class Cqrsctl:
         assert result.code == 0, result
         return result
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start a command that goes on."""
         return subprocess.Popen(
             [COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             env=self.environment(),
             cwd=self.directory,
             text=True,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cqrsctl.aws import ApiCall
     from cqrsctl.cli.messages import Messages
     from cqrsctl.errors import CqrsctlError
+
+Record = TypeVar("Record")
 
 _UNBOUNDED_WIDTH = 10**9
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -54,7 +56,7 @@ def rows(output: Output, names: Sequence[str], records: Iterable[Mapping[str, An
     Raises UsageError if a chosen column does not exist.
     """
     if chosen := columns.chosen():
-        first, records = _peeked(records)
+        first, records = peeked(records)
         columns.require(chosen, [*names, *(first or ())])
         names, records = chosen, (columns.picked(record, chosen) for record in records)
     records = takewhile(lambda _: is_read(), records)
@@ -301,7 +303,7 @@ def _only(output: Output, record: Mapping[str, Any]) -> None:
 def _csv(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
     """CSV with flat cells: each value inside of a nested one has a column, for which all records are needed first."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    first, records = _peeked(records)
+    first, records = peeked(records)
     if first and any(columns.is_nested(first.get(name)) for name in names):
         flat = [[columns.flattened({name: record.get(name)}) for name in names] for record in records]
         names = [name for cells in zip(*flat, strict=True) for name in _names_of(cells)]
@@ -318,7 +320,7 @@ def _names_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return inside or list(names)
 
 
-def _peeked(records: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any] | None, Iterable[Mapping[str, Any]]]:
+def peeked(records: Iterable[Record]) -> tuple[Record | None, Iterator[Record]]:
     """The first record, None if there is none, and all of them."""
     rest = iter(records)
     first = next(rest, None)

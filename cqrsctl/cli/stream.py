@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +15,7 @@ from rich.text import Text
 from cqrsctl import words
 from cqrsctl.change import ChangeRecord, Event
 from cqrsctl.cli import columns, render
+from cqrsctl.cli.change_template import Template
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.layout import folded
@@ -25,15 +27,16 @@ from cqrsctl.errors import UsageError
 from cqrsctl.pipeline import streams
 from cqrsctl.pipeline.change_clock import ChangeClock
 from cqrsctl.stream.reader import Beginning, ReaderOptions, StreamReader
-from cqrsctl.stream.tail import Selection, differences
+from cqrsctl.stream.tail import Reading, Selection, differences
 from cqrsctl.stream.tail import tail as tailed
 from cqrsctl.write_model import table
 from cqrsctl.write_model.product import product_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cqrsctl.change import Value
+    from cqrsctl.cli.invocation import Invocation
 
 app = group("Look at what comes out of the table.")
 
@@ -84,18 +87,30 @@ def tail(
     shard: Annotated[str | None, typer.Option(metavar="ID", help="Only this shard.")] = None,
     event: Annotated[list[EventName] | None, typer.Option(help="Only such changes; may be repeated.")] = None,
     id: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this product; may be repeated.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ATTRIBUTE=VALUE", help="Only items with this value, new or old; may be repeated."),
+    ] = None,
     follow: Annotated[bool, typer.Option(help="Wait for more, or stop once caught up.")] = True,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop after so many changes.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="Stop after this number of changes.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="Print each change as this text, with {NAME} for its values."),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show changes as they come: time, event, id, and what changed (old → new).
 
-    `-o jsonl` prints whole change records, which `project --input` reads back.
+    `-o jsonl` prints whole change records, which `project --input` reads back. The names in a TEMPLATE are time, event,
+    shard_id, sequence_number, and attributes: {Price} is the new value (of a removal the old one), {old.Price} the old.
 
     \b
     Examples:
       cqrsctl stream tail
       cqrsctl stream tail --no-follow --event remove -o jsonl > removed.jsonl
+      cqrsctl stream tail --no-follow --where OutOfStock=true --format '{time} {ProductId} {Name}'
     """
     chosen = columns.chosen()
     if output is Output.CSV and follow and limit is None and not chosen:
@@ -103,6 +118,9 @@ def tail(
             "With -o csv every attribute is a column, and those of changes to come are unknown.",
             hint="Choose columns with --columns, or give --no-follow or --limit.",
         )
+    if format is not None and (output is not Output.TABLE or chosen):
+        raise UsageError("--format stands instead of --output and --columns.", hint="Give one of them.")
+    template = Template(format) if format is not None else None
     wiring = of(ctx).wiring
     begin = from_ or ("latest" if follow and since is None else "horizon")
     selection = Selection(
@@ -110,6 +128,7 @@ def tail(
         ids=frozenset(Decimal(product_id(number)) for number in id or ()),
         from_sequence=_sequence(begin),
         since=datetime.now(UTC).replace(microsecond=0) - parse_duration(since) if since else None,
+        where=tuple(map(_condition, where or ())),
     )
     arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
     if shard is not None:
@@ -123,14 +142,51 @@ def tail(
     )
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="shard") as executor:
         reader = StreamReader(wiring.streams, arn, {}, of(ctx).clock, executor, options)
-        changes = tailed(reader, selection, follow=follow, limit=limit)
+        with render.live() as show:
+            watch = _Progress(of(ctx), selection, follow, show)
+            _, changes = render.peeked(tailed(reader, selection, follow=follow, limit=limit, progress=watch))
         if output is not Output.TABLE:
             render.rows(output, _CHANGE_COLUMNS, _records(changes, output))
         elif chosen:
             render.growing(_CHANGE_COLUMNS, _records(changes, output))
+        elif template:
+            for shard_id, change in changes:
+                render.line(template.filled(change, shard_id))
         else:
             for _, change in changes:
                 render.show(folded(_line(change, of(ctx).clock.now()), render.width(), _INDENT))
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Shows how far a tail has read until it finds a change to show, and that it waits for more."""
+
+    invocation: Invocation
+    selection: Selection
+    follow: bool
+    show: Callable[[str], None]
+    _waits: bool = False
+
+    def __post_init__(self) -> None:
+        if self.selection.since:
+            since = words.moment(self.selection.since, self.invocation.clock.now())
+            self.invocation.note(f"Reading the stream from its start for changes since {since}.")
+
+    def __call__(self, reading: Reading) -> None:
+        if not reading.caught_up:
+            at = f", up to {words.moment(reading.at, self.invocation.clock.now())}" if reading.at else ""
+            self.show(f"{words.count(reading.changes, 'change')} read{at}")
+        elif self.follow and not self._waits:
+            self._waits = True
+            self.show("")
+            self.invocation.note("Waiting for changes. Ctrl-C stops.")
+
+
+def _condition(text: str) -> tuple[str, str]:
+    attribute, equals, value = text.partition("=")
+    if not (attribute and equals):
+        raise UsageError(f"--where: {text!r} is not ATTRIBUTE=VALUE.", hint="For example: --where OutOfStock=true")
+    return attribute, value
 
 
 def _sequence(begin: str) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
-    from decimal import Decimal
 
     from cqrsctl.change import ChangeRecord, Event, Value
     from cqrsctl.stream.reader import StreamReader
@@ -22,6 +22,8 @@ class Selection:
     ids: frozenset[Decimal] = frozenset()
     from_sequence: int = 0
     since: datetime | None = None
+    where: tuple[tuple[str, str], ...] = ()
+    """Attributes (dotted paths), each with its value as text, that the item has after the change or had before it."""
 
     def shows(self, change: ChangeRecord) -> bool:
         return (
@@ -29,16 +31,60 @@ class Selection:
             and (not self.ids or any(value in self.ids for value in change.keys.values()))
             and change.sequence_number >= self.from_sequence
             and (self.since is None or change.created_at >= self.since)
+            and all(
+                any(is_written(value_at(image, path), text) for image in (change.new_image, change.old_image))
+                for path, text in self.where
+            )
         )
 
 
+def value_at(image: dict[str, Value] | None, path: str) -> Value:
+    """The value at a dotted path into an item; None if there is none."""
+    value: Value = image
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def is_written(value: Value, text: str) -> bool:
+    """Whether a text, number or boolean is what a text says: 1.50 is 1.5."""
+    match value:
+        case bool():
+            return text == str(value).lower()
+        case Decimal():
+            try:
+                return Decimal(text) == value
+            except InvalidOperation:
+                return False
+        case _:
+            return value == text
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far a tail has read: the number of changes, the time of the last one, and whether that is all for now."""
+
+    changes: int
+    at: datetime | None
+    caught_up: bool
+
+
 def tail(
-    reader: StreamReader, selection: Selection, *, follow: bool, limit: int | None
+    reader: StreamReader,
+    selection: Selection,
+    *,
+    follow: bool,
+    limit: int | None,
+    progress: Callable[[Reading], None] = lambda _: None,
 ) -> Iterator[tuple[str, ChangeRecord]]:
     """The selected changes, each with its shard's id, until the limit, or without `follow` until caught up."""
-    shown = 0
+    shown = read = 0
+    at: datetime | None = None
     while True:
         pages = reader.take()
+        changes = [change for page in pages for change in page.changes]
+        read, at = read + len(changes), changes[-1].created_at if changes else at
+        progress(Reading(read, at, reader.caught_up and not pages))
         for page in pages:
             for change in filter(selection.shows, page.changes):
                 yield page.shard_id, change
