@@ -38,8 +38,8 @@ SHOWN = (
     "verify",
     "status",
 )
-COLOURED = {"FORCE_COLOR": "1"}
 _WIDTH = 118
+COLOURED = {"FORCE_COLOR": "1", "COLUMNS": str(_WIDTH)}
 _FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 """rich's own, without fonts from a server: a terminal's font of the reader is shown."""
 _LINE = re.compile(r'<text class="\S+-r\d+" x="([\d.]+)" y="([\d.]+)"[^>]*>(.*?)</text>')

@@ -27,7 +27,11 @@ getattr(boto3.client(service), operation.replace("-", "_"))(**options)
 """Stands in for the AWS CLI: `aws SERVICE OPERATION --option VALUE …`."""
 
 
-@pytest.mark.timeout(300)  # a page of forty commands, on a busy machine
+WIDTH = "130"
+"""That of a terminal on which the pages' lines fit."""
+
+
+@pytest.mark.timeout(600)  # a page of forty commands, on a busy machine
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_runs_as_it_is_printed(shell: Cqrsctl, page: Path) -> None:
     aws = shell.directory / "bin" / "aws"
@@ -44,13 +48,13 @@ def test_a_page_runs_as_it_is_printed(shell: Cqrsctl, page: Path) -> None:
             ["bash", "-c", script(listed)],
             stdin=subprocess.DEVNULL,
             stdout=file,
-            env={**environment, "PATH": path},
+            env={**environment, "PATH": path, "COLUMNS": WIDTH},
             cwd=shell.directory,
         ) as run,
         suppress(subprocess.TimeoutExpired),
     ):
         try:
-            run.wait(timeout=280)
+            run.wait(timeout=560)
         finally:
             run.terminate()
 
