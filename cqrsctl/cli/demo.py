@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cqrsctl.cli import render
-from cqrsctl.cli.app import dispatch
+from cqrsctl.cli.app import INTERRUPTED, dispatch
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import Invocation, of
 from cqrsctl.config import pristine
+from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import stack
 from cqrsctl.local.state import StackState
 
@@ -47,15 +48,21 @@ def demo(
     demonstration = _Demonstration(
         Invocation(preset=environment, log_format=of(ctx).log_format, stop=of(ctx).stop), state.directory / "demo-files"
     )
+    wipe = True
     try:
         demonstration.run(products)
         if keep:
             of(ctx).note("\nThe stack keeps running. Try: cqrsctl -e demo query list")
             of(ctx).note("Remove it with: cqrsctl -e demo local down --wipe")
         demonstration.step("Is the read model what the write model says?", "verify")
+    except (CqrsctlError, typer.Exit) as failed:
+        if not keep and failed.exit_code != INTERRUPTED:
+            wipe = False
+            of(ctx).note(f"The logs are kept in {state.directory}. Remove them with: cqrsctl -e demo local down --wipe")
+        raise
     finally:
         if not keep:
-            stack.down(state, wipe=True)
+            stack.down(state, wipe=wipe)
 
 
 class _Demonstration:

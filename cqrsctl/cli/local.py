@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import sys
 from collections import deque
 from datetime import UTC, datetime
@@ -33,6 +35,7 @@ class Database(StrEnum):
     MYSQL = "mysql"
 
 
+_POLL_SECONDS = 0.2
 _COLUMNS = ("name", "role", "state", "address", "pid", "since")
 
 
@@ -83,15 +86,18 @@ def logs(
         str | None, typer.Argument(help="A name that `local status` shows; the writer if none is given.")
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
 ) -> None:
-    """Print the end of a part's log.
+    """Print the end of a part's log, and with --follow go on as lines come.
 
     \b
-    Example:
+    Examples:
       cqrsctl local logs emulator -n 20
+      cqrsctl local logs --follow
     """
     from cqrsctl.local import stack
 
+    of(ctx).follows = follow
     state = _state(of(ctx))
     names = [known.name for known in stack.parts(state)]
     part = part or names[1]
@@ -103,6 +109,36 @@ def logs(
     with log.open(errors="replace") as file:
         for text in deque(file, maxlen=lines):
             sys.stdout.write(text)
+        while follow:
+            sys.stdout.write(file.read())
+            sys.stdout.flush()
+            of(ctx).clock.sleep(_POLL_SECONDS)
+
+
+@app.command()
+def shell(
+    ctx: typer.Context,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARGS", help="What the client is given.", show_default=False)
+    ] = None,
+) -> None:
+    """Open the database's client on the stack's read model. What stands after `--` is the client's.
+
+    \b
+    Examples:
+      cqrsctl local shell
+      cqrsctl local shell -- --table -e "SELECT * FROM Product LIMIT 3"
+    """
+    from cqrsctl.local import database_server, engines, stack
+
+    state = _state(of(ctx))
+    stack.running(state)
+    engine = engines.of(state)
+    program = database_server.client_program(engine, engine.client)
+    settings = f"--defaults-file={database_server.client_file(state)}"
+    for number in (signal.SIGPIPE, signal.SIGINT):  # Python ignores the one, and this command catches the other
+        signal.signal(number, signal.SIG_DFL)
+    os.execv(program, [program, settings, *(arguments or ())])  # noqa: S606 -- it takes this process's place
 
 
 @app.command()
@@ -148,9 +184,13 @@ def down(
 
     invocation = of(ctx)
     state = _state(invocation)
-    if wipe and (held := stack.size(state)):
+    if wipe and not yes and (held := stack.contents(state)).size_bytes:
+        tables = "tables that cannot be read"
+        if held.tables is not None:
+            tables = f"{words.count(held.tables, 'table')} with {words.count(held.items, 'item')}"
         question = (
-            f"Remove the stack with all its data, tables and read model: {words.size(held)} in {state.directory}."
+            f"Remove the stack with all its data: {tables}, their streams and the read model, "
+            f"{words.size(held.size_bytes)} in {state.directory}."
         )
         invocation.confirm(question, yes=yes, typed=invocation.environment.name)
     ended = stack.down(state, wipe=wipe)

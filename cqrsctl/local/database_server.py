@@ -13,7 +13,7 @@ from cqrsctl.account import account
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import engines
 from cqrsctl.local.engines import MYSQL
-from cqrsctl.local.ports import LOOPBACK, free_port, last_line, wait_until
+from cqrsctl.local.ports import LOOPBACK, cause, free_port, length, wait_until
 from cqrsctl.local.state import write_private
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ def start(instance: ServerInstance, preferred_port: int | None = None, *, read_o
     try:
         for _ in range(_TRIES_FOR_A_PORT):
             port = free_port(preferred_port)
-            begin = log.stat().st_size if log.exists() else 0
+            begin = length(log)
             service = state.launch(instance.name, [*command, f"--port={port}"], port)
             try:
-                wait_until(lambda service=service: _is_up(instance, service), service, log)  # type: ignore[misc]
+                wait_until(lambda service=service: _is_up(instance, service), service, log, begin)  # type: ignore[misc]
             except CqrsctlError:
                 if "Address already in use" not in log.read_text(errors="replace")[begin:]:
                     raise
@@ -168,13 +168,18 @@ def client_folder(state: StackState) -> Path:
     return state.directory / "client"
 
 
+def client_file(state: StackState) -> Path:
+    return client_folder(state) / "my.cnf"
+
+
 def write_client_file(state: StackState, port: int) -> None:
     """Write the my.cnf of client_folder, readable by its owner only: it holds the password."""
     client_folder(state).mkdir(mode=0o700, exist_ok=True)
     write_private(
-        client_folder(state) / "my.cnf",
+        client_file(state),
         f"[client]\nhost={LOOPBACK}\nport={port}\nuser={USER}\npassword={state.password()}\n"
-        f"[mysql]\ndatabase={DATABASE}\n",  # MariaDB's client reads it too
+        # MariaDB's client reads all three groups, MySQL's not the second: the server of this stack has no certificate.
+        f"[client-mariadb]\nskip-ssl\n[mysql]\ndatabase={DATABASE}\n",
     )
 
 
@@ -218,7 +223,7 @@ def _make_data(instance: ServerInstance) -> None:
             check=False,
         )
     if done.returncode:
-        raise CqrsctlError(f"{engine.installer} failed: {last_line(log)}", hint=f"Read {log}.")
+        raise CqrsctlError(f"{engine.installer} failed: {cause(log)}", hint=f"Read {log}.")
     unfinished.chmod(0o700)
     unfinished.rename(instance.data)
 

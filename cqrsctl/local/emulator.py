@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import journal
-from cqrsctl.local.ports import LOOPBACK, listener, wait_until
+from cqrsctl.local.ports import LOOPBACK, length, listener, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +35,8 @@ _ITEM_OPERATIONS = frozenset(
     for name in ("PutItem", "UpdateItem", "DeleteItem", "GetItem", "Query", "Scan", "BatchWriteItem", "BatchGetItem")
 )
 """The frequent requests, none of which changes a table's settings."""
+_OBJECTS_AT_ONCE = 20_000
+"""After so many new objects garbage is looked for. A request makes thousands, and moto keeps most of what is left."""
 
 
 def check_installed() -> None:
@@ -49,12 +51,13 @@ def check_installed() -> None:
 
 def start(state: StackState, preferred_port: int | None = None) -> Service:
     """Start the endpoint, with the tables that it had, and wait until it answers. Raises JournalDamaged."""
-    kept = state.directory / JOURNAL
+    kept, log = state.directory / JOURNAL, state.log(NAME)
+    begin = length(log)
     with listener(preferred_port) as sock:
         command = [sys.executable, "-m", "cqrsctl.local.emulator", str(sock.fileno()), str(kept)]
         service = state.launch(NAME, command, sock.getsockname()[1], inherited=[sock.fileno()])
     try:
-        wait_until(lambda: answers(service), service, state.log(NAME))
+        wait_until(lambda: answers(service), service, log, begin)
     except CqrsctlError:
         journal.check(kept)
         raise
@@ -164,6 +167,7 @@ def serve(descriptor: int, kept: Path) -> None:
     gc.disable()  # all that is restored stays: to look for garbage among it would take most of the time
     tables = KeptTables(kept, datetime.now(UTC))
     gc.freeze()
+    gc.set_threshold(_OBJECTS_AT_ONCE)
     gc.enable()
 
     def write(settings: bool) -> None:

@@ -89,6 +89,7 @@ MARIADB = Engine(
         "--auth-root-socket-user={account}",
         "--skip-test-db",
         "--skip-name-resolve",
+        "--force",  # or it fails where neither this machine's name nor localhost can be looked up
     ),
     server_packages={
         "apt-get": "sudo apt-get install mariadb-server-core mariadb-client-core",

@@ -94,6 +94,25 @@ def check(path: Path) -> None:
         pass
 
 
+def counted(path: Path) -> tuple[int, int]:
+    """How many tables the journal has, and items in them. Raises JournalDamaged."""
+    keys: dict[str, list[str]] = {}
+    items: dict[str, set[str]] = {}
+    for _, changes in read(path) if path.exists() else ():
+        for kind, arn, *details in changes:
+            if kind == "table":
+                settings = details[0]
+                keys[arn] = [settings[name] for name in ("hash_key_attr", "range_key_attr") if settings[name]]
+                items.setdefault(arn, set())
+            elif kind == "gone":
+                del items[arn]
+            elif kind == "put":
+                items[arn].add(str([details[0][name] for name in keys[arn]]))
+            elif kind == "delete":
+                items[arn].discard(str([key for key in details if key]))
+    return len(items), sum(map(len, items.values()))
+
+
 def _finished_bytes(path: Path) -> int:
     """The length of the file up to the end of its last finished line."""
     with path.open("rb") as file:

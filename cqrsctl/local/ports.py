@@ -42,12 +42,15 @@ def free_port(preferred: int | None = None) -> int:
         return int(sock.getsockname()[1])
 
 
-def wait_until(answers: Callable[[], bool], service: Service, log: Path, patience_seconds: float = 60) -> None:
-    """Wait until a service answers. Raises CqrsctlError where it ends first or takes too long."""
+def wait_until(
+    answers: Callable[[], bool], service: Service, log: Path, begin: int, patience_seconds: float = 60
+) -> None:
+    """Wait until a service answers, whose own log begins at a byte of the file. Raises CqrsctlError where it ends first
+    or takes too long."""
     deadline = time.monotonic() + patience_seconds
     while not answers():
         if service.process() is None:
-            raise CqrsctlError(f"{service.name} ended while it started: {last_line(log)}", hint=f"Read {log}.")
+            raise CqrsctlError(f"{service.name} ended while it started: {cause(log, begin)}", hint=f"Read {log}.")
         if time.monotonic() > deadline:
             raise CqrsctlError(f"{service.name} did not answer within {patience_seconds:.0f} s.", hint=f"Read {log}.")
         time.sleep(0.02)
@@ -74,8 +77,19 @@ def ensure(
     start(before.port if before else None)
 
 
-def last_line(log: Path) -> str:
-    """The last line of a log that says something of an error, or just the last line."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    telling = [line for line in lines if "ERROR" in line or "Error" in line] or lines
-    return telling[-1].strip() if telling else "it wrote nothing"
+def length(log: Path) -> int:
+    """The bytes of a log so far."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def cause(log: Path, begin: int = 0) -> str:
+    """The line of a log, from a byte on, that names why a program failed, as far as that can be seen.
+
+    A database server's first error is the cause of the others, the last line of a Python trace is the error. A script
+    begins with what is wrong and ends with advice.
+    """
+    content = log.read_bytes()[begin:].decode(errors="replace") if log.exists() else ""
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
+    of_server = [line for line in lines if "[ERROR]" in line]
+    of_program = [line for line in lines if "ERROR" in line or "Error" in line]
+    return next(iter([*of_server[:1], *of_program[-1:], *lines[:1]]), "it wrote nothing")

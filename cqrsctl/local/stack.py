@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import database_cluster, database_server, emulator, engines, replication
+from cqrsctl.local.journal import JournalDamaged, counted
 from cqrsctl.local.ports import LOOPBACK, ensure
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class StackPart:
             return None
         scheme = "http://" if self.name == emulator.NAME else ""
         return f"{scheme}{LOOPBACK}:{self.service.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a stack has: its tables (None if they cannot be read), the items in them, and the bytes of all files."""
+
+    tables: int | None
+    items: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +167,16 @@ def _stop(state: StackState, names: list[str]) -> None:
         state.forget(service.name)
 
 
-def size(state: StackState) -> int:
-    """The bytes of what the stack made, which `down` removes if it is to wipe."""
-    total = 0
+def contents(state: StackState) -> Contents:
+    """What `down` removes if it is to wipe."""
+    total, items = 0, 0
+    tables = None
+    with suppress(JournalDamaged):  # it can still be removed
+        tables, items = counted(state.directory / emulator.JOURNAL)
     for path in (file for made in _made(state.directory) for file in (made, *made.rglob("*"))):
         with suppress(FileNotFoundError):  # a running server removes files of its own
             total += path.lstat().st_size if path.is_file() else 0
-    return total
+    return Contents(tables, items, total)
 
 
 def _made(directory: Path) -> list[Path]:

@@ -15,7 +15,7 @@ import pytest
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import database_server, emulator, ports, stack
 from cqrsctl.local.state import Service, StackState
-from tests.conftest import Cqrsctl
+from tests.conftest import COMMAND, Cqrsctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,6 +142,129 @@ def test_logs_are_printed_and_asked_for_too_early_say_so(own: Cqrsctl) -> None:
     own.ok("local", "up")
 
     assert "ready for connections" in own.ok("local", "logs", "mariadb", "-n", "100").out
+
+
+def test_a_followed_log_is_printed_as_it_grows_until_the_command_is_ended(own: Cqrsctl) -> None:
+    own.ok("local", "up")
+    log = StackState(own.directory / "state" / "local").log("emulator")
+    log.write_text("before\n")
+    following = own.start("local", "logs", "emulator", "--follow")
+    assert following.stdout is not None
+    assert following.stdout.readline() == "before\n"
+    with log.open("a") as file:
+        file.write("then\n")
+    assert following.stdout.readline() == "then\n"
+
+    following.terminate()
+
+    assert following.communicate(timeout=20)[0] == ""
+    assert following.returncode == 0
+
+
+def test_the_shell_is_the_databases_client_with_its_own_arguments(own: Cqrsctl) -> None:
+    assert own("local", "shell").code == 1
+    own.ok("local", "up")
+
+    assert own.ok("local", "shell", stdin="SELECT DATABASE(), CURRENT_USER();").out.split("\n")[1].startswith("cqrs\t")
+    assert own.ok("local", "shell", "--", "--skip-column-names", "-e", "SELECT 7").out == "7\n"
+    assert own("local", "shell", "--", "-e", "SELECT").code == 1
+
+
+def test_the_environment_brings_other_clients_to_the_stack_as_its_help_says(own: Cqrsctl) -> None:
+    own.ok("local", "up")
+    own.ok("table", "create")
+    own.ok("product", "put", "7", "--name", "Lamp", "--price", "1.50")
+    own.ok("project", "--once")
+
+    example = """eval "$(cqrsctl local env)"; mariadb -e 'SELECT * FROM Product LIMIT 3'"""
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", example],
+        env=own.environment({"PATH": path}),
+        cwd=own.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].startswith("7\tLamp\t1.5")
+
+
+def test_wiping_asks_with_what_is_lost_in_numbers(own: Cqrsctl) -> None:
+    own.ok("local", "up")
+    own.ok("table", "create")
+    own.ok(
+        "product", "import", "-", stdin="ProductId,Name,Price,OutOfStock\n1,Lamp,1.50,\n2,Desk,2.50,\n3,Chair,3.50,\n"
+    )
+    own.ok("product", "delete", "2")
+    directory = own.directory / "state" / "local"
+
+    refused = own("local", "down", "--wipe")
+
+    assert refused.code == 2
+    assert "1 table with 2 items" in refused.err
+    own.ok("local", "down")
+    assert "1 table with 2 items" in own("local", "down", "--wipe").err
+    with (directory / emulator.JOURNAL).open("a") as file:
+        file.write("nonsense\n")
+    assert "tables that cannot be read" in own("local", "down", "--wipe").err
+    own.ok("local", "down", "--wipe", "--yes")
+    assert [path.name for path in directory.iterdir()] == ["lock"]
+
+
+def test_a_machine_without_localhost_has_a_stack(own: Cqrsctl, tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.0.2.1 somewhere-else\n")
+    without = f"mount --bind {hosts} /etc/hosts && "
+    isolated = ["unshare", "--mount", "sh", "-c"]
+    looking = f"{without} getent hosts localhost $(uname -n)"
+    lookup = subprocess.run([*isolated, looking], capture_output=True, check=False)
+    if lookup.returncode != 2:
+        pytest.skip("this user may not mount, or names are known from elsewhere")
+
+    done = subprocess.run(
+        [*isolated, f"{without} {COMMAND} local up"],
+        env=own.environment({"PATH": os.defpath}),  # where the real installer is, not the one that copies
+        cwd=own.directory,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_database_that_cannot_be_installed_shows_the_cause_and_keeps_its_log(own: Cqrsctl, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "mariadb-install-db").write_text(
+        "#!/bin/sh\necho 'No space for tables.'\necho 'See the manual.'\nexit 1\n"
+    )
+    (tools / "mariadb-install-db").chmod(0o755)
+    own.variables["PATH"] = f"{tools}:{os.environ['PATH']}"
+
+    for command, environment in ((("local", "up"), "local"), (("demo", "--products", "10"), "demo")):
+        failed = own(*command)
+
+        log = own.directory / "state" / environment / "mariadb.install.log"
+        assert failed.code == 1
+        assert "mariadb-install-db failed: No space for tables." in " ".join(failed.err.split())
+        assert str(log) in failed.err.replace("\n", "")
+        assert log.read_text().endswith("See the manual.\n")
+    assert "Nothing was running" in own.ok("-e", "demo", "local", "down").err
+
+
+def test_of_a_servers_errors_the_first_is_the_cause(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("[ERROR] of an earlier start\n")
+    begin = ports.length(log)
+    assert ports.cause(log, begin) == "it wrote nothing"
+    with log.open("a") as file:
+        file.write("[Note] begin\n[ERROR] No space\n[ERROR] Aborting\n")
+
+    assert ports.cause(log, begin) == "[ERROR] No space"
 
 
 def test_readers_are_shown_and_their_logs_printed(own: Cqrsctl) -> None:

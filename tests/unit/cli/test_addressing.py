@@ -82,6 +82,7 @@ def test_every_command_that_a_text_names_exists_with_its_options(path: Path) -> 
         ("--undo rebuild", "no option --undo"),
         ("-x aurora status", "no option -x"),
         ("function deploy --memory 3 -e staging", ""),
+        ("local shell -- --table", ""),
         ("made them", "no command made"),
     ],
 )
@@ -116,6 +117,8 @@ def mistake(words: list[str], *, typed: bool) -> str:
     rest = [word.rstrip(".:") for word in words]
     while rest:
         word = rest.pop(0)
+        if word == "--":
+            return ""
         if word[:1] == "-" and word != "-":
             name, _, value = word.partition("=")
             option = OPTIONS.get(name) or known(place).get(name)
