@@ -120,6 +120,13 @@ def test_one_impossible_number_does_not_end_an_import(cqrsctl: Cqrsctl) -> None:
     ]
 
 
+def test_the_hint_imports_the_rejects_file_in_its_format(cqrsctl: Cqrsctl) -> None:
+    arguments = ("product", "import", "-", "--format", "jsonl", "--dry-run", "-o", "json", "--rejects")
+
+    assert error(cqrsctl(*arguments, "bad rows", stdin="{}"))["hint"].endswith(" 'bad rows' --format jsonl")
+    assert error(cqrsctl(*arguments, "bad.jsonl", stdin="{}"))["hint"].endswith(" bad.jsonl")
+
+
 def test_a_folder_and_a_closed_standard_input_are_no_files_to_import(cqrsctl: Cqrsctl) -> None:
     folder = cqrsctl("product", "import", ".", "-o", "json")
     closed = subprocess.run(

@@ -81,7 +81,8 @@ def test_an_import_ends_in_time_and_says_where_it_stopped(through: Cqrsctl, prox
         remarks = ended(command, proxy, signal.SIGTERM, 143)
 
     assert "Stopped at line " in remarks
-    assert "Importing the file again is safe." in remarks
+    assert "Resume with: cqrsctl " in remarks
+    assert remarks.endswith(f" product import {file} --from-line 2\n")
 
 
 @pytest.mark.parametrize(
