@@ -18,7 +18,7 @@ def duration(seconds: float | None) -> str:
     """A duration of at most two units: 0.4 s, 41 s, 4 min 10 s, 2 h 5 min, 3 d; None is unknown."""
     if seconds is None:
         return "unknown"
-    if 0 < seconds < 9.95:
+    if 0 < seconds < 9.95 and seconds % 1:
         return f"{seconds:.1f} s"
     whole = int(seconds + 0.5)
     for size, unit, smaller_size, smaller in _UNITS:
@@ -29,7 +29,7 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(seconds: float) -> str:
-    """How long ago something was, in one unit: 2.0 s ago, 41 s ago, 5 min ago, 3 h ago."""
+    """How long ago something was, in one unit: 2 s ago, 41 s ago, 5 min ago, 3 h ago."""
     for size, unit, *_ in _UNITS:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit} ago"

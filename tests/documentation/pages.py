@@ -20,7 +20,7 @@ _END = "@@ exit "
 _MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|(\d{4}-\d\d-\d\d )?\b\d\d:\d\d(:\d\d)?\b( UTC)?"), "TIME"),
     (re.compile(r"\d+( items)?/s\b"), "RATE"),
-    (re.compile(r"\d+(\.\d+)? (s|min|h) (ago|old)"), "AGE"),
+    (re.compile(r"(\d+ (d|h|min) )?\d+(\.\d+)? (s|min|h) (ago|old)"), "AGE"),
     (re.compile(r"--after \S+"), "--after TOKEN"),
     (re.compile(r"\s+"), " "),
 )

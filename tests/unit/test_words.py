@@ -33,7 +33,8 @@ def test_a_duration_has_at_most_two_units(seconds: float | None, shown: str) -> 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (2, "2.0 s ago"),
+        (2, "2 s ago"),
+        (2.04, "2.0 s ago"),
         (41, "41 s ago"),
         (119, "119 s ago"),
         (120, "2 min ago"),

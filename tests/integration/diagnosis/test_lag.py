@@ -76,7 +76,7 @@ def test_with_the_projector_stopped_the_lag_grows_and_after_it_has_caught_up_it_
     projected(wiring)
 
     assert behind is not None
-    assert behind.startswith("The projector is behind: the oldest change that is not applied is 6")
+    assert behind.startswith("The projector is behind: the oldest change that is not applied is 1 min")
     assert checked(wiring, Clock(60)) is None
 
 
@@ -159,7 +159,7 @@ def test_a_reader_that_stopped_is_behind_alone(wiring: Wiring) -> None:
     assert stopped.lag_seconds == pytest.approx(60, abs=10)
     behind = checked(wiring, Clock())
     assert behind is not None
-    assert behind.startswith("Reader stopped is behind: by up to 6")
+    assert behind.startswith("Reader stopped is behind: by up to 1 min")
     assert "good" not in behind
     assert "projector" not in behind
 

@@ -141,7 +141,7 @@ def test_without_a_read_model_it_is_off_and_what_waits_is_named(wiring: Wiring) 
     assert healths(parts) == {"projector": "failing"}
     assert parts["read model"].summary == "there is none yet of product: cqrsctl read-model init"
     assert parts["projector"].summary == "no progress yet"
-    assert (parts["projector"].reason or "").startswith("stopped: changes wait for 6")
+    assert (parts["projector"].reason or "").startswith("stopped: changes wait for 1 h")
 
 
 def test_a_projector_that_holds_the_lock_and_beats_but_does_not_get_on_is_stuck(held: Wiring) -> None:

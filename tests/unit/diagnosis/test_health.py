@@ -176,7 +176,7 @@ def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
             STOPPED,
             waiting(5),
             None,
-            ("warning", "stopped: changes wait for 5.0 s, and nobody projects. Start it: cqrsctl project"),
+            ("warning", "stopped: changes wait for 5 s, and nobody projects. Start it: cqrsctl project"),
         ),
         (
             STOPPED,
@@ -224,7 +224,7 @@ def test_the_projectors_line_shows_that_the_function_projects_or_will_soon(state
 def test_the_projectors_line_names_who_holds_the_lock_and_how_quick_it_is() -> None:
     part = stream_side.of_projector(Projecting(HELD, IDLE, None, 1234.5))
 
-    assert part.summary == "me@here, process 7; last progress 2.0 s ago, 1234 rows/s"
+    assert part.summary == "me@here, process 7; last progress 2 s ago, 1234 rows/s"
 
 
 def function(state: str = "Active") -> Function:
