@@ -45,6 +45,7 @@ def pytest_configure() -> None:
     """A shell's background job ignores SIGINT, and so would the commands that are started here and sent one."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("COLUMNS", None)  # workers have it, and commands would fold their tables
 
 
 @pytest.hookimpl(optionalhook=True)
