@@ -109,7 +109,10 @@ class Invocation:
             self._announced.wait(_ANNOUNCED_SECONDS)
 
     def _announce(self) -> None:
-        self.note("Stopping…")
+        try:
+            self.note("Stopping…")
+        except ImportError:  # the signal interrupted the import of what notes are drawn with
+            sys.stderr.write("Stopping…\n")
         self._announced.set()
 
     @property

@@ -26,3 +26,18 @@ def test_connections_are_cut_off_though_the_message_cannot_be_printed(monkeypatc
 
     assert cut.wait(10)
     printable.set()
+
+
+def test_the_message_is_printed_though_what_draws_it_is_half_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def half_imported(*_: object) -> None:
+        raise ImportError("cannot import name 'Text' from 'rich.text'")
+
+    monkeypatch.setattr(Invocation, "note", half_imported)
+    run = Invocation()
+
+    run.begin_stopping(signal.SIGINT)
+    run.wait_for_announcement()
+
+    assert capsys.readouterr().err == "Stopping…\n"
