@@ -52,12 +52,12 @@ def check_installed() -> None:
 def start(state: StackState, preferred_port: int | None = None) -> Service:
     """Start the endpoint, with the tables that it had, and wait until it answers. Raises JournalDamaged."""
     kept, log = state.directory / JOURNAL, state.log(NAME)
-    begin = length(log)
+    begin, patience_seconds = length(log), 60 + length(kept) / 1_000_000
     with listener(preferred_port) as sock:
         command = [sys.executable, "-m", "cqrsctl.local.emulator", str(sock.fileno()), str(kept)]
         service = state.launch(NAME, command, sock.getsockname()[1], inherited=[sock.fileno()])
     try:
-        wait_until(lambda: answers(service), service, log, begin)
+        wait_until(lambda: answers(service), service, log, begin, patience_seconds)
     except CqrsctlError:
         journal.check(kept)
         raise

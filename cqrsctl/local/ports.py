@@ -77,9 +77,9 @@ def ensure(
     start(before.port if before else None)
 
 
-def length(log: Path) -> int:
-    """The bytes of a log so far."""
-    return log.stat().st_size if log.exists() else 0
+def length(file: Path) -> int:
+    """The bytes of a file so far, which may not be there yet."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def cause(log: Path, begin: int = 0) -> str:
