@@ -33,15 +33,24 @@ def chosen() -> tuple[str, ...]:
     return _chosen.get()
 
 
-def require(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raises UsageError unless each name is that of a column, or of something in one: `old_image.Price`."""
+def resolved(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The columns of names, which may be typed as a table heads them: HOURS LEFT is hours_left.
+
+    Raises UsageError unless each is a column, or something in one: `old_image.Price`.
+    """
     columns = dict.fromkeys(known)
-    for name in names:
-        if name not in columns and name.split(".")[0] not in columns:
-            raise UsageError(
-                f"--columns: there is no column {name!r}.",
-                hint=did_you_mean(name, columns) or f"Columns: {', '.join(columns)}.",
-            )
+    found = []
+    for typed in names:
+        name = typed if typed in columns else typed.lower().replace(" ", "_")
+        if name not in columns:
+            if typed.split(".")[0] not in columns:
+                raise UsageError(
+                    f"--columns: there is no column {typed!r}.",
+                    hint=did_you_mean(typed, columns) or f"Columns: {', '.join(columns)}.",
+                )
+            name = typed
+        found.append(name)
+    return found
 
 
 def picked(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def rows(output: Output, names: Sequence[str], records: Iterable[Mapping[str, An
     """
     if chosen := columns.chosen():
         first, records = peeked(records)
-        columns.require(chosen, [*names, *(first or ())])
-        names, records = chosen, (columns.picked(record, chosen) for record in records)
+        names = picked = columns.resolved(chosen, [*names, *(first or ())])
+        records = (columns.picked(record, picked) for record in records)
     records = takewhile(lambda _: is_read(), records)
     match output:
         case Output.TABLE:
@@ -78,8 +78,7 @@ def rows(output: Output, names: Sequence[str], records: Iterable[Mapping[str, An
 def one(output: Output, record: Mapping[str, Any]) -> None:
     """Print one record: as a table, a name and value a line. Raises UsageError as `rows`."""
     if chosen := columns.chosen():
-        columns.require(chosen, record)
-        record = columns.picked(record, chosen)
+        record = columns.picked(record, columns.resolved(chosen, record))
     if output is Output.JSON:
         sys.stdout.write(json.dumps(record, default=_plain, ensure_ascii=False, indent=2) + "\n")
     elif output is Output.YAML:
@@ -96,8 +95,8 @@ def growing(names: Sequence[str], records: Iterable[Mapping[str, Any]]) -> None:
     """Print the chosen columns of records as they come, a line each. Raises UsageError as `rows`."""
     chosen = columns.chosen()
     for record in records:
-        columns.require(chosen, [*names, *record])
-        line("  ".join(cell(value) for value in columns.picked(record, chosen).values()))
+        picked = columns.picked(record, columns.resolved(chosen, [*names, *record]))
+        line("  ".join(map(cell, picked.values())))
 
 
 def outcome(output: Output, record: Mapping[str, Any]) -> None:

@@ -111,6 +111,13 @@ def test_an_unknown_column_is_a_usage_error_with_the_closest_one(records: list[d
     assert refused.value.hint == "Did you mean health?"
 
 
+def test_a_column_may_be_named_as_a_table_heads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with columns.choosing("HOURS LEFT,Shard,ProductId"):
+        render.rows(Output.JSONL, ["shard", "hours_left"], [{"shard": "a", "hours_left": 2, "ProductId": 1}])
+
+    assert capsys.readouterr().out == '{"hours_left": 2, "shard": "a", "ProductId": 1}\n'
+
+
 def test_a_document_has_only_its_records_if_columns_are_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     shards = [{"shard": "a", "state": "open"}]
     whole = {"name": "s", "shards": shards}
