@@ -53,8 +53,8 @@ def transcript(run: Callable[[Sequence[str]], str]) -> str:
 
 
 def lines(coloured: str) -> list[str]:
-    """The lines of a transcript, without colours and without spaces at their ends."""
-    return [line.rstrip() for line in Text.from_ansi(coloured).plain.splitlines()]
+    """The lines of a transcript that are not empty, without colours and without spaces at their ends."""
+    return [line.rstrip() for line in Text.from_ansi(coloured).plain.splitlines() if line.strip()]
 
 
 def drawn(coloured: str) -> str:
@@ -67,7 +67,7 @@ def drawn(coloured: str) -> str:
 
 
 def lines_of(svg: str) -> list[str]:
-    """The lines that a picture shows."""
+    """The lines that a picture shows, without empty ones."""
     pieces: dict[str, str] = {}  # spaces between two colours are no text there
     for _, y, text in _LINE.findall(svg):
         pieces[y] = pieces.get(y, "") + html.unescape(text).replace("\xa0", " ")

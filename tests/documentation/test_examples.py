@@ -39,12 +39,16 @@ NOT_RUN = {
     "table create --tag team=shop --dry-run": "the table exists, without the tag",
     "aurora create --subnet-group private --security-group sg-0a1b2c3d": "the cluster exists",
     "aurora create --serverless 0.5-16 --iam-auth --dry-run": "the cluster exists",
+    "aurora failover --to reports --yes": "the reader is removed by then",
     "aurora delete --final-snapshot products-last": "the stack keeps no snapshots",
     "aurora delete --yes": "the stack's cluster ends with it",
     "function logs --follow": "follows",
     "function logs command --since 2h -o jsonl": "the stack runs no functions",
     'function invoke command --payload \'{"ProductId": 42, "Name": "Lamp", "Price": "19.90"}\'': "likewise",
     "local up --readers 2 --database mysql": "makes a stack on MySQL",
+    "--region eu-central-1 init --from-table Orders": "of a table that is not there",
+    "local logs --follow": "follows",
+    "local shell": "is typed in",
     "local down --wipe": "asks",
     "stream tail": "follows",
     "project": "follows",
@@ -54,7 +58,7 @@ NOT_RUN = {
 }
 CODES = {"cqrsctl dead-letter retry 3 4": 1, "cqrsctl dead-letter retry --all": 1}
 """What an example exits with here if not 0: these letters fit no better than before."""
-LAST = tuple(f"cqrsctl {name}" for name in ("read-model drop", "table disable-stream", "table delete"))
+LAST = tuple(f"cqrsctl {name}" for name in ("init", "read-model drop", "table disable-stream", "table delete"))
 
 
 @pytest.mark.timeout(600)  # five dozen commands, on a busy machine
