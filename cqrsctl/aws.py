@@ -122,7 +122,7 @@ def make_in_order(calls: Iterable[tuple[str, ApiCall]], make: Callable[[ApiCall]
         except CqrsctlError as error:
             if made:
                 error.message += f" Done before that: {', '.join(made)}."
-                error.hint = f"{error.hint or ''} The same command again goes on from there.".strip()
+                error.hint = f"{error.hint or ''} The same command resumes from there.".strip()
             raise
         made.append(f"{call.operation} {about}")
 

@@ -46,7 +46,7 @@ def until(
         if clock.monotonic() >= deadline:
             raise AwsError(
                 f"{not_reached} within {patience.total_seconds() / 60:.0f} minutes.",
-                hint=f"AWS goes on by itself; look again with: {look_again}",
+                hint=f"AWS continues by itself; look again with: {look_again}",
                 code="too_slow",
             )
         clock.sleep(pause_seconds)

@@ -145,7 +145,7 @@ def add_reader(
         str | None, typer.Option(metavar="AZ", help="Its availability zone.  [default: AWS chooses]")
     ] = None,
     tier: Annotated[int, typer.Option(min=0, max=15, help="Its turn in a failover; 0 is first.")] = 1,
-    count: Annotated[int, typer.Option(min=1, max=15, help="So many readers.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=15, help="Number of readers to add.")] = 1,
     no_wait: NoWaitOption = False,
     yes: YesOption = False,
     dry_run: DryRunOption = False,
@@ -166,7 +166,7 @@ def add_reader(
     if dry_run:
         return render.planned(output, calls)
     if not calls:
-        of(ctx).note(f"Reader {name} exists, as asked.")
+        of(ctx).note(f"Reader {name} already exists; nothing to do.")
         return _show_status(ctx, aurora, output)
     if aurora.embedded is None:
         _show_readers(ctx, aurora, calls)
@@ -220,7 +220,7 @@ def failover(
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a reader the writer, wait until it takes writes, and tell for how long writes were refused.
+    """Make a reader the writer, wait until it takes writes, and show for how long writes were refused.
 
     \b
     Example:
@@ -240,7 +240,7 @@ def failover(
     with waiting(ctx, aurora):
         outcome = operation.run(aurora, of(ctx).wiring.servers, planned)
     if outcome.refused_seconds is None:
-        of(ctx).note("The database cannot be reached from here: for how long writes were refused is not known.")
+        of(ctx).note("The database cannot be reached from here: for how long writes were refused is unknown.")
     refused = None if outcome.refused_seconds is None else round(outcome.refused_seconds, 3)
     render.one(output, {"before": outcome.before, "writer": outcome.after, "refused_seconds": refused})
     return None

@@ -26,7 +26,7 @@ COMMANDS = {
     "init": "Write a settings file, also for a table of your own.",
     "config": "Show the settings in force and the environments.",
     "permissions": "Print the IAM policy that commands need.",
-    "lag": "Tell how far the read model is behind.",
+    "lag": "Show how far the read model is behind.",
     "status": "Show the whole pipeline on one screen, and what is not well.",
 }
 """Every command with its help line, so that --help need not load them. A test holds them to the modules'."""

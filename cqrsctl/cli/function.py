@@ -97,7 +97,8 @@ def deploy(
         typer.Option(metavar="DURATION", help="An invocation's most.  [default: projector 60s, command 15s]"),
     ] = None,
     reserved_concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="So many invocations at once: reserved, and no more.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Reserve this number of concurrent invocations, and allow no more."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=MOST_BATCH, help="Most records an invocation.  [default: 1000]")
@@ -162,7 +163,7 @@ def deploy(
 def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Show the functions, their last hour, the mapping with its last result, and what lies at its destination.
 
-    Invocations that run into the time-out count as errors, with a duration of just that. CODE tells whether `deploy`
+    Invocations that run into the time-out count as errors, with a duration of just that. CODE shows whether `deploy`
     would upload another zip now.
 
     \b
@@ -249,7 +250,7 @@ def resume(
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Let a paused projector go on where it stopped.
+    """Let a paused projector resume where it stopped.
 
     After a pause of 24 hours changes may have left the stream: it is resumed all the same, and ends with exit 6.
 
@@ -268,7 +269,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Print a function's log, and with --follow go on as lines come.
+    """Print a function's log, and with --follow new lines as they come.
 
     \b
     Examples:
@@ -326,7 +327,7 @@ def operating(ctx: typer.Context) -> Iterator[Functions]:
         try:
             yield Functions(invocation.wiring, invocation.clock, invocation.note, progress)
         except KeyboardInterrupt:
-            invocation.note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl function status")
+            invocation.note("Stopped waiting; what was begun continues. See how far it is: cqrsctl function status")
             raise
 
 

@@ -225,7 +225,7 @@ def waiting(ctx: typer.Context, aurora: Aurora) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            of(ctx).note("Stopped waiting; what was begun goes on. Look at it with: cqrsctl aurora status")
+            of(ctx).note("Stopped waiting; what was begun continues. See how far it is: cqrsctl aurora status")
             raise
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.diagnosis.lag import Lag
 
-app = group("Tell how far the read model is behind.")
+app = group("Show how far the read model is behind.")
 
 _SHARD_COLUMNS = ("shard", "state", "lag", "hours_left")
 _READER_COLUMNS = ("reader", "lag", "reason")
@@ -41,12 +41,12 @@ def lag(
     watched: Annotated[bool, typer.Option("--watch", help="Look every 2 s, until Ctrl-C.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Tell how far the read model is behind.
+    """Show how far the read model is behind.
 
-    The lag is the age of the oldest change that is not applied yet, 0 where there is none; HOURS LEFT is the time until
+    The lag is the age of the oldest change that is not applied yet, 0 if there is none; HOURS LEFT is the time until
     the stream drops it. A reader's is how far it is behind the writer at most. Where the Lambda function projects, the
-    lag is its iterator age. Times of changes are whole seconds, so --max counts only what is over it for certain; what
-    is not known is over it.
+    lag is its iterator age. Times of changes are whole seconds, so --max counts only what is over it for certain; an
+    unknown lag is over it.
 
     \b
     Examples:

@@ -88,7 +88,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
 ) -> None:
-    """Print the end of a part's log, and with --follow go on as lines come.
+    """Print the end of a part's log, and with --follow new lines as they come.
 
     \b
     Examples:

@@ -95,7 +95,7 @@ def purge(
     """Remove tombstones, the rows of deleted products, that no change can need any more.
 
     A tombstone keeps an older change, which comes once more, from bringing its product back. The stream keeps changes
-    for 24 hours, so younger tombstones stay, as do those that a dead letter may be older than. Projectors go on
+    for 24 hours, so younger tombstones stay, as do those that a dead letter may be older than. Projectors continue
     meanwhile; while a rebuild is under way, or changes are unread that are older, nothing is removed.
 
     \b

@@ -40,7 +40,7 @@ def create(
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Create the table, with its stream; succeeds where it already is as asked.
+    """Create the table, with its stream; does nothing if it already exists with these settings.
 
     \b
     Examples:

@@ -161,7 +161,7 @@ def _outputs() -> dict[str, Any]:
         "SecretArn": ("The database's user and password", attribute("Cluster", "MasterUserSecret.SecretArn")),
         "CommandFunction": ("The command side's function", ref("CommandFunction")),
         "ProjectorFunction": ("The projector's function", ref("ProjectorFunction")),
-        "FailureQueueUrl": ("Where batches are told of that were given up", ref("FailureQueue")),
+        "FailureQueueUrl": ("Where failed batches are reported", ref("FailureQueue")),
     }
     return {name: {"Description": description, "Value": value} for name, (description, value) in values.items()}
 

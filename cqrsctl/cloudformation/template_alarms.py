@@ -45,7 +45,7 @@ def resources() -> dict[str, Any]:
             periods=_LATE_PERIODS,
         ),
         "FailureQueueAlarm": _alarm(
-            "Batches were given up: their changes are not in the read model",
+            "Batches failed for good: their changes are not in the read model",
             ("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue),
             statistic="Maximum",
         ),

@@ -189,7 +189,9 @@ class Usage:
             except AwsError as error:
                 return Quantity(None, f"{error}; give {option}")
             if described.get("Architectures") != [_PRICED_ARCHITECTURE]:
-                return Quantity(None, f"{function} does not run on {_PRICED_ARCHITECTURE}, the one that is priced here")
+                return Quantity(
+                    None, f"{function} is not on {_PRICED_ARCHITECTURE}, the only architecture with a price here"
+                )
             gigabytes = Decimal(described["MemorySize"]) / 1024
             sized.append([(at, value / 1000 * gigabytes) for at, value in milliseconds])
         return self._scaled(sized, Decimal(1))

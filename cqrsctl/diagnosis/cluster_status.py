@@ -67,7 +67,7 @@ def _lags(facts: Facts, note: Callable[[str], None]) -> dict[str, float | None]:
     try:
         found = facts.readers()
     except (DatabaseError, ConfigurationError) as error:
-        note(f"The lag is not known: {error.message}")
+        note(f"The lag is unknown: {error.message}")
         return {}
     for lag in found:
         if lag.lag_seconds is None:

@@ -77,7 +77,7 @@ def _numbers(operated: Functions, function: str) -> dict[str, float | None]:
     try:
         return metrics.last_hour(operated.client("cloudwatch"), function, operated.clock.now())
     except AwsError as error:
-        operated.note(f"The last hour of {function} is not known: {error.message}")
+        operated.note(f"The last hour of {function} is unknown: {error.message}")
         return unknown
 
 
@@ -87,7 +87,7 @@ def _depth(facts: Facts, note: Callable[[str], None], mapping: Mapping) -> int |
     try:
         queues = facts.destinations()
     except AwsError as error:
-        note(f"The depth of {mapping.destination.rpartition(':')[2]} is not known: {error.message}")
+        note(f"The depth of {mapping.destination.rpartition(':')[2]} is unknown: {error.message}")
         return None
     if mapping.destination not in queues:
         return None  # it is no queue

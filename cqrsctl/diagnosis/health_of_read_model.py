@@ -61,7 +61,7 @@ def of_read_model(
     if building and not building.held:
         health = Health.WARNING
         reasons.append(
-            f"a rebuild was stopped with {building.items} items in {building.table}: cqrsctl rebuild goes on"
+            f"a rebuild was stopped with {building.items} items in {building.table}: resume it with cqrsctl rebuild"
         )
     if stored.dead_letters:
         health = Health.WARNING

@@ -59,7 +59,7 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> PartHealth:
         part = broken("shards", found)
         return PartHealth("shards", part.health, summary, part.reason, facts)
     if isinstance(found, CqrsctlError):
-        told = "how far they are read is not known without the database"
+        told = "how far they are read is unknown without the database"
         return PartHealth("shards", Health.UNKNOWN, summary, told, facts)
     if found.unread is None:
         summary += "; AWS keeps their positions for the Lambda function"
@@ -153,8 +153,8 @@ def _why_unknown(found: Projecting) -> str:
     if isinstance(found.backlog, StreamGap):
         return "changes were lost: see shards"
     if isinstance(found.backlog, CqrsctlError):
-        return "what waits is not known: see shards"
-    return "what waits is not known: the Lambda function projected last, and AWS keeps its position"
+        return "what waits is unknown: see shards"
+    return "what waits is unknown: the Lambda function projected last, and AWS keeps its position"
 
 
 def _progress(traces: Inventory, rows_per_second: float | None) -> str:
@@ -208,7 +208,7 @@ def _judged_mapping(function: Function, mapping: Mapping, found: Mapped) -> tupl
     if reason := _failure(function, mapping, found.stream_arn):
         return Health.FAILING, reason
     if mapping.state == DISABLED:
-        return Health.OFF, "paused; it goes on with: cqrsctl function resume"
+        return Health.OFF, "paused; resume it with: cqrsctl function resume"
     if mapping.state != ENABLED:
         return Health.WARNING, mapping.reason or f"it is {_UNDER_WAY.get(mapping.state, mapping.state)}"
     late = max(found.age or 0.0, found.waiting or 0.0)

@@ -101,7 +101,7 @@ def check(look: Callable[[], Lag], limit: timedelta, clock: Clock) -> tuple[Lag,
     if not behind:
         return found, None
     return found, TooSlow(
-        f"{'. '.join(behind)}. The limit is {duration(seconds)}.", hint="What is wrong where, tells: cqrsctl status"
+        f"{'. '.join(behind)}. The limit is {duration(seconds)}.", hint="See what is wrong with: cqrsctl status"
     )
 
 
@@ -158,7 +158,7 @@ def _shard_lag(shard_id: str, found: Backlog) -> ShardLag:
 def _applier_behind(found: Lag, limit: float) -> list[str]:
     """The side that applies changes, where it is certainly behind, or where that is not known."""
     if found.lag_seconds is None:
-        return [f"How far the projector is behind is not known: {found.reason}"]
+        return [f"How far the projector is behind is unknown: {found.reason}"]
     rounding = 0.0 if found.source is LagSource.ITERATOR_AGE else _ROUNDING_SECONDS
     if found.lag_seconds - rounding <= limit:
         return []
@@ -170,7 +170,7 @@ def _applier_behind(found: Lag, limit: float) -> list[str]:
 
 def _readers_behind(found: Lag, limit: float) -> list[str]:
     unknown = [
-        f"How far reader {reader.reader} is behind is not known: {reader.reason}"
+        f"How far reader {reader.reader} is behind is unknown: {reader.reason}"
         for reader in found.readers
         if reader.lag_seconds is None
     ]

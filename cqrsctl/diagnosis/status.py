@@ -123,7 +123,7 @@ def judged(facts: Facts, rate: float | None = None) -> PipelineStatus:
 
 def _stream(facts: Facts) -> Stream:
     if isinstance(outcome(facts.existing_table), CqrsctlError):
-        raise NotAsked("it is not known without the table")
+        raise NotAsked("unknown without the table")
     return facts.existing_stream()
 
 
@@ -135,7 +135,7 @@ def _unread(facts: Facts) -> Backlog | CqrsctlError:
 
 def _projector(projecting: Projecting, *, unreachable: bool) -> PartHealth:
     if unreachable:
-        return broken("projector", NotAsked("it is not known without the database"))
+        return broken("projector", NotAsked("unknown without the database"))
     return stream_side.of_projector(projecting)
 
 

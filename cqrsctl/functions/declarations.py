@@ -28,7 +28,7 @@ def from_json(text: str) -> tuple[Projection, ...]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"{FILE_NAME} in the function's zip is not what `cqrsctl function package` writes: {error!r}.",
-            hint="Make the zip anew: `cqrsctl function package`, or `cqrsctl function deploy`.",
+            hint="Make a new zip: `cqrsctl function package`, or `cqrsctl function deploy`.",
         ) from error
 
 

@@ -121,7 +121,7 @@ def _driver() -> dict[str, bytes]:
 
 def _hint() -> str:
     """Lambda may have another machine and another Python than this one."""
-    return f"Install it anew: {sys.executable} -m pip install --force-reinstall pymysql"
+    return f"Install it again: {sys.executable} -m pip install --force-reinstall pymysql"
 
 
 def _certificates(path: Path) -> bytes:

@@ -113,7 +113,7 @@ def delete_calls(found: Queue) -> tuple[list[ApiCall], str]:
     """The call that deletes the queue if it is empty, and a remark if it is not."""
     require_ours(f"Queue {found.name!r}", found.tags)
     if found.depth:
-        told = f"Queue {found.name} is kept: {found.depth} of its messages tell of batches that failed."
+        told = f"Queue {found.name} is kept: {found.depth} of its messages report batches that failed."
         return [], told
     return [ApiCall("sqs", "DeleteQueue", {"QueueUrl": found.url})], ""
 

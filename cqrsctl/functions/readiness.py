@@ -54,7 +54,7 @@ def until_ready(client: Any, name: str, clock: Clock, progress: Callable[[str], 
         if "Failed" in {found.state, found.last_update}:
             raise AwsError(
                 f"Function {name!r} failed: {found.reason or 'AWS does not say why'}.",
-                hint="Mend that, then: cqrsctl function deploy",
+                hint="Fix that, then: cqrsctl function deploy",
                 code="failed",
             )
         # A function that nobody invoked for weeks is Inactive, and comes back as it is invoked.

@@ -36,7 +36,8 @@ def run(instance: ServerInstance, statements: str, patience_seconds: float = 60)
         raise CqrsctlError(f"{instance.name} has no data folder {instance.data}.") from None
     except subprocess.TimeoutExpired:
         raise CqrsctlError(
-            f"{instance.name} did not answer within {patience_seconds:.0f} s.", hint="Start it anew: cqrsctl local up"
+            f"{instance.name} did not answer within {patience_seconds:.0f} s.",
+            hint="Start it again with: cqrsctl local up",
         ) from None
     if done.returncode:
         raise CqrsctlError(f"{instance.name}: {error_line(done.stderr)}", hint="Look at: cqrsctl local status")

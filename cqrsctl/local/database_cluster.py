@@ -139,7 +139,7 @@ def failover(
         obey(state)
         note(f"{to} is the writer.")
         for name in _unable(state, _SETTLING_SECONDS, note):
-            note(f"Seed {name} anew with: cqrsctl local up")
+            note(f"Seed {name} again with: cqrsctl local up")
 
 
 def remove_all(state: StackState) -> None:
@@ -258,7 +258,7 @@ def _catch_up(new: ServerInstance, old: ServerInstance, target: str, patience_se
     why = f": {status.error}" if status and status.error else f" within {patience_seconds:g} s."
     raise CqrsctlError(
         f"{new.name} did not catch up{why} {old.name} remains the writer, and takes writes.",
-        hint="See how far it is with: cqrsctl local status; one that cannot follow is mended by: cqrsctl local up",
+        hint="See how far it is with: cqrsctl local status; if one cannot follow, seed it again with: cqrsctl local up",
         code="failover_too_slow",
     )
 

@@ -71,7 +71,7 @@ def ensure(
         if process and answers(before):
             return
         how = "does not answer" if process else "had ended on its own"
-        note(f"{name} (pid {before.pid}) {how}; {loss}. It is started anew.")
+        note(f"{name} (pid {before.pid}) {how}; {loss}. It is started again.")
         before.stop()
     note(f"Starting {name} …")
     start(before.port if before else None)

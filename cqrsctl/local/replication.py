@@ -59,7 +59,9 @@ def require_port(instance: ServerInstance) -> int:
     """Where a server can be followed. Raises CqrsctlError where it does not run."""
     service = instance.service()
     if service is None:
-        raise CqrsctlError(f"{instance.name} does not run.", hint="Start it with: cqrsctl local up", code="stack_down")
+        raise CqrsctlError(
+            f"{instance.name} is not running.", hint="Start it with: cqrsctl local up", code="stack_down"
+        )
     return service.port
 
 

@@ -52,7 +52,7 @@ def _seed(
         except CopyFailed as error:
             if not tries_left or cancelled.is_set():
                 raise
-            note(f"{error.message} It is seeded anew.")
+            note(f"{error.message} It is seeded again.")
         else:
             return
 

@@ -135,7 +135,7 @@ def running(state: StackState) -> Running:
     endpoint, writer, *readers = parts(state)
     dead = [part.name for part in (endpoint, writer) if part.state != "running"]
     if dead or endpoint.service is None or writer.service is None:
-        what = "does not run" if len(dead) == 2 else f"is broken: {dead[0]} has ended"
+        what = "is not running" if len(dead) == 2 else f"is broken: {dead[0]} has ended"
         raise CqrsctlError(
             f"The embedded stack {state.directory.name!r} {what}.",
             hint="Start it with: cqrsctl local up",

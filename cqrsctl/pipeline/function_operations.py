@@ -287,7 +287,7 @@ class Functions:
         readiness.until_ready(client, PROJECTOR, self.clock, self.progress)
         for each in readiness.all_settled(client, PROJECTOR, self.clock, self.progress):
             if each.paused:
-                self.note("The projector is paused; it goes on with: cqrsctl function resume")
+                self.note("The projector is paused; resume it with: cqrsctl function resume")
 
     def _maker(self) -> deployment.Maker:
         return deployment.Maker(self.client, self.clock, self.progress)
@@ -315,7 +315,7 @@ def _mapping(wiring: Wiring, stream_arn: str) -> Mapping | None:
     try:
         mapped = mappings.of_function(client, PROJECTOR) if functions.find(client, PROJECTOR) else []
     except (AwsError, ConfigurationError) as error:
-        _log.info("whether a function reads the stream is not known: %s", error.message)
+        _log.info("whether a function reads the stream is unknown: %s", error.message)
         return None
     return mappings.serving(mapped, wiring.environment.table, stream_arn)
 

@@ -84,6 +84,6 @@ def _require_read(wiring: Wiring, connection: Connection, stream: Stream, planne
 def _require_no_gap(projection: Projection, lost: Sequence[str]) -> None:
     if lost:
         raise StreamGap(
-            f"Projection {projection.name} lost changes of shard {lost[0]}; its read model is to be made anew, "
-            "without tombstones."
+            f"Projection {projection.name} lost changes of shard {lost[0]}; rebuild its read model, "
+            "which then has no tombstones."
         )

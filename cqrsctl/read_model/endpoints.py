@@ -93,7 +93,7 @@ class Freshness:
                     age = heartbeat.age_seconds(connection)
                     self._renewed = age is not None and age > tolerated_seconds and heartbeat.renew(connection)
         except TransientDatabaseError as error:
-            _log.info("the writer does not tell: %s", error.message)
+            _log.info("the writer does not show it: %s", error.message)
 
     @property
     def reason(self) -> str:

@@ -69,7 +69,7 @@ def take_lock(connection: Connection, database: str, projection: str) -> None:
     if not locks.take(connection, locks.of_rebuild(database, projection)):
         raise Busy(
             f"Projection {projection} is being rebuilt by another process.",
-            hint="Wait for that one, or stop it; `cqrsctl rebuild` then goes on where it stopped.",
+            hint="Wait for that one, or stop it; `cqrsctl rebuild` then resumes where it stopped.",
         )
 
 

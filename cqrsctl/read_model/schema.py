@@ -170,7 +170,7 @@ def _check_whole(connection: Connection, projection: Projection) -> None:
     if not physical_tables(connection, projection.name):
         raise DatabaseError(
             f"Projection {projection.name} is registered, but its table is gone: a drop ended half-way.",
-            hint="Drop the rest, then make it anew: `cqrsctl read-model drop`, then `cqrsctl project`.",
+            hint="Drop the rest, then create it again: `cqrsctl read-model drop`, then `cqrsctl project`.",
             code="read_model_damaged",
         )
 
@@ -196,7 +196,7 @@ def _check_same(projection: Projection, written: Tables) -> None:
     if all(found):
         raise DatabaseError(
             f"The tables of projection {projection.name} were made from another declaration: {'; '.join(found[0])}.",
-            hint="Make the read model anew as it is declared now, while the old one serves on: `cqrsctl rebuild`; "
+            hint="Rebuild it as it is declared now, while the old one serves: `cqrsctl rebuild`; "
             "or declare it as it was.",
             code="schema_differs",
         )

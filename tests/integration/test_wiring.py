@@ -212,7 +212,7 @@ def test_in_an_embedded_environment_the_variable_of_a_service_wins_over_the_stac
 def test_a_stack_that_is_down_is_told_with_the_command_that_starts_it(tmp_path: Path) -> None:
     environment = load(Flags(env="demo"), {"CQRSCTL_STATE_DIR": str(tmp_path)}, tmp_path)
 
-    with pytest.raises(CqrsctlError, match="'demo' does not run") as caught:
+    with pytest.raises(CqrsctlError, match="'demo' is not running") as caught:
         _ = Wiring(environment).dynamodb
 
     assert caught.value.hint == "Start it with: cqrsctl local up"

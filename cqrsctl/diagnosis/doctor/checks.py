@@ -111,5 +111,5 @@ def _not_looked(error: CqrsctlError, checks: Sequence[Check]) -> Found:
     codes = [check.code for check in checks]
     what = ", ".join(codes) if len(codes) <= _FEW else f"{', '.join(parts)} ({len(codes)} checks)"
     say = note if unknown_operation(error) else warning
-    finding = say(f"Could not look at {what}.", error.message, error.hint or "cqrsctl -vv doctor tells more")
+    finding = say(f"Could not look at {what}.", error.message, error.hint or "see more with: cqrsctl -vv doctor")
     return Found(NOT_LOOKED, parts[0] if len(parts) == 1 else "several", finding)

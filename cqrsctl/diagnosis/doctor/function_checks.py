@@ -93,7 +93,7 @@ def failed_batches(facts: Facts) -> Iterator[Finding]:
             )
         elif queue.depth:
             yield warning(
-                f"{queue.depth} failed batches are told of in the queue {queue.name}.",
+                f"{queue.depth} failed batches are reported in the queue {queue.name}.",
                 "Their changes were not applied, and products may be out of date.",
                 f"cqrsctl verify --repair; then aws sqs purge-queue --queue-url {queue.url}",
             )

@@ -72,7 +72,7 @@ def simulated(facts: Facts) -> Iterator[Finding]:
         if error.code != ACCESS_DENIED:
             raise
         yield note(
-            "Whether this identity may write is not known: it may not ask IAM.",
+            "Whether this identity may write is unknown: it may not ask IAM.",
             f"{error.message}. Only what reads was tried.",
             "grant it iam:SimulatePrincipalPolicy and iam:GetRole on itself, to have that looked at",
         )

@@ -59,7 +59,7 @@ def unfinished_rebuild(facts: Facts) -> Iterator[Finding]:
             yield note(
                 f"A rebuild of projection {each.name} was left before its end.",
                 "Every change is written twice, and tombstones cannot be purged.",
-                "cqrsctl rebuild goes on with it, cqrsctl rebuild --discard gives it up",
+                "cqrsctl rebuild resumes it, cqrsctl rebuild --discard abandons it",
             )
 
 

@@ -53,11 +53,11 @@ class RebuildBeginning:
                 "`cqrsctl rebuild --discard`.",
             )
         if found is not None and (reason := self._unusable(found)):
-            self.notice(f"A rebuild is under way, but {reason}: it begins anew.")
+            self.notice(f"A rebuild is under way, but {reason}: it begins again.")
             again(rebuilds.give_up, self.connection, found)
             found = None
         if found is not None:
-            self.notice(f"A rebuild is under way: it goes on with table {found.table.name}.")
+            self.notice(f"A rebuild is under way: it resumes with table {found.table.name}.")
             return found
         if self.undo:
             return self._undo()

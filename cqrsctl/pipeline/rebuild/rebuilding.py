@@ -142,7 +142,7 @@ class Rebuilding:
                     if undo or self._began_anew:
                         raise
                     self._began_anew = True
-                    self.notice(f"{gap} The rebuild begins anew.")
+                    self.notice(f"{gap} The rebuild begins again.")
 
     @property
     def _change_clock(self) -> ChangeClock:
@@ -240,8 +240,8 @@ class Rebuilding:
         if letters and self.unfit is Unfit.STOP:
             raise CqrsctlError(
                 f"{letters} changes did not fit projection {name} while it was rebuilt; the old table serves on.",
-                hint="See them with `cqrsctl dead-letter list`, retry or discard them, then `cqrsctl rebuild` goes on; "
-                "or go on without them: --on-error skip.",
+                hint="See them with `cqrsctl dead-letter list`, retry or discard them, then `cqrsctl rebuild` resumes; "
+                "or leave them out with --on-error skip.",
                 code="bad_record",
             )
         now = table.describe(self.wiring.dynamodb, self.wiring.environment.table).stream_arn

@@ -48,7 +48,7 @@ class BadItems(CqrsctlError):
         more = f"; and {len(unfit) - _NAMED} more on the same page" if len(unfit) > _NAMED else ""
         super().__init__(
             f"Items do not fit projection {projection.name}. {named}{more}. The old table serves on.",
-            hint="Mend the items, and `cqrsctl rebuild` goes on where it stopped. Or declare columns that hold them; "
+            hint="Fix the items, and `cqrsctl rebuild` resumes where it stopped. Or declare columns that hold them; "
             "or leave such items out with --on-error skip.",
         )
 

@@ -133,8 +133,8 @@ class Mender:
             self.sides.connection.commit()
         if found.building:
             raise Busy(
-                f"A rebuild of projection {self.sides.projection.name} is under way; nothing is mended meanwhile.",
-                hint="It mends drift, too. Let it come to its end, or go on with it: `cqrsctl rebuild`.",
+                f"A rebuild of projection {self.sides.projection.name} is under way; nothing is repaired meanwhile.",
+                hint="It repairs drift, too. Let it finish, or resume it: `cqrsctl rebuild`.",
             )
         (table,) = found.active
         return table

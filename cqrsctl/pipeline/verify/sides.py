@@ -98,8 +98,7 @@ def require_declared(connection: Connection, projection: Projection) -> None:
     what = f"column{'s' * (len(names) > 1)} {', '.join(names)}" if names else "the view, its conditions or their order"
     raise DatabaseError(
         f"Table {table.name} of projection {projection.name} was made from another declaration; what differs: {what}.",
-        hint="Make the read model anew as it is declared now, while the old one serves on: `cqrsctl rebuild`; "
-        "or declare it as it was.",
+        hint="Rebuild it as it is declared now, while the old one serves: `cqrsctl rebuild`; or declare it as it was.",
         code="schema_differs",
     )
 

@@ -593,7 +593,7 @@ def test_the_status_has_the_members_and_what_is_not_known_is_said(created: Auror
 
     assert [member.name for member in found.cluster.members] == ["products-1", "reports"]
     assert found.lags.get("reports") is None
-    assert any("The lag is not known" in line for line in told)
+    assert any("The lag is unknown" in line for line in told)
     assert [activity["description"] for activity in found.activities] == ["Setting desired capacity to 2."]
     created.scaling.refuse("describe_scaling_activities")
     assert status(created, looking(prod, created)).activities == []

@@ -385,7 +385,7 @@ def test_a_function_on_another_architecture_has_no_price_here(pipeline_in: Calla
     own = pipeline_in("sa-east-1")
     own.ran()
     own.deploy("x86_64")
-    assert "does not run on arm64" in own.lines()["Lambda duration (arm64)"].reason
+    assert "is not on arm64" in own.lines()["Lambda duration (arm64)"].reason
 
 
 def test_io_optimized_storage_asks_for_no_io(pipeline_in: Callable[[str], Pipeline]) -> None:

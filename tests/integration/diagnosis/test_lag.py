@@ -144,7 +144,7 @@ def test_a_lag_that_is_not_known_is_over_any_limit_and_says_why() -> None:
     _, too_slow = lags.check(lambda: Lag(None, reason="nobody knows"), timedelta(days=1), Clock())
 
     assert too_slow is not None
-    assert "How far the projector is behind is not known: nobody knows." in too_slow.message
+    assert "How far the projector is behind is unknown: nobody knows." in too_slow.message
 
 
 @pytest.mark.usefixtures("table")
@@ -222,7 +222,7 @@ def test_where_the_function_projects_and_nothing_tells_its_age_the_lag_is_not_kn
     assert "the Lambda function projects" in (found.reason or "")
     _, too_slow = lags.check(lambda: found, LIMIT, Clock())
     assert too_slow is not None
-    assert "is not known" in too_slow.message
+    assert "is unknown" in too_slow.message
 
 
 def handled_all(wiring: Wiring, table: str) -> None:

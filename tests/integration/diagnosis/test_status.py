@@ -93,7 +93,7 @@ def test_without_a_table_the_parts_that_need_it_say_so_and_the_others_go_on(wiri
 
     assert healths(parts) == {"table": "failing", "stream": "unknown", "shards": "unknown", "projector": "unknown"}
     assert (parts["table"].reason or "").startswith(f"No table {wiring.environment.table!r}")
-    assert parts["stream"].reason == "it is not known without the table"
+    assert parts["stream"].reason == "unknown without the table"
     assert parts["read model"].health is Health.OK
 
 
@@ -117,7 +117,7 @@ def test_with_the_database_away_the_write_model_is_told_all_the_same(filled: Wir
     assert healths(parts) == {"shards": "unknown", "projector": "unknown", "read model": "failing"}
     assert "the database does not answer" in (parts["read model"].reason or "")
     assert parts["shards"].summary == "1 open, 0 closed"
-    assert parts["shards"].reason == "how far they are read is not known without the database"
+    assert parts["shards"].reason == "how far they are read is unknown without the database"
 
 
 def test_a_part_whose_api_does_not_answer_leaves_the_others(filled: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def test_an_identity_that_may_not_look_is_told_of_no_mapping(
     with caplog.at_level("INFO", logger="cqrsctl"):
         assert mapping_state(deployed.wiring, "") is None
 
-    assert "whether a function reads the stream is not known" in caplog.text
+    assert "whether a function reads the stream is unknown" in caplog.text
 
 
 def test_status_tells_state_code_numbers_and_the_destinations_depth(
@@ -218,8 +218,8 @@ def test_status_notes_what_it_may_not_know(deployed: Operated, monkeypatch: pyte
     assert [each.current for each in found.functions] == [False, False]
     assert set(found.functions[0].numbers.values()) == {None}
     assert found.mappings[0].depth is None
-    assert any("last hour of ProductHandlerFunction is not known" in line for line in deployed.notes)
-    assert any("depth of ProductHandlerFunction-failures is not known" in line for line in deployed.notes)
+    assert any("last hour of ProductHandlerFunction is unknown" in line for line in deployed.notes)
+    assert any("depth of ProductHandlerFunction-failures is unknown" in line for line in deployed.notes)
 
 
 @pytest.mark.parametrize("destination", ["arn:aws:s3:::failed", "arn:aws:sqs:eu-west-1:123456789012:gone"])

@@ -384,7 +384,7 @@ def test_a_killed_reader_is_left_out_and_started_again_by_up(state: StackState, 
     assert [server.state for server in database_cluster.servers(state) if server.name == name] == ["crashed"]
     notes: list[str] = []
     stack.up(state, notes.append)
-    assert f"{name} (pid {before.pid}) had ended on its own; its data is kept. It is started anew." in notes
+    assert f"{name} (pid {before.pid}) had ended on its own; its data is kept. It is started again." in notes
     assert not any("Seeding" in told for told in notes)
     assert stack.running(state).readers[name] == before.port
     wait_until_level(state)
@@ -399,9 +399,9 @@ def test_a_killed_writer_is_started_again_by_up_and_followed(state: StackState, 
 
     with pytest.raises(CqrsctlError, match=f"is broken: {name} has ended"):
         stack.running(state)
-    with pytest.raises(CqrsctlError, match=f"{name} does not run"):
+    with pytest.raises(CqrsctlError, match=f"{name} is not running"):
         database_cluster.failover(state, readers(state)[0], lambda _: None)
-    with pytest.raises(CqrsctlError, match=f"{name} does not run"):
+    with pytest.raises(CqrsctlError, match=f"{name} is not running"):
         database_cluster.add_reader(state, "too-early", lambda _: None)
     stack.up(state, lambda _: None)
     execute(state, name, f"INSERT INTO {table} VALUES (2)")

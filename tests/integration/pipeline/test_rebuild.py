@@ -192,7 +192,7 @@ def test_a_rebuild_that_died_serves_the_old_table_and_goes_on_where_it_was(wirin
     assert query(wiring, "SELECT Name FROM product_v2 WHERE ProductId = 5") == [{"Name": "Changed"}]
     rebuilt, notices = run(wiring)
 
-    assert notices[0] == "A rebuild is under way: it goes on with table product_v2."
+    assert notices[0] == "A rebuild is under way: it resumes with table product_v2."
     assert rebuilt.table == "product_v2"
     assert rebuilt.progress.items == 20
     assert 0 < rebuilt.progress.resumed <= 20

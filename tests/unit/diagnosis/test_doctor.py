@@ -402,7 +402,7 @@ def test_an_endpoint_that_does_not_know_an_operation_is_a_note(tmp_path: Path) -
         (FakeAws(denied=("filter_log_events",)), "permissions_tried", NOTE, "logs:FilterLogEvents"),
         (FakeAws(simulated_denied=("dynamodb:PutItem",)), "permissions_simulated", WARNING, "dynamodb:PutItem"),
         (FakeAws(simulated_denied=("rds:CreateDBInstance",)), "permissions_simulated", NOTE, "rds:CreateDBInstance"),
-        (FakeAws(denied=("simulate_principal_policy",)), "permissions_simulated", NOTE, "is not known"),
+        (FakeAws(denied=("simulate_principal_policy",)), "permissions_simulated", NOTE, "is unknown"),
         (FakeAws(broken=("describe_db_clusters",)), NOT_LOOKED, WARNING, "permissions_tried"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -65,7 +65,7 @@ def told(part: PartHealth) -> tuple[str, str | None]:
         (DatabaseError("the login is refused"), Health.FAILING),
         (CqrsctlError("the stack is broken", code="stack_down"), Health.FAILING),
         (ConfigurationError("no credentials"), Health.UNKNOWN),
-        (NotAsked("it is not known without the table"), Health.UNKNOWN),
+        (NotAsked("unknown without the table"), Health.UNKNOWN),
     ],
 )
 def test_a_part_that_cannot_be_looked_at_says_why(error: CqrsctlError, health: Health) -> None:
@@ -126,7 +126,7 @@ def test_a_stream_without_new_images_is_failing() -> None:
         (waiting(3_600), ("ok", None)),
         (waiting(13 * 3_600), ("warning", "unread changes are trimmed in 11 h")),
         (waiting(20 * 3_600), ("failing", "unread changes are trimmed in 4 h")),
-        (DatabaseError("away"), ("unknown", "how far they are read is not known without the database")),
+        (DatabaseError("away"), ("unknown", "how far they are read is unknown without the database")),
         (ConfigurationError("Projection gone is new."), ("unknown", "Projection gone is new.")),
     ],
 )
@@ -170,7 +170,7 @@ def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
         ),
         (replace(HELD, progress_seconds=4_000.0), IDLE, None, ("ok", None)),
         (HELD, StreamGap("lost"), None, ("unknown", "changes were lost: see shards")),
-        (HELD, NotAsked("no stream"), None, ("unknown", "what waits is not known: see shards")),
+        (HELD, NotAsked("no stream"), None, ("unknown", "what waits is unknown: see shards")),
         (STOPPED, IDLE, None, ("off", None)),
         (
             STOPPED,
@@ -193,7 +193,7 @@ def mapping(state: str = "Enabled", last_result: str = "OK") -> Mapping:
             mapping("Disabled"),
             (
                 "unknown",
-                "nobody projects, and what waits is not known: the Lambda function projected last, and AWS keeps its "
+                "nobody projects, and what waits is unknown: the Lambda function projected last, and AWS keeps its "
                 "position",
             ),
         ),
@@ -246,7 +246,7 @@ def function(state: str = "Active") -> Function:
         (Mapped(function()), ("warning", "no stream is mapped to it: cqrsctl function deploy")),
         (Mapped(function(), mapping(), 0.4, 0.0), ("ok", None)),
         (Mapped(function(), mapping()), ("ok", None)),
-        (Mapped(function(), mapping("Disabled")), ("off", "paused; it goes on with: cqrsctl function resume")),
+        (Mapped(function(), mapping("Disabled")), ("off", "paused; resume it with: cqrsctl function resume")),
         (Mapped(function(), mapping("Enabling")), ("warning", "somebody asked")),
         (Mapped(function("Failed"), mapping()), ("failing", "the function has failed: no key")),
         (Mapped(function(), mapping(last_result="PROBLEM: denied"), 1.0), ("failing", "PROBLEM: denied")),
@@ -292,7 +292,7 @@ def held(**differently: Any) -> Inventory:
         (held(building=BUILDING), ("ok", None)),
         (
             held(building=replace(BUILDING, held=False)),
-            ("warning", "a rebuild was stopped with 400 items in product_v3: cqrsctl rebuild goes on"),
+            ("warning", "a rebuild was stopped with 400 items in product_v3: resume it with cqrsctl rebuild"),
         ),
         (held(dead_letters=3), ("warning", "3 dead letters: cqrsctl dead-letter list")),
         (

@@ -196,7 +196,7 @@ def test_a_queue_of_somebody_else_is_neither_changed_nor_deleted() -> None:
 def test_messages_that_somebody_reads_just_now_are_in_the_queue_too() -> None:
     there = queue.Queue("name", "url", {"ApproximateNumberOfMessagesNotVisible": "2"}, MANAGED_BY)
 
-    assert queue.delete_calls(there) == ([], "Queue name is kept: 2 of its messages tell of batches that failed.")
+    assert queue.delete_calls(there) == ([], "Queue name is kept: 2 of its messages report batches that failed.")
 
 
 def test_a_printed_call_shows_no_secret_and_no_zip() -> None:

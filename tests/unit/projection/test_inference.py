@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cqrsctl.projection.inference import inferred
@@ -108,7 +108,7 @@ def test_every_name_of_a_table_gives_a_projection(table: str) -> None:
     assert inferred(table, KEY, []).projection.keys
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.builds(dict.__or__, items, st.dictionaries(st.text(min_size=1), values, max_size=5)), max_size=5))
 def test_what_is_declared_holds_every_item_and_reads_back_from_a_file(seen: list[dict[str, Value]]) -> None:
     found = inferred("Orders", KEY, seen)
