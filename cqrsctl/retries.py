@@ -5,6 +5,8 @@ Not for what goes into the functions' zip: Lambda sends a batch again by itself,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from cqrsctl.clock import Clock
 
+_FIRST_INTERVAL = timedelta(seconds=5)
 _CONFLICTS_IN_A_ROW = 5
 _CALLS_IN_A_ROW = 12
 """About a minute of pauses."""
@@ -51,7 +54,11 @@ def of_hiccups(
     notice: Callable[[str], None],
     stopped: Callable[[], bool] = lambda: False,
 ) -> Retrying:
-    """Waits out what passes until a time, or with None not at all; what is waited out is told."""
+    """Waits out what passes until a time, or with None not at all.
+
+    What is waited out is noted, with the error's hint: at once, and then at growing intervals.
+    """
+    said = _Sparing(notice, clock)
 
     def is_over(_: object) -> bool:
         end = give_up_at()
@@ -62,6 +69,30 @@ def of_hiccups(
         wait=wait_random_exponential(multiplier=0.2, max=10),
         stop=is_over,
         sleep=clock.sleep,
-        before_sleep=lambda state: notice(f"{state.outcome and state.outcome.exception()} Trying again."),
+        before_sleep=lambda state: said(state.outcome.exception() if state.outcome else None),
         reraise=True,
     )
+
+
+@dataclass(slots=True)
+class _Sparing:
+    """Notes that an error is waited out, unless it did so a moment ago; each interval is twice as long as the last."""
+
+    notice: Callable[[str], None]
+    clock: Clock
+    _said: str = ""
+    _due: datetime | None = None
+    _interval: timedelta = _FIRST_INTERVAL
+
+    def __call__(self, error: BaseException | None) -> None:
+        hint = getattr(error, "hint", None)
+        text = f"{error} Trying again." + (f" {hint}" if hint else "")
+        now = self.clock.now()
+        if text != self._said:
+            self._said, self._interval = text, _FIRST_INTERVAL
+        elif self._due and now < self._due:
+            return
+        else:
+            self._interval *= 2
+        self._due = now + self._interval
+        self.notice(text)

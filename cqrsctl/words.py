@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 _UNITS = ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s"))
@@ -12,6 +17,12 @@ _UNITS = ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min"
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things: 1 change, 2 changes."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def listed(names: Collection[str], most: int = 10) -> str:
+    """Names in a sentence: A, B, C; of many the first ones: A, B and 7 more."""
+    shown = ", ".join(islice(names, most))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def duration(seconds: float | None) -> str:

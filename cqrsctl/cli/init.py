@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cqrsctl import words
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import of
 from cqrsctl.config import DEFAULT_TABLE, Flags, file_to_write, undeclared
@@ -20,14 +21,12 @@ from cqrsctl.settings_file import projection_toml, toml_value
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cqrsctl.change import Item
     from cqrsctl.cli.invocation import Invocation
     from cqrsctl.config import Environment
 
 app = group("Write a settings file, also for a table of your own.")
 
 _SAMPLED_ITEMS = 1_000
-_MOST_NAMED = 10
 _HEAD = """\
 # Settings of cqrsctl for this folder and the folders below it.
 # Commands act on the embedded stack unless --env names another environment.
@@ -88,27 +87,21 @@ def init(
         f"view {projection.view} with {len(projection.columns)} columns."
     )
     if found.left_out:
-        names = list(found.left_out)
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        invocation.note(f"Not in the view: {', '.join(names[:_MOST_NAMED])}{more}. The file has the reasons.")
+        invocation.note(f"Not in the view: {words.listed(found.left_out)}. The file has the reasons.")
     invocation.note("Check the columns. Then see what is still missing: cqrsctl status")
 
 
 def _of_items(invocation: Invocation) -> Inferred:
     """A projection for the environment's table. Raises AwsError, and CqrsctlError if no column can hold its key."""
     from cqrsctl.write_model import table
-    from cqrsctl.write_model.scan import scan
+    from cqrsctl.write_model.scan import first_items
 
     client, name = invocation.wiring.dynamodb, invocation.environment.table
     key = table.describe(client, name).key
-    items: list[Item] = []
-    for page in scan(client, name, invocation.clock.sleep):
-        items += page
-        if len(items) >= _SAMPLED_ITEMS:
-            break
-    invocation.note(f"Read {min(len(items), _SAMPLED_ITEMS)} items of table {name}.")
+    items = first_items(client, name, _SAMPLED_ITEMS, invocation.clock.sleep)
+    invocation.note(f"Read {words.count(len(items), 'item')} of table {name}.")
     try:
-        return inferred(name, key, items[:_SAMPLED_ITEMS])
+        return inferred(name, key, items)
     except Misfit as misfit:
         raise CqrsctlError(f"Table {name} cannot be projected: its key does not fit a column: {misfit}.") from misfit
 

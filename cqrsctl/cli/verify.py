@@ -20,6 +20,7 @@ from cqrsctl.cli.render import Output
 from cqrsctl.errors import Drift
 from cqrsctl.pipeline.verify.comparison import DriftKind
 from cqrsctl.pipeline.verify.verifying import Sample, Verification
+from cqrsctl.projection.definition import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,6 +102,9 @@ def verify(
         if result.not_in_former:
             rows = words.count(result.not_in_former, "repaired row does", "repaired rows do")
             invocation.note(f"{named}{rows} not fit the table that `cqrsctl rebuild --undo` would bring back.")
+    seen = set().union(*(result.attributes for result in results))
+    if names := unnamed(invocation.environment.projections, seen):
+        invocation.note(f"No column names these attributes of the items, which are in no view: {words.listed(names)}.")
     _require_equal(results, repair=repair)
 
 

@@ -28,6 +28,7 @@ from cqrsctl.stopping import Questions
 from cqrsctl.stream import shards
 from cqrsctl.stream.unread import Asking, unhandled, unread_shards
 from cqrsctl.write_model import table as tables
+from cqrsctl.write_model.scan import first_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ TOLERATED_SECONDS = 1.0
 """A reader's age is told by a heartbeat that is no older than this, if it can be had."""
 _ATTEMPTS = 2
 _MOST_PROBES = 16
+_SAMPLED_ITEMS = 100
 
 
 def fact(ask: Callable[[Facts], Answer]) -> Callable[[Facts], Answer]:
@@ -142,6 +144,14 @@ class Facts:
     def recovery(self) -> bool | None:
         """Whether the table's point-in-time recovery is on; None where the endpoint cannot tell."""
         return tables.recovery_enabled(self.wiring.dynamodb, self.environment.table)
+
+    @fact
+    def attributes(self) -> frozenset[str]:
+        """The attributes that some of the table's items have."""
+        if self.table() is None:
+            return frozenset()
+        items = first_items(self.wiring.dynamodb, self.environment.table, _SAMPLED_ITEMS, self.clock.sleep)
+        return frozenset(name for item in items for name in item)
 
     @fact
     def stream(self) -> Stream | None:

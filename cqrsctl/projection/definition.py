@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.projection.fitting import FITTERS, Kind, Misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cqrsctl.change import Value
     from cqrsctl.projection.fitting import SqlValue
@@ -175,6 +175,12 @@ class Projection:
     def includes(self, image: Mapping[str, Value]) -> bool:
         """Whether an item belongs into the view."""
         return all(is_same(_at(image, path), value) for path, value in self.where)
+
+
+def unnamed(projections: Iterable[Projection], attributes: Iterable[str]) -> list[str]:
+    """The attributes of items that no column or condition of the projections names, in order."""
+    paths = [path for each in projections for path in (*(c.attribute for c in each.columns), *dict(each.where))]
+    return sorted(set(attributes) - {path.partition(".")[0] for path in paths})
 
 
 def is_same(value: object, other: object) -> bool:

@@ -28,6 +28,16 @@ def scan(client: Any, table: str, sleep: Callable[[float], None]) -> Iterator[li
         yield page.items
 
 
+def first_items(client: Any, table: str, count: int, sleep: Callable[[float], None]) -> list[Item]:
+    """Up to `count` items, whichever come first (eventually consistent). Raises AwsError."""
+    items: list[Item] = []
+    for page in _pages(client, {"TableName": table, "Limit": count}, sleep):
+        items += page.items
+        if len(items) >= count:
+            break
+    return items[:count]
+
+
 @dataclass(slots=True)
 class ScanPace:
     """How much of the table's read capacity a scan may use, over all its segments; None: all there is."""

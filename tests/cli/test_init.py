@@ -57,7 +57,11 @@ def test_a_table_of_ones_own_is_projected_as_declared(cqrsctl: Cqrsctl, lines: s
     (row, *_) = rows = cqrsctl.ok("query", "list", "-o", "json").json()
     assert len(rows) == 3
     assert row == {"order_id": 'a "b" \\ é', "Line": 1, "Price": "1.25", "Tags": ["x", "y"], "Gift": True}
-    assert "drift: 0" in cqrsctl.ok("verify").out
+    verified = cqrsctl.ok("verify")
+    assert "drift: 0" in verified.out
+    assert "No column names these attributes of the items, which are in no view: a.b." in verified.err
+    found = cqrsctl("doctor", "-o", "json").json()
+    assert "table_attributes" in [each["code"] for each in found]
 
 
 def test_a_file_that_exists_is_never_changed(folder: Cqrsctl) -> None:

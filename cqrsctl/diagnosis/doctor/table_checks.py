@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cqrsctl import words
 from cqrsctl.diagnosis.doctor.findings import Check, critical, note
+from cqrsctl.projection.definition import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,9 +76,23 @@ def protection(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def attributes(facts: Facts) -> Iterator[Finding]:
+    """Items have attributes that no column names.
+
+    Fix: declare columns for them, if queries need them.
+    """
+    if names := unnamed(facts.environment.projections, facts.attributes()):
+        yield note(
+            f"No column names these attributes of the items: {words.listed(names)}.",
+            "They are in no view.",
+            "declare columns for them, if queries need them",
+        )
+
+
 CHECKS = (
     Check("table_missing", "table", missing),
     Check("table_key", "table", key),
     Check("table_recovery", "table", recovery),
     Check("table_protection", "table", protection),
+    Check("table_attributes", "table", attributes),
 )

@@ -70,6 +70,8 @@ class Verified:
     mended: int = 0
     not_in_former: int = 0
     drift: Counter[DriftKind] = field(default_factory=Counter)
+    attributes: set[str] = field(default_factory=set)
+    """What the compared items have."""
 
     @property
     def left(self) -> int:
@@ -188,6 +190,7 @@ class Verification:
         keyed: dict[Key, Item] = {}
         unfit: Drift = []
         for item in items:
+            self.result.attributes.update(item)
             try:
                 keyed[key_of(self.projection, item)] = item
             except Misfit as misfit:

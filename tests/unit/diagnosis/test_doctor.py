@@ -108,6 +108,7 @@ FUNCTION = Function.of(
 CLEAN: dict[str, Any] = {
     "table": TABLE,
     "recovery": True,
+    "attributes": frozenset({"ProductId", "Name", "Price"}),
     "stream": STREAM,
     "function": FUNCTION,
     "mappings": [Mapping.of(MAPPED)],
@@ -165,6 +166,7 @@ PLANTED: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("table_key", CRITICAL, {"table": replace(TABLE, key=(("Sku", "S"),))}, "the key Sku"),
     ("table_recovery", NOTE, {"recovery": False}, "Point-in-time"),
     ("table_protection", NOTE, {"table": replace(TABLE, deletion_protection=False)}, "deletion protection"),
+    ("table_attributes", NOTE, {"attributes": frozenset({"ProductId", "Weight", "Colour"})}, "items: Colour, Weight."),
     ("stream_off", CRITICAL, {"table": replace(TABLE, stream_arn=None, view_type=None)}, "is off"),
     ("stream_view_type", CRITICAL, {"table": replace(TABLE, view_type="KEYS_ONLY")}, "no new images"),
     ("stream_view_type", CRITICAL, {"table": replace(TABLE, view_type="OLD_IMAGE")}, "no new images"),
