@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from cqrsctl import __version__
-from cqrsctl.cli import standard_streams
+from cqrsctl.cli import completion, standard_streams
 from cqrsctl.cli.commands import COMMANDS, load_command
 from cqrsctl.cli.global_options import Group
 from cqrsctl.cli.invocation import Invocation, LogFormat, of
@@ -60,7 +60,16 @@ def _version(value: bool) -> None:
 @app.callback(epilog="Start with: cqrsctl demo")
 def root(
     ctx: typer.Context,
-    env: Annotated[str | None, typer.Option("--env", "-e", metavar="NAME", help="The environment to work on.")] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            "--env",
+            "-e",
+            metavar="NAME",
+            help="The environment to work on.",
+            autocompletion=completion.environment_names,
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="The settings file (cqrsctl.toml).")] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="The AWS profile.")] = None,
     region: Annotated[str | None, typer.Option(metavar="NAME", help="The AWS region.")] = None,

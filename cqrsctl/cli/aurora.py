@@ -10,6 +10,7 @@ import typer
 
 from cqrsctl import words
 from cqrsctl.cli import autoscale, render
+from cqrsctl.cli.completion import reader_names
 from cqrsctl.cli.cost import a_month, amount, cost, price_note
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import DryRunOption, NoWaitOption, OutputOption, YesOption, of, operated, waiting
@@ -180,7 +181,7 @@ def add_reader(
 @app.command()
 def remove_reader(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The reader's name.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The reader's name.", show_default=False, autocompletion=reader_names)],
     yes: YesOption = False,
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
@@ -214,7 +215,12 @@ def remove_reader(
 def failover(
     ctx: typer.Context,
     to: Annotated[
-        str | None, typer.Option(metavar="READER", help="The new writer.  [default: the reader of the lowest tier]")
+        str | None,
+        typer.Option(
+            metavar="READER",
+            help="The new writer.  [default: the reader of the lowest tier]",
+            autocompletion=reader_names,
+        ),
     ] = None,
     yes: YesOption = False,
     dry_run: DryRunOption = False,

@@ -12,6 +12,7 @@ import typer
 
 from cqrsctl import words
 from cqrsctl.cli import render
+from cqrsctl.cli.completion import projection_names
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of
 from cqrsctl.cli.render import Output
@@ -35,7 +36,8 @@ def project(
     ctx: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="Stop when every shard is caught up.")] = False,
     projection: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this projection; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this projection; may be repeated.", autocompletion=projection_names),
     ] = None,
     from_: Annotated[
         Beginning, typer.Option("--from", help="Where to begin; counts only where there is no checkpoint.")

@@ -12,6 +12,7 @@ import typer
 
 from cqrsctl import words
 from cqrsctl.cli import columns, render
+from cqrsctl.cli.completion import column_names
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, of, parse_duration
 from cqrsctl.cli.render import Output
@@ -75,7 +76,11 @@ def list_(
     out_of_stock: StockOption = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN|-COLUMN", help="The order; - for descending.  [default: by key]"),
+        typer.Option(
+            metavar="COLUMN|-COLUMN",
+            help="The order; - for descending.  [default: by key]",
+            autocompletion=column_names,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="The most rows of a page.")] = 50,
     after: Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from cqrsctl import words
 from cqrsctl.cli import columns, render
+from cqrsctl.cli.completion import projection_names
 from cqrsctl.cli.global_options import group
 from cqrsctl.cli.invocation import OutputOption, YesOption, of
 from cqrsctl.cli.render import Output
@@ -41,7 +42,8 @@ _UNIT_BYTES = 4_096
 def rebuild(
     ctx: typer.Context,
     projection: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Rebuild this projection; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Rebuild this projection; may be repeated.", autocompletion=projection_names),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Rebuild all projections, also those that need none.")] = False,
     read_capacity: Annotated[

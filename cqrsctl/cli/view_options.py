@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cqrsctl.cli.completion import column_names, projection_names
 from cqrsctl.errors import UsageError
 from cqrsctl.read_model.conditions import Comparison, condition
 from cqrsctl.settings_file import did_you_mean
@@ -22,7 +23,12 @@ PRODUCT = "product"
 
 ProjectionOption = Annotated[
     str | None,
-    typer.Option("--projection", metavar="NAME", help="Whose view to query.  [default: product, or the only one]"),
+    typer.Option(
+        "--projection",
+        metavar="NAME",
+        help="Whose view to query.  [default: product, or the only one]",
+        autocompletion=projection_names,
+    ),
 ]
 WhereOption = Annotated[
     list[str] | None,
@@ -30,6 +36,7 @@ WhereOption = Annotated[
         "--where",
         metavar="A=V",
         help="Only rows like this: A=V, A!=V, A<V, A<=V, A>V, A>=V; A= for no value. May be repeated.",
+        autocompletion=column_names,
     ),
 ]
 

@@ -9,6 +9,7 @@ import pytest
 
 from cqrsctl.local import client, roster
 from cqrsctl.local.state import StackState
+from tests.cli.test_completion import completed
 from tests.conftest import Cqrsctl
 from tests.faults.projector import projecting
 from tests.waiting import wait_for
@@ -119,6 +120,13 @@ def test_readers_serve_queries_and_one_of_them_takes_over_while_products_are_wri
     assert members(fresh) == {"r2": "writer", "mariadb": "reader", "r1": "reader"}
     assert "drift: 0" in fresh.ok("verify").out + fresh.ok("verify").err
     assert_answered_by(fresh, {"mariadb", "r1"}, "count", "--max-staleness", "30s")
+
+
+def test_the_cluster_s_readers_are_completed(fresh: Cqrsctl) -> None:
+    fresh.ok("aurora", "add-reader", "reports", "--yes")
+
+    assert completed(fresh, "cqrsctl aurora failover --to re") == ["reports"]
+    assert completed(fresh, "cqrsctl aurora remove-reader rep") == ["reports"]
 
 
 def assert_that_writes_are_waited_for(cqrsctl: Cqrsctl) -> None:
