@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seeds", type=int, default=SEEDS, metavar="N", help="how many seeds the stream simulator runs")
     parser.addoption("--database", choices=sorted(engines.NAMES), default=MARIADB.name, help="what stacks run on")
     group.addoption("--seed", type=int, metavar="N", help="the one seed that the stream simulator runs again")
+    parser.addoption("--all-pages", action="store_true", help="run the commands of all pages of the documentation")
 
 
 def pytest_configure() -> None:

@@ -217,9 +217,7 @@ def failover(
     to: Annotated[
         str | None,
         typer.Option(
-            metavar="READER",
-            help="The new writer.  [default: the reader of the lowest tier]",
-            autocompletion=reader_names,
+            metavar="READER", help="The new writer.  [default: of the lowest tier]", autocompletion=reader_names
         ),
     ] = None,
     yes: YesOption = False,

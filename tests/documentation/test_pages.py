@@ -27,12 +27,19 @@ getattr(boto3.client(service), operation.replace("-", "_"))(**options)
 """Stands in for the AWS CLI: `aws SERVICE OPERATION --option VALUE …`."""
 
 
+_FIRST = {"README.md", "tutorial.md"}
 WIDTH = "130"
 """That of a terminal on which the pages' lines fit."""
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The first pages that a newcomer types from; with --all-pages all, which take minutes."""
+    if "page" in metafunc.fixturenames:
+        chosen = PAGES if metafunc.config.getoption("--all-pages") else [page for page in PAGES if page.name in _FIRST]
+        metafunc.parametrize("page", chosen, ids=lambda page: page.name)
+
+
 @pytest.mark.timeout(600)  # a page of forty commands, on a busy machine
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_runs_as_it_is_printed(shell: Cqrsctl, page: Path) -> None:
     aws = shell.directory / "bin" / "aws"
     aws.parent.mkdir()

@@ -202,7 +202,7 @@ def test_a_creation_that_ended_half_way_names_what_was_made_and_goes_on_from_the
         aurora.create(SPEC, wait=True)
 
     assert caught.value.hint
-    assert "same command again" in caught.value.hint
+    assert "same command resumes" in caught.value.hint
     del api.instead["create_db_instance"]
     api.forget()
     assert aurora.create(SPEC, wait=True)

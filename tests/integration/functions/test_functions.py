@@ -365,7 +365,7 @@ def test_a_deployment_that_ended_half_way_goes_on_with_the_same_command(function
         functions.deploy(Which.PROJECTOR, Options(), ZIP, wait=True)
 
     assert caught.value.hint
-    assert "same command again resumes" in caught.value.hint
+    assert "same command resumes" in caught.value.hint
     del functions.client("lambda").instead["create_event_source_mapping"]
     found = changes(functions.deploy(Which.PROJECTOR, Options(), ZIP, wait=True))
     assert {name for name, change in found.items() if change == "created"} == {"mapping of ProductHandlerFunction"}

@@ -278,7 +278,7 @@ def test_readers_are_shown_and_their_logs_printed(own: Cqrsctl) -> None:
         ("mariadb", "writer", None),
         ("local-reader-1", "reader", 0.0),
     ]
-    assert shown[0].split() == ["NAME", "ROLE", "STATE", "ADDRESS", "PID", "SINCE", "LAG"]
+    assert shown[0].split() == ["NAME", "ROLE", "STATE", "ADDRESS", "PID", "STARTED", "LAG"]
     assert shown[3].startswith("local-reader-1  reader  running  127.0.0.1:")
     assert [line.rstrip().endswith("Z  0 s") for line in shown] == [False, False, False, True]
     assert "ready for connections" in own.ok("local", "logs", "local-reader-1").out

@@ -226,6 +226,6 @@ def test_the_command_counts_then_removes(filled: Wiring, cqrsctl: Cqrsctl) -> No
     refused = cqrsctl("read-model", "purge", "--older-than", "24h")
 
     assert [(each["table"], each["tombstones"], each["kept_for_letters"]) for each in counted] == [("product_v1", 1, 0)]
-    assert "Removed 1 tombstones." in done.err
+    assert "Removed 1 tombstone." in done.err
     assert "nothing to remove" in again.err
     assert (refused.code, keys(filled)) == (2, [2, 3])
