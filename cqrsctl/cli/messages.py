@@ -29,7 +29,13 @@ class Messages:
 
     def write(self, text: Text) -> None:
         """Print text above the live line. Nothing is wrapped."""
-        self._console.print(text, soft_wrap=True)
+        if self._live is not None:
+            self._console.print(text, soft_wrap=True)
+            return
+        with self._console.capture() as drawn:  # rich would print what a signal interrupted a second time
+            self._console.print(text, soft_wrap=True)
+        sys.stderr.write(drawn.get())
+        sys.stderr.flush()
 
     @contextmanager
     def live(self) -> Iterator[Callable[[Text], None]]:

@@ -179,8 +179,7 @@ def _messages() -> Messages:
 
 def line(text: Text | str) -> None:
     """Print a line of a table that grows, on stdout."""
-    console(sys.stdout).print(_text(text) if isinstance(text, str) else text, soft_wrap=True)
-    sys.stdout.flush()
+    show([_text(text) if isinstance(text, str) else text])
 
 
 def width() -> int:
@@ -218,10 +217,13 @@ def screen() -> Iterator[Callable[[Iterable[Text]], None]]:
 
 
 def show(lines: Iterable[Text]) -> None:
-    """Print lines on stdout."""
+    """Print lines on stdout. Rich would print what a signal interrupted a second time, so it only draws."""
     shown = console(sys.stdout)
-    for each in lines:
-        shown.print(each, soft_wrap=True)
+    with shown.capture() as drawn:
+        for each in lines:
+            shown.print(each, soft_wrap=True)
+    sys.stdout.write(drawn.get())
+    sys.stdout.flush()
 
 
 def text(content: str) -> None:

@@ -81,11 +81,12 @@ def test_it_says_from_where_it_reads_and_that_it_waits(changed: Cqrsctl) -> None
         assert following.stderr
         said = [following.stderr.readline(), following.stderr.readline()]
         following.send_signal(signal.SIGINT)
-        shown, _ = following.communicate(timeout=60)
+        shown, rest = following.communicate(timeout=60)
 
     assert "Reading the stream from its start for changes since " in searched.err
     assert "Waiting" not in searched.err
     assert said[1] == "Waiting for changes. Ctrl-C stops.\n"
+    assert "Waiting" not in rest
     assert len(shown.splitlines()) == 4
 
 

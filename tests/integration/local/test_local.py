@@ -280,7 +280,7 @@ def test_readers_are_shown_and_their_logs_printed(own: Cqrsctl) -> None:
     ]
     assert shown[0].split() == ["NAME", "ROLE", "STATE", "ADDRESS", "PID", "STARTED", "LAG"]
     assert shown[3].startswith("local-reader-1  reader  running  127.0.0.1:")
-    assert [line.rstrip().endswith("Z  0 s") for line in shown] == [False, False, False, True]
+    assert [line.rstrip().endswith("ago  0 s") for line in shown] == [False, False, False, True]
     assert "ready for connections" in own.ok("local", "logs", "local-reader-1").out
     unknown = own("local", "logs", "local-reader-2")
     assert (unknown.code, unknown.out) == (2, "")
