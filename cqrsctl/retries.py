@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cqrsctl.clock import Clock
 
 _FIRST_INTERVAL = timedelta(seconds=5)
+_WORKED = timedelta(minutes=1)
 _CONFLICTS_IN_A_ROW = 5
 _CALLS_IN_A_ROW = 12
 """About a minute of pauses."""
@@ -76,7 +77,10 @@ def of_hiccups(
 
 @dataclass(slots=True)
 class _Sparing:
-    """Notes that an error is waited out, unless it did so a moment ago; each interval is twice as long as the last."""
+    """Notes that an error is waited out, unless it did so a moment ago; each interval is twice as long as the last.
+
+    An error that comes long after a note was due is a new one: meanwhile it worked.
+    """
 
     notice: Callable[[str], None]
     clock: Clock
@@ -88,9 +92,9 @@ class _Sparing:
         hint = getattr(error, "hint", None)
         text = f"{error} Trying again." + (f" {hint}" if hint else "")
         now = self.clock.now()
-        if text != self._said:
+        if text != self._said or self._due is None or now > self._due + _WORKED:
             self._said, self._interval = text, _FIRST_INTERVAL
-        elif self._due and now < self._due:
+        elif now < self._due:
             return
         else:
             self._interval *= 2

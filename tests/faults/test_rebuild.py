@@ -156,9 +156,14 @@ def test_connections_that_are_lost_meanwhile_are_opened_anew(
         with rebuilding(cqrsctl, *SLOWLY) as rebuild:
             wait_until_loading(looking, rebuild)
             for lock in names:
-                told = rebuild.remarks().count("Trying again.")
-                wait_for(lambda lock=lock: _kill_holder(looking, lock), f"somebody holds {lock}")  # type: ignore[misc]
-                wait_for(lambda told=told: rebuild.remarks().count("Trying again.") > told, "it notices")  # type: ignore[misc]
+                wait_for(lambda lock=lock: _holder(looking, lock) is not None, f"somebody holds {lock}")  # type: ignore[misc]
+                killed = _holder(looking, lock)
+                looking.execute(f"KILL CONNECTION {killed}")
+                wait_for(
+                    lambda lock=lock, killed=killed: _holder(looking, lock) not in {None, killed},  # type: ignore[misc]
+                    f"another connection holds {lock}",
+                )
+            assert "Trying again." in rebuild.remarks()
             report = rebuild.report()
         sampler.look_on()
         writer.stop()
@@ -170,13 +175,11 @@ def test_connections_that_are_lost_meanwhile_are_opened_anew(
     assert_nothing_lost(cqrsctl, wiring, writer)
 
 
-def _kill_holder(looking: Connection, lock: str) -> bool:
-    """Kill the connection that holds a lock; whether there was one."""
+def _holder(looking: Connection, lock: str) -> int | None:
+    """The id of the connection that holds a lock."""
     (found,) = looking.query("SELECT IS_USED_LOCK(%s) AS connection", (lock,))
-    if found["connection"] is None:
-        return False
-    looking.execute(f"KILL CONNECTION {found['connection']}")
-    return True
+    connection: int | None = found["connection"]
+    return connection
 
 
 def test_the_cutover_waits_for_a_projector_that_is_behind_the_snapshot(
