@@ -62,6 +62,25 @@ def make_table(wiring: Wiring) -> None:
     spec.create_call().make(wiring.dynamodb)
 
 
+def create_table_of_lines(wiring: Wiring, text_key: str, number_key: str) -> str:
+    """Create the test's table with a key of two parts, a text and a number, and with its stream; the table's name."""
+    name = wiring.environment.table
+    wiring.dynamodb.create_table(
+        TableName=name,
+        AttributeDefinitions=[
+            {"AttributeName": text_key, "AttributeType": "S"},
+            {"AttributeName": number_key, "AttributeType": "N"},
+        ],
+        KeySchema=[
+            {"AttributeName": text_key, "KeyType": "HASH"},
+            {"AttributeName": number_key, "KeyType": "RANGE"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    return name
+
+
 def put(wiring: Wiring, count: int = 3, seed: int = 1) -> None:
     for entry in products(count, seed):
         Put(wiring.environment.table, entry).make(wiring.dynamodb)

@@ -23,7 +23,7 @@ _GAP = "  "
 _WORD = re.compile(r"(?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?::\d\d)? UTC\S*|\S+")
 """What is not split: a time of several words is one."""
 _READABLE = 24
-"""So wide a column of text remains, or the table becomes blocks."""
+"""The narrowest column of text that is still readable; below it the table becomes blocks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _ITEM_OPERATIONS = frozenset(
 )
 """The frequent requests, none of which changes a table's settings."""
 _OBJECTS_AT_ONCE = 20_000
-"""After so many new objects garbage is looked for. A request makes thousands, and moto keeps most of what is left."""
+"""The number of new objects after which Python collects garbage: a request makes thousands, and moto keeps most."""
 
 
 def check_installed() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _RETENTION = timedelta(hours=24)
 _LEAST_RECORDS = 100_000
-"""So many of a stream's records are kept however old they are: a stack that was down for days goes on."""
+"""The number of records that a stream keeps however old they are, so that a stack can resume after days."""
 
 _CHUNK = 100
 _DEAD_SHARE = 0.2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import Cqrsctl
+from tests.pipelines import create_table_of_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,20 +24,7 @@ def folder(tmp_path: Path) -> Cqrsctl:
 @pytest.fixture
 def lines(wiring: Wiring) -> str:
     """A table of order lines, whose key has two parts; its name."""
-    name = wiring.environment.table
-    wiring.dynamodb.create_table(
-        TableName=name,
-        AttributeDefinitions=[
-            {"AttributeName": "order id", "AttributeType": "S"},
-            {"AttributeName": "Line", "AttributeType": "N"},
-        ],
-        KeySchema=[
-            {"AttributeName": "order id", "KeyType": "HASH"},
-            {"AttributeName": "Line", "KeyType": "RANGE"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
+    name = create_table_of_lines(wiring, "order id", "Line")
     for number in range(1, 4):
         item = {"order id": {"S": 'a "b" \\ é'}, "Line": {"N": str(number)}, "Price": {"N": f"{number}.25"}}
         more = {"Tags": {"SS": ["x", "y"]}, "a.b": {"N": "1"}, "Gift": {"BOOL": True}}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.test_bad_input import error
+from tests.pipelines import create_table_of_lines
 
 if TYPE_CHECKING:
     from cqrsctl.wiring import Wiring
@@ -40,20 +41,7 @@ columns = [
 def orders(cqrsctl: Cqrsctl, wiring: Wiring) -> Cqrsctl:
     """A pipeline of order lines, whose key has two parts, projected into two views."""
     (cqrsctl.directory / "cqrsctl.toml").write_text(LINES + SHORT)
-    table = wiring.environment.table
-    wiring.dynamodb.create_table(
-        TableName=table,
-        AttributeDefinitions=[
-            {"AttributeName": "Customer", "AttributeType": "S"},
-            {"AttributeName": "Number", "AttributeType": "N"},
-        ],
-        KeySchema=[
-            {"AttributeName": "Customer", "KeyType": "HASH"},
-            {"AttributeName": "Number", "KeyType": "RANGE"},
-        ],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
+    table = create_table_of_lines(wiring, "Customer", "Number")
     for customer, number, pieces, price in (("ann", 1, 3, "19.9"), ("ann", 2, 10, "0.1234"), ("bob", 1, 7, "250")):
         item = {"Customer": {"S": customer}, "Number": {"N": str(number)}, "Pieces": {"N": str(pieces)}}
         more = {"Price": {"N": price}, "At": {"S": f"2026-11-0{number}T10:00:00Z"}}
