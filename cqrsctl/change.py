@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,15 @@ Value: TypeAlias = (
 """A DynamoDB attribute as a Python value: numbers are Decimals with all their digits, binaries are bytes."""
 
 Item: TypeAlias = "dict[str, Value]"
+
+
+def value_at(image: Mapping[str, Value] | None, path: str) -> Value:
+    """The value at a dotted path into an item; None if there is none."""
+    value: object = image
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return cast("Value", value)
+
 
 RETENTION = timedelta(hours=24)
 """How long a stream keeps a change (DynamoDB Developer Guide, "Change data capture for DynamoDB Streams")."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from string import Formatter
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import value_at
 from cqrsctl.cli import render
 from cqrsctl.errors import UsageError
-from cqrsctl.stream.tail import value_at
 
 if TYPE_CHECKING:
     from cqrsctl.change import ChangeRecord, Value

@@ -257,7 +257,7 @@ def import_(
     render.outcome(output, counts | rest)
     if progress.rejected:
         option = "" if import_rows.format_of(str(rejects_path)) is form else f" --format {form.value}"
-        rows = "1 row was" if progress.rejected == 1 else f"{progress.rejected} rows were"
+        rows = words.count(progress.rejected, "row was", "rows were")
         raise CqrsctlError(
             f"{rows} rejected; see {rejects_path} for line and reason.",
             hint=f"Fix them there, then: cqrsctl product import {shlex.quote(str(rejects_path))}{option}",

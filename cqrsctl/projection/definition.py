@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import value_at
 from cqrsctl.projection.fitting import FITTERS, Kind, Misfit
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Projection:
 
     def includes(self, image: Mapping[str, Value]) -> bool:
         """Whether an item belongs into the view."""
-        return all(is_same(_at(image, path), value) for path, value in self.where)
+        return all(is_same(value_at(image, path), value) for path, value in self.where)
 
 
 def unnamed(projections: Iterable[Projection], attributes: Iterable[str]) -> list[str]:
@@ -192,15 +193,6 @@ def is_same(value: object, other: object) -> bool:
             return len(value) == len(other) and all(map(is_same, value, other))
         case _:
             return isinstance(value, bool) is isinstance(other, bool) and value == other
-
-
-def _at(image: Mapping[str, Value], path: str) -> Value:
-    """The value at a dotted path, or None."""
-    first, *rest = path.split(".")
-    value = image.get(first)
-    for part in rest:
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def default_product() -> Projection:

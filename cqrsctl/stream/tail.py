@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from cqrsctl.change import value_at
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
@@ -36,14 +38,6 @@ class Selection:
                 for path, text in self.where
             )
         )
-
-
-def value_at(image: dict[str, Value] | None, path: str) -> Value:
-    """The value at a dotted path into an item; None if there is none."""
-    value: Value = image
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
 
 
 def is_written(value: Value, text: str) -> bool:
