@@ -24,7 +24,11 @@ class OutputClosed(CqrsctlError):
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor that drops what it cannot write, and remembers why: `failure`."""
+    """A file descriptor that drops what it cannot write, and remembers why: `failure`.
+
+    Text is written to it without a buffer of bytes between: that would keep what a signal interrupted just after it was
+    written, and write it again.
+    """
 
     failure: OSError | None = None
     ends: Callable[[], bool] = staticmethod(lambda: False)
@@ -33,8 +37,11 @@ class _Descriptor(io.FileIO):
     def write(self, data: Any) -> int:
         """Raises OutputClosed, once, if the command is to end because of it."""
         if self.failure is None:
+            rest = memoryview(data)
             try:
-                return super().write(data)
+                while rest:
+                    rest = rest[super().write(rest) :]
+                return len(data)
             except OSError as error:
                 self.failure = error
             if self.ends():
@@ -67,14 +74,13 @@ def _guarded(stream: Any, number: int, ends: Callable[[], bool]) -> io.TextIOWra
     raw.ends = ends
     is_terminal = raw.isatty()
     encoding = stream.encoding if is_terminal else _UTF_8
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=is_terminal or number > 1
-    )
+    buffer: Any = raw
+    return io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=is_terminal or number > 1)
 
 
 def failure_of_output() -> OSError | None:
     """Why standard output was not written to its end; None if it was, as far as it is written."""
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    raw = getattr(sys.stdout, "buffer", None)
     return raw.failure if isinstance(raw, _Descriptor) else None
 
 
