@@ -7,7 +7,7 @@ import pwd
 
 
 def account() -> str:
-    """The name of the account, or its number where it has no name, as in a container started with a free user id."""
+    """The name of the account, or its number if it has no name, as in a container started with a free user id."""
     number = os.geteuid()
     try:
         return pwd.getpwuid(number).pw_name

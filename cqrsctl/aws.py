@@ -114,7 +114,7 @@ class ApiCall:
 
 
 def make_in_order(calls: Iterable[tuple[str, ApiCall]], make: Callable[[ApiCall], object]) -> None:
-    """Make calls, each named by what it is about; where one fails, its error names what was made before."""
+    """Make calls, each named by what it is about; if one fails, its error names what was made before."""
     made: list[str] = []
     for about, call in calls:
         try:
@@ -131,7 +131,7 @@ def database_secret(client: Any, name: str, user: str | None, default_user: str 
     """The user and the password in a secret of Secrets Manager, which is JSON as RDS keeps it.
 
     `user` wins over the secret's own, `default_user` is for one without. Raises AwsError, and CqrsctlError (`secret`)
-    where the secret is not one of a database.
+    if the secret is not one of a database.
     """
     with aws_errors(f"secretsmanager GetSecretValue of {name}"):
         text = client.get_secret_value(SecretId=name).get("SecretString")
@@ -165,7 +165,7 @@ def _require_valid(
 ) -> None:
     """Raises ResponseParserError if a success is not in the service's protocol.
 
-    Bodies that are kept raw are decoded by their own decoder, which is told here only that they came whole.
+    Bodies that are kept raw are decoded by their own decoder; here they are only checked to be complete.
     """
     if response_dict["status_code"] >= _FIRST_REFUSAL:
         return

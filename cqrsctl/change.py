@@ -50,7 +50,7 @@ class SequenceNumber(int):
     text: str
 
     def __new__(cls, text: str) -> Self:
-        """Raises ValueError where the text is not all digits."""
+        """Raises ValueError if the text is not all digits."""
         if not (text.isdigit() and text.isascii() and len(text) <= _MOST_DIGITS):
             raise ValueError(f"{text!r} is not a sequence number")
         number = int.__new__(cls, text)
@@ -72,7 +72,7 @@ class Event(StrEnum):
 def stream_label_micros(stream_arn: str) -> int:
     """The stream's label, which is its creation time, in microseconds since 1970.
 
-    Raises ValueError where the ARN does not end in `/stream/LABEL`.
+    Raises ValueError if the ARN does not end in `/stream/LABEL`.
     """
     _, found, label = stream_arn.rpartition("/stream/")
     if not found:
@@ -87,7 +87,7 @@ def stream_label_micros(stream_arn: str) -> int:
 
 
 def version_of(stream_arn: str, sequence_number: int) -> int:
-    """The version that a change gives its row; larger is later, also across streams of a table made anew."""
+    """The version that a change gives its row; larger is later, also across the streams of a recreated table."""
     return _first_version(stream_arn) + sequence_number
 
 
@@ -97,10 +97,10 @@ def _first_version(stream_arn: str) -> int:
 
 
 class ChangeRecord(NamedTuple):
-    """One change of one item, as the stream tells it.
+    """One change of one item, as the stream reports it.
 
     `created_at` is rounded to the second (DynamoDB Local: to the minute): good for lag, no good for order.
-    `by_service` marks deletes made by DynamoDB's time-to-live. A record may tell no time (the API reference calls it
+    `by_service` marks deletes made by DynamoDB's time-to-live. A record may have no time (the API reference calls it
     optional): then `created_at` is when it was received, which is later, and `is_dated` is False.
     """
 
@@ -135,7 +135,7 @@ class ShardState(StrEnum):
 class Position:
     """How far a shard was read. `sequence_number` None: from its start, leaving out what is older than `since`.
 
-    `read_through`: every change from before that time was read, or was never promised to be; None where that is
+    `read_through`: every change from before that time was read, or was never promised to be; None if that is
     unknown. By AWS's clock; a time of this machine's is taken with a margin (`stream.retention`).
     """
 
@@ -157,13 +157,13 @@ class Position:
         )
 
     def unless_further(self, known: Position | None) -> Position:
-        """This position, or the one that a projection has already where that is further: none goes back."""
+        """This position, or the one that a projection has already if that is further: none goes back."""
         return self if known is None or self.progress >= known.progress else known
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Changes of one shard in order, and where the shard stands after them; None where nobody keeps that here."""
+    """Changes of one shard in order, and where the shard stands after them; None if nobody keeps that here."""
 
     changes: tuple[ChangeRecord, ...]
     position: Position | None = None

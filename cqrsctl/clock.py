@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What tells the time, and lets it pass."""
+    """Reads the time, and sleeps."""
 
     def now(self) -> datetime:
         """The time of day, in UTC."""

@@ -26,7 +26,7 @@ def decode_record(
 ) -> ChangeRecord:
     """A record of GetRecords, or of a Lambda event (which names its stream itself), as a ChangeRecord.
 
-    `received_at` (None: now) counts as the time of a record that tells none. Raises ValueError where it is neither.
+    `received_at` (None: now) counts as the time of a record that has none. Raises ValueError if it is neither.
     """
     try:
         body = record["dynamodb"]
@@ -110,7 +110,7 @@ def to_json(change: ChangeRecord, shard_id: str) -> dict[str, Any]:
 
 
 def from_json(line: Mapping[str, Any]) -> ChangeRecord:
-    """What `to_json` wrote. Raises ValueError where it is something else."""
+    """What `to_json` wrote. Raises ValueError if it is something else."""
     if not isinstance(line, dict):
         raise ValueError("not a change record: it is no object")  # noqa: TRY004 -- as all else that is none
     try:

@@ -67,8 +67,8 @@ class _AskedAgain:
             with aws_errors(f"{self.service} {operation}"):
                 return self.make(operation, parameters)
 
-        give_up_at = self.clock.now() + _PATIENCE
-        refused = retries.of_hiccups(_passes, lambda: give_up_at, self.clock, _log.warning, self.clock.stop.is_set)
+        deadline = self.clock.now() + _PATIENCE
+        refused = retries.of_hiccups(_passes, lambda: deadline, self.clock, _log.warning, self.clock.stop.is_set)
         return refused(make)
 
 

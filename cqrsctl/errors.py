@@ -30,7 +30,7 @@ class CqrsctlError(Exception):
 
 
 class Interrupted(CqrsctlError):
-    """The command was told to stop while it waited for AWS, or for the database."""
+    """The command was asked to stop while it waited for AWS, or for the database."""
 
     code = "interrupted"
     exit_code = 130
@@ -84,7 +84,7 @@ LOGIN_REFUSED = "database_login"
 
 
 class TransientDatabaseError(DatabaseError):
-    """A hiccup of the database: the transaction's outcome is read from the checkpoint, then it goes on."""
+    """A hiccup of the database: the transaction's outcome is read from the checkpoint, then work resumes."""
 
     code = "database_unavailable"
 
@@ -117,8 +117,8 @@ class TablesChanged(DatabaseError):
 class StreamGap(CqrsctlError):
     """Changes left the stream before they were read; the read model cannot be brought up to date from it.
 
-    `position` is the last one known of the shard that lost them, None where the whole stream was changed. `followers`
-    are the projections that needed them; where none is named, all that follow the stream did.
+    `position` is the last one known of the shard that lost them, None if the whole stream was changed. `followers`
+    are the projections that needed them; if none is named, all that follow the stream did.
     """
 
     code = "stream_gap"

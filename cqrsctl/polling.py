@@ -1,4 +1,4 @@
-"""Waiting for what AWS does in its own time; it goes on when nobody waits."""
+"""Waiting for AWS, which continues its work even if nobody waits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def until(
 ) -> Looked:
     """Look until what is seen is as wanted. `passes`: which errors of a look are waited out, too.
 
-    Raises AwsError (`too_slow`) where it takes longer than `patience`: what was `not_reached`, and the command that
+    Raises AwsError (`too_slow`) if it takes longer than `patience`: what was `not_reached`, and the command that
     shows it, `look_again`.
     """
     deadline = clock.monotonic() + patience.total_seconds()

@@ -38,7 +38,7 @@ def of_calls(sleep: Callable[[float], None], attempts: int = _CALLS_IN_A_ROW) ->
 
 
 def of_transactions(sleep: Callable[[float], None], stopped: Callable[[], bool] = lambda: False) -> Retrying:
-    """Runs a transaction again where it conflicted with another one, a few times."""
+    """Runs a transaction again if it conflicted with another one, a few times."""
     return Retrying(
         retry=retry_if_exception_type(TransactionConflict),
         wait=wait_random_exponential(multiplier=0.05, max=1),
@@ -50,7 +50,7 @@ def of_transactions(sleep: Callable[[float], None], stopped: Callable[[], bool] 
 
 def of_hiccups(
     passes: Callable[[BaseException], bool],
-    give_up_at: Callable[[], datetime | None],
+    deadline: Callable[[], datetime | None],
     clock: Clock,
     notice: Callable[[str], None],
     stopped: Callable[[], bool] = lambda: False,
@@ -62,7 +62,7 @@ def of_hiccups(
     said = _Sparing(notice, clock)
 
     def is_over(_: object) -> bool:
-        end = give_up_at()
+        end = deadline()
         return stopped() or end is None or clock.now() > end
 
     return Retrying(

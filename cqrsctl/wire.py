@@ -54,7 +54,7 @@ class RecordsPage:
 class ScanPage:
     """What a Scan call brought. `last_key`: where the next one starts, as boto3 takes it; None at the end.
 
-    `units`: the read capacity units that it used, None where that was not asked for.
+    `units`: the read capacity units that it used, None if that was not asked for.
     """
 
     items: list[Item]
@@ -63,9 +63,9 @@ class ScanPage:
 
 
 def records_page(answer: Mapping[str, Any], stream_arn: str, received_at: datetime | None = None) -> RecordsPage:
-    """The page in an answer of GetRecords; `received_at` (None: now) is for records that tell no time.
+    """The page in an answer of GetRecords; `received_at` (None: now) is for records without a time.
 
-    Raises TransientAwsError where it is none.
+    Raises TransientAwsError if it is none.
     """
     received_at = received_at or datetime.now(UTC)
     if "Body" not in answer:
@@ -87,7 +87,7 @@ def records_page(answer: Mapping[str, Any], stream_arn: str, received_at: dateti
 
 
 def scan_page(answer: Mapping[str, Any]) -> ScanPage:
-    """The page in an answer of Scan. Raises TransientAwsError where it is none."""
+    """The page in an answer of Scan. Raises TransientAwsError if it is none."""
     if "Body" not in answer:
         return ScanPage(
             [decode_item(item) for item in member(answer, "Items", "Scan")],

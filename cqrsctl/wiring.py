@@ -121,7 +121,7 @@ class Wiring:
 
     @property
     def database(self) -> Endpoint:
-        """The read model's writer as it is now. Raises ConfigurationError where it is not configured."""
+        """The read model's writer as it is now. Raises ConfigurationError if it is not configured."""
         return self.servers.now().writer
 
     @cached_property
@@ -131,7 +131,7 @@ class Wiring:
 
     @property
     def cluster_name(self) -> str:
-        """The Aurora cluster's name. Raises ConfigurationError where the environment names none."""
+        """The Aurora cluster's name. Raises ConfigurationError if the environment names none."""
         settings = self.environment.database
         if settings.cluster:
             return settings.cluster

@@ -67,10 +67,10 @@ MUTATIONS = (
         "pipeline/rebuild/snapshot.py",
         """\
             loader.load(page.chunk)
-            rebuilds.write_segment(self.connection, self._name, page.segment)
+            loaded_segments.write(self.connection, self._name, page.segment)
 """,
         """\
-            rebuilds.write_segment(self.connection, self._name, page.segment)
+            loaded_segments.write(self.connection, self._name, page.segment)
             self.connection.commit()
             loader.load(page.chunk)
 """,
@@ -107,14 +107,14 @@ MUTATIONS = (
         "tests/integration/pipeline/test_letters_and_rebuilds.py::test_an_undo_that_nobody_may_share_holds_the_projectors_lock",
     ),
     Mutation(
-        "a projector goes on while the rebuild that is to end its gap was left unfinished",
+        "a projector continues while the rebuild that is to end its gap was left unfinished",
         "read_model/takeover.py",
         "    require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))\n",
         "",
         "tests/integration/read_model/test_takeover.py::test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done",
     ),
     Mutation(
-        "a rebuild that was left unfinished goes on though changes were lost to the function meanwhile",
+        "a rebuild that was left unfinished resumes though changes were lost to the function meanwhile",
         "pipeline/rebuild/beginning.py",
         """\
         if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn) or any(
@@ -125,7 +125,7 @@ MUTATIONS = (
         if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn):
 """,
         "tests/simulation/test_operations.py"
-        "::test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_anew",
+        "::test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_again",
     ),
     Mutation(
         "a first rebuild that was left unfinished hides the items that it did not load",
@@ -229,7 +229,7 @@ def is_caught(mutation: Mutation | None, test: str) -> bool:
 def _plant(mutation: Mutation, file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     if text.count(mutation.text) != 1:
-        raise RuntimeError(f"{mutation.name}: the text to be changed does not stand once in {mutation.file}")
+        raise RuntimeError(f"{mutation.name}: {mutation.file} must have the text to be changed exactly once")
     file.write_text(text.replace(mutation.text, mutation.mistake), encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy in force. `metric` is the predefined metric's name where it is none of ours."""
+    """A policy in force. `metric` is the predefined metric's name if it is none of ours."""
 
     name: str
     metric: str
@@ -70,7 +70,7 @@ class Autoscaling:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Autoscaling as asked for; None keeps what is there, else takes the default."""
+    """The requested autoscaling; None keeps the present value, or takes the default if there is none."""
 
     metric: Metric
     target: float
@@ -80,7 +80,7 @@ class Wish:
     scale_out_cooldown_seconds: int | None = None
 
     def calls(self, now: Autoscaling) -> list[ApiCall]:
-        """The calls that change what differs. Raises UsageError where a limit is broken."""
+        """The calls that change what differs. Raises UsageError if a limit is broken."""
         low = now.minimum if self.minimum is None else self.minimum
         high = now.maximum if self.maximum is None else self.maximum
         if low is None or high is None:

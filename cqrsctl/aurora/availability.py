@@ -1,4 +1,4 @@
-"""Waiting for what RDS does in its own time: minutes for an instance, and it goes on when nobody waits."""
+"""Waiting for RDS: an instance takes minutes, and RDS continues its work even if nobody waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FAILED_PREFIXES = ("incompatible-", "inaccessible-encryption-credentials")
 def until_available(
     client: Any, cluster_name: str, members: Collection[str], clock: Clock, progress: Callable[[str], None]
 ) -> Cluster:
-    """Wait until the cluster and these members of it are available. Raises AwsError where one of them fails."""
+    """Wait until the cluster and these members of it are available. Raises AwsError if one of them fails."""
 
     def done(cluster: Cluster) -> bool:
         known = {member.name: member.status for member in cluster.members}
@@ -83,7 +83,7 @@ def _is_final(state: str) -> bool:
 
 
 def until(client: Any, cluster_name: str, done: Callable[[Cluster], bool], clock: Clock, what: str) -> Cluster:
-    """Wait until a cluster is as wanted. Raises AwsError where there is none, or where it takes too long."""
+    """Wait until a cluster is as wanted. Raises AwsError if there is none, or if it takes too long."""
     return polling.until(
         lambda: describe(client, cluster_name),
         done,

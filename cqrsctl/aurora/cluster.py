@@ -140,7 +140,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """The cluster as asked for, with its writer. None leaves a choice to AWS, or to what is there."""
+    """The requested cluster with its writer. None keeps the present value, or leaves the choice to AWS."""
 
     name: str
     database: str
@@ -211,7 +211,7 @@ def require_name(name: str, what: str = "cluster") -> str:
 
 
 def find(client: Any, name: str) -> Cluster | None:
-    """The cluster with its instances, or None where there is none. Raises AwsError."""
+    """The cluster with its instances, or None if there is none. Raises AwsError."""
     try:
         found = ApiCall("rds", "DescribeDBClusters", {"DBClusterIdentifier": name}).make(client)["DBClusters"][0]
     except AwsError as error:
@@ -229,7 +229,7 @@ def instances(client: Any, cluster: str) -> dict[str, Mapping[str, Any]]:
 
 
 def describe(client: Any, name: str) -> Cluster:
-    """The cluster. Raises AwsError where there is none (`cluster_missing`), or it is no Aurora MySQL 3."""
+    """The cluster. Raises AwsError if there is none (`cluster_missing`), or it is no Aurora MySQL 3."""
     return existing(client, name, find(client, name))
 
 
@@ -246,7 +246,7 @@ def existing(client: Any, name: str, found: Cluster | None) -> Cluster:
 
 
 def require_mysql(cluster: Cluster) -> None:
-    """Raises AwsError where a cluster is not Aurora MySQL 3 (MySQL 8.0)."""
+    """Raises AwsError if a cluster is not Aurora MySQL 3 (MySQL 8.0)."""
     if cluster.engine != ENGINE or not (cluster.version == "8.0" or cluster.version.startswith("8.0.")):
         raise AwsError(
             f"Cluster {cluster.name!r} runs {cluster.engine} {cluster.version}, not Aurora MySQL 3 (MySQL 8.0).",
@@ -256,7 +256,7 @@ def require_mysql(cluster: Cluster) -> None:
 
 
 def require_available(cluster: Cluster) -> None:
-    """Raises AwsError where a cluster is being created, modified or deleted: it takes no changes then."""
+    """Raises AwsError if a cluster is being created, modified or deleted: it takes no changes then."""
     if cluster.status != AVAILABLE:
         raise AwsError(
             f"Cluster {cluster.name!r} is {cluster.status}; it takes no changes now.",

@@ -87,13 +87,13 @@ class Aurora:
         return self._client(autoscaling.SERVICE)
 
     def find(self) -> Cluster | None:
-        """The cluster as it is now; None where there is none."""
+        """The cluster as it is now; None if there is none."""
         if self.embedded:
             self.embedded.mirror(self.rds)
         return cluster.find(self.rds, self.name)
 
     def cluster(self) -> Cluster:
-        """The cluster as it is now. Raises AwsError where there is none, or another engine runs it."""
+        """The cluster as it is now. Raises AwsError if there is none, or another engine runs it."""
         return cluster.existing(self.rds, self.name, self.find())
 
     def plan(self, spec: ClusterSpec) -> list[ApiCall]:
@@ -134,7 +134,7 @@ class Aurora:
         return [] if found.members else [spec.writer_call()]
 
     def plan_readers(self, spec: ReaderSpec) -> list[ApiCall]:
-        """The calls that add the readers asked for, none where they are there. Raises AwsError, UsageError."""
+        """The calls that add the readers asked for, none if they are there. Raises AwsError, UsageError."""
         found = self.cluster()
         cluster.require_available(found)
         calls = spec.plan(found)
@@ -155,7 +155,7 @@ class Aurora:
             availability.until_available(self.rds, self.name, names, self.clock, self.progress)
 
     def reader(self, name: str) -> tuple[Instance, Cluster]:
-        """A reader, to be removed. Raises AwsError where there is none of that name."""
+        """A reader, to be removed. Raises AwsError if there is none of that name."""
         found = self.cluster()
         return readers.require_reader(found, name), found
 
@@ -214,7 +214,7 @@ class Aurora:
         return retries.of_calls(self.clock.sleep)(step, *arguments)
 
     def make(self, calls: Sequence[ApiCall]) -> None:
-        """Make calls in order; where one fails, the error names what was made before."""
+        """Make calls in order; if one fails, the error names what was made before."""
         make_in_order(((call.parameters.get("DBInstanceIdentifier", self.name), call) for call in calls), self._make)
 
     def _make(self, call: ApiCall) -> None:

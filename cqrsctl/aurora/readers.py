@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReaderSpec:
-    """Readers as asked for. None leaves a choice to the writer's class, to AWS, or to the next free name."""
+    """The requested readers. None leaves the choice to the writer's class, to AWS, or to the next free name."""
 
     name: str | None = None
     count: int = 1
@@ -27,7 +27,7 @@ class ReaderSpec:
     tier: int = 1
 
     def plan(self, cluster: Cluster) -> list[ApiCall]:
-        """The calls that add what is missing of them; none where the named reader is there as asked.
+        """The calls that add the missing readers; none if the named reader already exists with these settings.
 
         Raises UsageError and AwsError: too many readers, a name that is taken, a class that does not go with the
         cluster.
@@ -75,7 +75,7 @@ def next_names(cluster: Cluster, count: int) -> list[str]:
 
 
 def require_reader(cluster: Cluster, name: str) -> Instance:
-    """The reader of a name. Raises AwsError where there is none, or where it is the writer."""
+    """The reader of a name. Raises AwsError if there is none, or if it is the writer."""
     member = _member(cluster, name.lower())
     if member is None:
         known = ", ".join(reader.name for reader in cluster.readers) or "none"
@@ -92,7 +92,7 @@ def require_reader(cluster: Cluster, name: str) -> Instance:
 
 
 def require_free_name(client: Any, name: str) -> None:
-    """Raises AwsError where another cluster's or database's instance has the name: they share one set of names."""
+    """Raises AwsError if another cluster's or database's instance has the name: they share one set of names."""
     try:
         found = ApiCall("rds", "DescribeDBInstances", {"DBInstanceIdentifier": name}).make(client)["DBInstances"]
     except AwsError as error:
@@ -105,7 +105,7 @@ def require_free_name(client: Any, name: str) -> None:
 
 
 def require_offered(client: Any, instance_class: str, version: str, zone: str | None) -> None:
-    """Raises AwsError where AWS does not offer a class for this engine, or not in the zone.
+    """Raises AwsError if AWS does not offer a class for this engine, or not in the zone.
 
     An endpoint that offers nothing at all for the engine does not know what AWS offers; then nothing is checked.
     """

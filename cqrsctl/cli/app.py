@@ -179,7 +179,7 @@ def dispatch(invocation: Invocation, arguments: list[str]) -> Any:
 
 
 def _output_of(arguments: list[str]) -> Output:
-    """The output that the arguments ask for, also where they are too wrong to be parsed."""
+    """The output that the arguments ask for, also if they are too wrong to be parsed."""
     for output in Output:
         if {f"-o{output}", f"--output={output}"} & {*arguments}:
             return output

@@ -290,7 +290,7 @@ def delete(
 
 
 def _final_snapshot(name: str | None, *, without: bool) -> str | None:
-    """The snapshot's name, None for none; asked for where neither was said. Raises UsageError."""
+    """The snapshot's name, None for none; asked for if neither was said. Raises UsageError."""
     from cqrsctl.aurora.cluster import require_name
 
     if name is not None and without:

@@ -31,7 +31,7 @@ def doctor(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
     """Find problems and suggest fixes.
 
     Looks at the table, its stream, the function's mapping, the cluster, the database and the read model as they are
-    now, and at what this identity may do. Nothing is changed. Exit 1 where something is wrong; notes alone are not.
+    now, and at what this identity may do. Nothing is changed. Exit 1 if something is wrong; notes alone are not.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ _NUMBER_COLUMNS = ("name", "invocations", "errors", "throttles", "duration_p99_m
 
 
 def show(found: FunctionsStatus, output: Output, invocation: Invocation) -> None:
-    """Print the functions, their last hour, and the mappings; all in one where it is not a table."""
+    """Print the functions, their last hour, and the mappings; all in one if it is not a table."""
     described = [_function(each) for each in found.functions]
     mapped = [_mapping(each) for each in found.mappings]
     gaps = None if found.gaps is None else [_gap(each) for each in found.gaps]

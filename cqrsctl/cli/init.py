@@ -53,7 +53,7 @@ def init(
     """Write a settings file, also for a table of your own.
 
     The file is cqrsctl.toml in this folder, or the one that --config names; a file that exists is never changed.
-    --env names the environment to declare, --region and --profile where it is.
+    --env names the environment to declare, --region and --profile if it is.
 
     With --from-table the projection has a column for each attribute of up to 1000 of the table's items, which are read
     with eventual consistency. Check the columns before you use it: other items may differ.

@@ -154,7 +154,7 @@ class Invocation:
         return f"Environment {environment.name}: {where}, table {environment.table}."
 
     def confirm(self, question: str, *, yes: bool, needed: bool = True, typed: str | None = None) -> None:
-        """Ask before something that cannot be undone, or costs money; where all data goes, `typed` is to be typed.
+        """Ask before something that cannot be undone, or costs money; if all data goes, `typed` is to be typed.
 
         The question begins with the environment, its account, region and table. Raises UsageError if nobody can answer.
         """

@@ -36,7 +36,7 @@ _LOOKS_KEPT = 60
 def lag(
     ctx: typer.Context,
     max: Annotated[
-        str | None, typer.Option("--max", metavar="DURATION", help="Exit 8 where the lag, or a reader's, is above.")
+        str | None, typer.Option("--max", metavar="DURATION", help="Exit 8 if the lag, or a reader's, is above.")
     ] = None,
     watched: Annotated[bool, typer.Option("--watch", help="Look every 2 s, until Ctrl-C.")] = False,
     output: OutputOption = Output.TABLE,
@@ -75,7 +75,7 @@ def lag(
 
 
 def record(found: Lag) -> dict[str, Any]:
-    """The lag for machines: what is not known is null, with a reason."""
+    """The lag for machines: what is unknown is null, with a reason."""
     return {
         "lag_seconds": _rounded(found.lag_seconds),
         "hours_left": found.hours_left,

@@ -67,7 +67,7 @@ def up(
 
 @app.command()
 def status(ctx: typer.Context, output: OutputOption = Output.TABLE) -> None:
-    """Show the stack's parts: running, stopped, or crashed. LAG is a reader's, in seconds; none where it cannot follow.
+    """Show the stack's parts: running, stopped, or crashed. LAG is a reader's, in seconds; none if it cannot follow.
 
     \b
     Example:

@@ -39,7 +39,7 @@ class Messages:
 
     @contextmanager
     def live(self) -> Iterator[Callable[[Text], None]]:
-        """A line that changes in place; where stderr is no terminal, nothing is shown."""
+        """A line that changes in place; if stderr is no terminal, nothing is shown."""
         if self._live is not None:
             yield self._update
         elif not sys.stderr.isatty():

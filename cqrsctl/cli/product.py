@@ -57,7 +57,7 @@ def put(
 ) -> None:
     """Put one product into the table, whole.
 
-    With --wait (alone: on the writer) it ends once the read model shows the product as it is. Exit 8 where that takes
+    With --wait (alone: on the writer) it ends once the read model shows the product as it is. Exit 8 if that takes
     too long; the product is put all the same.
 
     \b
@@ -101,7 +101,7 @@ def update(
 ) -> None:
     """Update one product that exists: what is named changes, all else stays as it is.
 
-    With --wait (alone: on the writer) it ends once the read model shows the product as it is. Exit 8 where that takes
+    With --wait (alone: on the writer) it ends once the read model shows the product as it is. Exit 8 if that takes
     too long; the product is updated all the same.
 
     \b

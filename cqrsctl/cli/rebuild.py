@@ -89,7 +89,7 @@ def rebuild(
         chosen = _needing(invocation, chosen)
     done = _rebuilt(invocation, chosen, read_capacity, on_error, undo=undo, yes=yes) if chosen else []
     for one in done:
-        _tell(invocation, one)
+        _report(invocation, one)
     if output is not Output.TABLE or columns.chosen():
         render.rows(output, _COLUMNS, map(_record, done))
     return None
@@ -196,7 +196,7 @@ def _shown_by(show: Callable[[str], None]) -> Callable[[RebuildProgress], None]:
     return shown
 
 
-def _tell(invocation: Invocation, rebuilt: Rebuilt) -> None:
+def _report(invocation: Invocation, rebuilt: Rebuilt) -> None:
     progress = rebuilt.progress
     left_out = f", left out {progress.left_out}" if progress.left_out else ""
     done = (

@@ -183,7 +183,7 @@ def line(text: Text | str) -> None:
 
 
 def width() -> int:
-    """How many characters a line has on stdout; where that is no terminal, more than any text."""
+    """How many characters a line has on stdout; if that is no terminal, more than any text."""
     return console(sys.stdout).width
 
 
@@ -195,7 +195,7 @@ def step(title: str, command: str) -> None:
 
 @contextmanager
 def live() -> Iterator[Callable[[str], None]]:
-    """A line on stderr that changes in place; where stderr is no terminal, nothing is shown."""
+    """A line on stderr that changes in place; if stderr is no terminal, nothing is shown."""
     with _messages().live() as show:
         yield lambda text: show(_text(text, "cyan"))
 
@@ -248,7 +248,7 @@ def _for_people(value: Any) -> str:
 
 
 def sparkline(values: Sequence[float | None], width: int = 30) -> str:
-    """The last values as blocks, each as high as its part of the highest; what is not known is a gap."""
+    """The last values as blocks, each as high as its part of the highest; an unknown value is a gap."""
     last = list(values)[-width:]
     highest = max((value for value in last if value is not None), default=0.0)
     steps = len(_BLOCKS) - 1
@@ -339,7 +339,7 @@ def _yaml_list(records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _json_array(records: Iterable[Mapping[str, Any]]) -> None:
-    """An array written as its records come; closed also where the command is interrupted."""
+    """An array written as its records come; closed also if the command is interrupted."""
     separator = "[\n"
     try:
         for record in records:

@@ -49,7 +49,7 @@ def status(
 ) -> None:
     """Show the whole pipeline on one screen, and what is not well.
 
-    Each part is ok, off, warning, failing, or unknown, with the reason where it is not well. The projector is judged by
+    Each part is ok, off, warning, failing, or unknown, with the reason if it is not well. The projector is judged by
     its progress: with changes waiting for 30 s while its checkpoints do not move, it is stuck, though it holds the lock
     and its heart beats. Rows are the database's estimate. Exit 1 if a part is failing or could not be looked at.
 
@@ -116,7 +116,7 @@ def _rounded(number: float | None) -> float | None:
 
 
 def _drawn(found: PipelineStatus) -> list[Text]:
-    """A line a part, and where one is not well, the reason below in the health's colour."""
+    """A line a part, and if one is not well, the reason below in the health's colour."""
     from rich.text import Text
 
     indent, lines = _PART_WIDTH + _HEALTH_WIDTH + 4, []

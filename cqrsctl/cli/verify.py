@@ -142,7 +142,7 @@ def _record(row: DriftRow, *, repair: bool) -> dict[str, Any]:
         "key": ", ".join(map(str, row.key)),
         "columns": ", ".join(row.columns),
     }
-    return {**record, "repaired": row.mended} if repair else record
+    return {**record, "repaired": row.repaired} if repair else record
 
 
 def _shown_by(show: Callable[[str], None]) -> Callable[[Verified], None]:
@@ -168,7 +168,7 @@ def _summary(result: Verified, sample: int | None) -> str:
     kinds = ", ".join(f"{count} {kind.value}" for kind, count in sorted(result.drift.items()))
     drift = f" · drift: {result.drift.total()}" + (f" ({kinds})" if kinds else "")
     in_flight = f" · in flight: {result.in_flight}" if result.in_flight else ""
-    repaired = f" · repaired: {result.mended}" if result.mended else ""
+    repaired = f" · repaired: {result.repaired}" if result.repaired else ""
     return compared + drift + in_flight + repaired
 
 

@@ -51,7 +51,7 @@ class WaitCommand(Command):
 
 
 def completed(args: Sequence[str], option: str, values: Sequence[str], valued: Collection[str]) -> list[str]:
-    """The arguments, where the option always has a value: the next argument if it is one of the values, else the first.
+    """The arguments, with a value for the option: the next argument if it is one of the values, else the first.
 
     What follows one of the options `valued` is its value, whatever it looks like, and after `--` there are no options.
     """

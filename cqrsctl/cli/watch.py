@@ -21,7 +21,7 @@ EVERY_SECONDS = 2.0
 
 
 def require_terminal(output: Output) -> None:
-    """Raises UsageError where there is nothing to refresh in place, and no lines are asked for."""
+    """Raises UsageError if there is nothing to refresh in place, and no lines are asked for."""
     if output is Output.JSONL or (output is Output.TABLE and sys.stdout.isatty() and not columns.chosen()):
         return
     raise UsageError(

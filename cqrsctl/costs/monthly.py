@@ -120,7 +120,7 @@ class PriceBook:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From low to high; the same where there is nothing to choose."""
+    """From low to high; the same if there is nothing to choose."""
 
     low: Decimal
     high: Decimal

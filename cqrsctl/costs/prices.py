@@ -1,6 +1,6 @@
 """Unit prices: AWS's Price List, asked each time, else the dated table that comes with the package.
 
-An answer counts only where it is exact: one product with the very attributes that were asked for, and one price. The
+An answer counts only if it is exact: one product with the very attributes that were asked for, and one price. The
 Price List lists free allowances and volume discounts as tiers; the first tier that costs something is the list price.
 The attributes and usage types are those of AWS's offer files (pricing.us-east-1.amazonaws.com/offers/v1.0/aws).
 """
@@ -184,7 +184,7 @@ def look_up(client: Callable[[], Any] | None, wanted: Iterable[PricedProduct], r
 
 
 def ask(client: Any, product: PricedProduct, region: str) -> UnitPrice:
-    """The Price List's price of one product; unknown where the answer is not exactly one. Raises AwsError."""
+    """The Price List's price of one product; unknown if the answer is not exactly one. Raises AwsError."""
     asked = query(product)
     offers = [offer for offer in _offers(client, asked, region) if _fits(offer, asked, region)]
     engines = [offer["product"]["attributes"].get("databaseEngine") for offer in offers]

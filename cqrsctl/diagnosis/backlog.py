@@ -67,7 +67,7 @@ class Backlog:
         return None if moment is None else hours_left(self.age_seconds(moment))
 
     def age_seconds(self, moment: datetime) -> float:
-        """How old a change was by this machine's clock; 0 where another clock is ahead of it."""
+        """How old a change was by this machine's clock; 0 if another clock is ahead of it."""
         return max((self.at - moment).total_seconds(), 0.0)
 
     def _unread_in(self, shard_id: str) -> datetime | None:

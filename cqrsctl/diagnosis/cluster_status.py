@@ -53,7 +53,7 @@ def endpoints(aurora: Aurora, servers: Servers) -> list[dict[str, Any]]:
     """Name, role and address of each endpoint; in an embedded stack those of its servers."""
     cluster = aurora.cluster()
     if aurora.embedded:
-        topology = servers.anew()
+        topology = servers.refresh()
         roles = [("writer", topology.writer), *(("reader", reader) for reader in topology.readers)]
         return [{"name": at.name, "role": role, "address": f"{at.host}:{at.port}"} for role, at in roles]
     together = [("cluster", "writer", cluster.writer_host), ("cluster", "readers", cluster.reader_host)]

@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 TOLERATED_SECONDS = 1.0
-"""A reader's age is told by a heartbeat that is no older than this, if it can be had."""
+"""A reader's age is read from a heartbeat that is no older than this, if there is one."""
 _ATTEMPTS = 2
 _MOST_PROBES = 16
 _SAMPLED_ITEMS = 100
@@ -126,23 +126,23 @@ class Facts:
         return self.wiring.environment
 
     def client(self, service: str) -> Any:
-        """The client of a service; it soon gives up, as an endpoint may know no such service."""
+        """The client of a service; it makes few attempts, since an endpoint may have no such service."""
         if service not in self.clients:
             self.clients[service] = self.wiring.client(service, attempts=_ATTEMPTS)
         return self.clients[service]
 
     @fact
     def table(self) -> tables.Table | None:
-        """None where there is none."""
+        """None if there is none."""
         return tables.find(self.wiring.dynamodb, self.environment.table)
 
     def existing_table(self) -> tables.Table:
-        """The table. Raises AwsError (`table_missing`) where there is none."""
+        """The table. Raises AwsError (`table_missing`) if there is none."""
         return tables.existing(self.wiring.dynamodb, self.environment.table, self.table())
 
     @fact
     def recovery(self) -> bool | None:
-        """Whether the table's point-in-time recovery is on; None where the endpoint cannot tell."""
+        """Whether the table's point-in-time recovery is on; None if the endpoint does not report it."""
         return tables.recovery_enabled(self.wiring.dynamodb, self.environment.table)
 
     @fact
@@ -155,12 +155,12 @@ class Facts:
 
     @fact
     def stream(self) -> Stream | None:
-        """The table's stream with its shards; None where it is off."""
+        """The table's stream with its shards; None if it is off."""
         found = self.table()
         return shards.describe(self.wiring.streams, found.stream_arn) if found and found.stream_arn else None
 
     def existing_stream(self) -> Stream:
-        """The table's stream. Raises AwsError where there is none that can be projected."""
+        """The table's stream. Raises AwsError if there is none that can be projected."""
         tables.require_stream(self.existing_table())
         found = self.stream()
         if found is None:
@@ -169,18 +169,18 @@ class Facts:
 
     @fact
     def function(self) -> Function | None:
-        """The projector function; None where there is none."""
+        """The projector function; None if there is none."""
         return functions.find(self.client("lambda"), PROJECTOR)
 
     @fact
     def mappings(self) -> list[Mapping] | None:
-        """What is mapped to the projector function, of whatever stream; None where there is no such function."""
+        """What is mapped to the projector function, of whatever stream; None if there is no such function."""
         return mappings.of_function(self.client("lambda"), PROJECTOR) if self.function() else None
 
     def mapping(self) -> Mapping | None:
         """What brings this table's changes to the projector function: of its stream now, else of an earlier one.
 
-        None where there is none, or the endpoint runs no functions.
+        None if there is none, or the endpoint runs no functions.
         """
         if not self.environment.runs_functions:
             return None
@@ -189,7 +189,7 @@ class Facts:
         return mappings.serving(self.mappings() or [], self.environment.table, arn)
 
     def known_mapping(self) -> Mapping | None:
-        """As `mapping`, and None where nothing tells: an endpoint may know no functions."""
+        """As `mapping`, and None if it is unknown: an endpoint may have no functions."""
         return _known(self.mapping, "whether a function reads the stream")
 
     @fact
@@ -202,7 +202,7 @@ class Facts:
 
     @fact
     def destinations(self) -> dict[str, Queue | None]:
-        """The queues that failed batches go to, by ARN; None where one is not there."""
+        """The queues that failed batches go to, by ARN; None if one is not there."""
         arns = {each.destination for each in self.mappings() or () if each.destination}
         found = {}
         for arn in sorted(arns):
@@ -219,12 +219,12 @@ class Facts:
         return metrics.iterator_age_seconds(self.client("cloudwatch"), PROJECTOR, self.now)
 
     def known_iterator_age(self) -> float | None:
-        """As `iterator_age_seconds`, and None where CloudWatch does not tell, or is not there."""
+        """As `iterator_age_seconds`, and None if CloudWatch does not report it, or is not there."""
         return _known(self.iterator_age_seconds, "the iterator age")
 
     @cached_property
     def aurora(self) -> Aurora | None:
-        """The cluster to be asked; None where the environment names none."""
+        """The cluster to be asked; None if the environment names none."""
         try:
             return embedded.operated(self.wiring, self.clock, _log.info)
         except ConfigurationError as error:
@@ -233,18 +233,18 @@ class Facts:
 
     @fact
     def cluster(self) -> Cluster | None:
-        """The cluster, also the embedded stack's; None where there is none, or the environment names none."""
+        """The cluster, also the embedded stack's; None if there is none, or the environment names none."""
         return self.aurora.find() if self.aurora else None
 
     def existing_cluster(self) -> Cluster | None:
-        """The cluster that the environment names. Raises AwsError where it is not there, or of another engine."""
+        """The cluster that the environment names. Raises AwsError if it is not there, or of another engine."""
         if self.aurora is None:
             return None
         return cluster.existing(self.aurora.rds, self.aurora.name, self.cluster())
 
     @fact
     def autoscaling(self) -> Autoscaling | None:
-        """What scales the cluster; None where the environment names none."""
+        """What scales the cluster; None if the environment names none."""
         return autoscaling.describe(self.aurora.scaling, self.aurora.name) if self.aurora else None
 
     @fact
@@ -276,18 +276,18 @@ class Facts:
 
     @fact
     def server(self) -> DatabaseServer:
-        """The database server and the rights of this user there; also where no database was made yet."""
+        """The database server and the rights of this user there; also if no database was made yet."""
         return servers.server(self.wiring.database)
 
     @fact
     def inventory(self) -> Inventory:
-        """What the database holds. Raises ReadModelMissing where nothing was made yet."""
+        """What the database holds. Raises ReadModelMissing if nothing was made yet."""
         endpoint = self.wiring.database
         with connect(endpoint) as connection:
             return inventory.read(connection, endpoint.database, self.environment.projections)
 
     def made(self) -> Inventory | None:
-        """What the database holds; None where nothing was made yet."""
+        """What the database holds; None if nothing was made yet."""
         try:
             return self.inventory()
         except ReadModelMissing:
@@ -304,7 +304,7 @@ class Facts:
     def positions(self) -> Followers:
         """How far each projection has read the shards of the table's stream, by its name.
 
-        Empty where nobody ever projected. Raises StreamGap where one followed another stream.
+        Empty if nobody ever projected. Raises StreamGap if one followed another stream.
         """
         stream = self.existing_stream()
         if self.made() is None:
@@ -315,7 +315,7 @@ class Facts:
 
     @fact
     def backlog(self) -> Backlog:
-        """What is not applied yet. Raises StreamGap where changes were lost, AwsError, DatabaseError."""
+        """What is not applied yet. Raises StreamGap if changes were lost, AwsError, DatabaseError."""
         stream = self.existing_stream()
         following = self._following(stream.arn)
         if following is None:
@@ -360,7 +360,7 @@ class Facts:
         return [unmarked] if isinstance(unmarked, StreamGap) else []
 
     def _following(self, stream_arn: str) -> Followers | None:
-        """The checkpoints, empty where nobody ever projected; None where they tell nothing, as the function projects.
+        """The checkpoints, empty if nobody ever projected; None if they mean nothing because the function projects.
 
         Raises StreamGap if the function left a gap, or a projector that took over from it now would find one.
         """

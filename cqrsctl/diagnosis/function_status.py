@@ -31,7 +31,7 @@ class FunctionStatus:
 
 @dataclass(frozen=True, slots=True)
 class MappingStatus:
-    """A mapping with its destination; `depth` counts its messages, None where it is no queue or cannot be asked."""
+    """A mapping with its destination; `depth` counts its messages, None if it is no queue or cannot be asked."""
 
     mapping: Mapping
     depth: int | None
@@ -47,7 +47,7 @@ class FunctionsStatus:
 
 
 def status(operated: Functions) -> FunctionsStatus:
-    """Raises AwsError where there is no function. What else AWS does not tell is a note, and not known."""
+    """Raises AwsError if there is no function. What else AWS does not report is a note, and unknown."""
     facts = Facts(operated.wiring, operated.clock)
     facts.clients = operated.clients
     code = functions.code_sha256(operated.code())

@@ -10,11 +10,11 @@ from cqrsctl.aws import error_code
 from cqrsctl.errors import AwsError, ConfigurationError, CqrsctlError, TransientAwsError
 
 _BESIDE = {"mapping", "cluster", "autoscaling"}
-"""Parts that go on when the API that tells of them does not answer."""
+"""Parts that keep working when the API that describes them does not answer."""
 
 
 class NotAsked(CqrsctlError):
-    """What was to be looked at first is not known."""
+    """What had to be looked at first is unknown."""
 
     code = "not_asked"
 
@@ -47,10 +47,10 @@ class PartHealth:
 def broken(name: str, error: CqrsctlError) -> PartHealth:
     """A part that could not be looked at, or that says itself what is wrong.
 
-    What an identity may not see, or an emulator does not know, may be well: that is not known.
+    What an identity may not see, or an emulator does not have, may be well: its health is unknown.
     """
     refused = isinstance(error, AwsError) and bool(error_code(error)) and not isinstance(error, TransientAwsError)
     away = isinstance(error, TransientAwsError) and name in _BESIDE
     unknown = refused or away or isinstance(error, (ConfigurationError, NotAsked))
-    told = f"{error.message} {error.hint or ''}".strip()
-    return PartHealth(name, Health.UNKNOWN if unknown else Health.FAILING, reason=told, looked_at=False)
+    reason = f"{error.message} {error.hint or ''}".strip()
+    return PartHealth(name, Health.UNKNOWN if unknown else Health.FAILING, reason=reason, looked_at=False)

@@ -26,7 +26,7 @@ _DOWN = ("stopp", "deleting", "failed", "inaccessible", "incompatible", "migrati
 def of_read_model(
     projection: str, found: Inventory | None, items: int | None, stream_arn: str | None = None
 ) -> PartHealth:
-    """A projection's table. `items`: how many the write model has, about; None where that is not known."""
+    """A projection's table. `items`: about how many items the write model has; None if that is unknown."""
     stored = found.of(projection) if found else None
     if found is None or stored is None:
         return PartHealth("read model", Health.OFF, f"there is none yet of {projection}: cqrsctl read-model init")

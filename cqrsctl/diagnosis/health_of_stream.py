@@ -59,8 +59,8 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> PartHealth:
         part = broken("shards", found)
         return PartHealth("shards", part.health, summary, part.reason, facts)
     if isinstance(found, CqrsctlError):
-        told = "how far they are read is unknown without the database"
-        return PartHealth("shards", Health.UNKNOWN, summary, told, facts)
+        reason = "how far they are read is unknown without the database"
+        return PartHealth("shards", Health.UNKNOWN, summary, reason, facts)
     if found.unread is None:
         summary += "; AWS keeps their positions for the Lambda function"
         return PartHealth("shards", Health.OK, summary, None, facts)
@@ -78,8 +78,8 @@ def of_shards(stream: Stream, found: Backlog | CqrsctlError) -> PartHealth:
 
 def _nothing_unread(found: Backlog, summary: str, facts: dict[str, Any]) -> PartHealth:
     if found.childless:
-        told = f"shard {min(found.childless)} ended, and no child of it is listed yet: look again in a minute"
-        return PartHealth("shards", Health.UNKNOWN, summary, told, facts)
+        reason = f"shard {min(found.childless)} ended, and no child of it is listed yet: look again in a minute"
+        return PartHealth("shards", Health.UNKNOWN, summary, reason, facts)
     return PartHealth("shards", Health.OK, f"{summary}; nothing unread", None, facts)
 
 
@@ -94,7 +94,7 @@ class Projecting:
 
     @property
     def waiting_seconds(self) -> float | None:
-        """How long the oldest change waits, 0 where none does; None where that is not known."""
+        """How long the oldest change waits, 0 if none does; None if that is unknown."""
         return None if isinstance(self.backlog, CqrsctlError) else self.backlog.waiting_seconds
 
     @property
@@ -125,8 +125,8 @@ def of_projector(found: Projecting) -> PartHealth:
     if found.by_function:
         return PartHealth("projector", Health.OFF, found.by_function, None, facts)
     if waiting is None:
-        told = f"nobody projects, and {_why_unknown(found)}"
-        return PartHealth("projector", Health.UNKNOWN, summary, told, facts)
+        reason = f"nobody projects, and {_why_unknown(found)}"
+        return PartHealth("projector", Health.UNKNOWN, summary, reason, facts)
     if not waiting:
         return PartHealth("projector", Health.OFF, f"nobody projects, and nothing waits; {summary}", None, facts)
     health = Health.FAILING if waiting > WAITING_SECONDS else Health.WARNING
@@ -166,7 +166,7 @@ def _progress(traces: Inventory, rows_per_second: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What the Lambda side is judged by: None where there is none, or nothing tells.
+    """What the Lambda side is judged by: None if there is none, or if it is unknown.
 
     `age` is the iterator age in seconds, `waiting` how long changes wait, `stream_arn` the table's stream now. `runs`:
     the endpoint runs functions, `elsewhere`: the function reads streams of other tables.
@@ -214,12 +214,12 @@ def _judged_mapping(function: Function, mapping: Mapping, found: Mapped) -> tupl
     late = max(found.age or 0.0, found.waiting or 0.0)
     if late <= WAITING_SECONDS:
         return Health.OK, None
-    told = f"changes wait for {words.duration(late)}. See why: cqrsctl function logs projector"
-    return Health.FAILING if found.age is None or hours_left(late) <= LAST_HOURS else Health.WARNING, told
+    reason = f"changes wait for {words.duration(late)}. See why: cqrsctl function logs projector"
+    return Health.FAILING if found.age is None or hours_left(late) <= LAST_HOURS else Health.WARNING, reason
 
 
 def _failure(function: Function, mapping: Mapping, stream_arn: str | None) -> str | None:
-    """Why no change arrives by a mapping, as far as Lambda tells."""
+    """Why no change arrives by a mapping, as far as Lambda reports it."""
     if function.state == "Failed":
         return f"the function has failed: {function.reason}"
     if stream_arn is not None and mapping.stream_arn != stream_arn:

@@ -67,7 +67,7 @@ class Lag:
 
 
 def measure(wiring: Wiring, clock: Clock, tolerated_seconds: float = TOLERATED_SECONDS) -> Lag:
-    """Look once. Raises StreamGap where changes were lost, AwsError, DatabaseError, ConfigurationError."""
+    """Look once. Raises StreamGap if changes were lost, AwsError, DatabaseError, ConfigurationError."""
     return judged(Facts(wiring, clock, tolerated_seconds))
 
 
@@ -78,7 +78,7 @@ def judged(facts: Facts) -> Lag:
 
 
 def measure_on(looks: Looks) -> Lag:
-    """As `measure` for a view that goes on: what fails makes the lag unknown. Raises ConfigurationError."""
+    """As `measure` for a view that keeps running: what fails makes the lag unknown. Raises ConfigurationError."""
     try:
         return judged(looks.next())
     except ConfigurationError:
@@ -88,14 +88,14 @@ def measure_on(looks: Looks) -> Lag:
 
 
 def check(look: Callable[[], Lag], limit: timedelta, clock: Clock) -> tuple[Lag, TooSlow | None]:
-    """What a look shows, and the error to end with where something is over the limit, or not known.
+    """What a look shows, and the error to end with if something is over the limit, or not known.
 
-    Where one look cannot tell, for the rounding of records' times or for a heartbeat between two beats, it looks again
-    for some seconds.
+    If one look cannot decide it, for the rounding of records' times or for a heartbeat between two beats, it looks
+    again for some seconds.
     """
     seconds = limit.total_seconds()
     begun = clock.monotonic()
-    while not _tells(found := look(), seconds, clock.monotonic() - begun):
+    while not _is_certain(found := look(), seconds, clock.monotonic() - begun):
         clock.sleep(_LOOK_AGAIN_SECONDS)
     behind = [*_applier_behind(found, seconds), *_readers_behind(found, seconds)]
     if not behind:
@@ -105,7 +105,7 @@ def check(look: Callable[[], Lag], limit: timedelta, clock: Clock) -> tuple[Lag,
     )
 
 
-def _tells(found: Lag, limit: float, waited_seconds: float) -> bool:
+def _is_certain(found: Lag, limit: float, waited_seconds: float) -> bool:
     """Whether a look can be believed, after waiting so long for one that can.
 
     A lag that stays in doubt is not over the limit. A reader is, if no new heartbeat comes for as long as a projector
@@ -156,7 +156,7 @@ def _shard_lag(shard_id: str, found: Backlog) -> ShardLag:
 
 
 def _applier_behind(found: Lag, limit: float) -> list[str]:
-    """The side that applies changes, where it is certainly behind, or where that is not known."""
+    """The side that applies changes, if it is certainly behind, or if that is unknown."""
     if found.lag_seconds is None:
         return [f"How far the projector is behind is unknown: {found.reason}"]
     rounding = 0.0 if found.source is LagSource.ITERATOR_AGE else _ROUNDING_SECONDS

@@ -23,7 +23,7 @@ class ReadModelStatus:
 
 
 def status(facts: Facts) -> ReadModelStatus:
-    """Raises ReadModelMissing where nothing was made yet, DatabaseError."""
+    """Raises ReadModelMissing if nothing was made yet, DatabaseError."""
     found, counted = facts.inventory(), facts.counted()
     return ReadModelStatus(
         projections=[

@@ -1,4 +1,4 @@
-"""The database's servers as they tell it themselves: how far each reader is behind, and what this user may do."""
+"""The database's servers by their own reports: how far each reader is behind, and what this user may do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DatabaseServer:
 
 
 def lags(topology: Topology, tolerated_seconds: float) -> list[ReaderLag]:
-    """How far each reader is behind, asked side by side. A heartbeat no older than what is tolerated tells it."""
+    """How far each reader is behind, asked in parallel; known by a heartbeat no older than what is tolerated."""
     if not topology.readers:
         return []
     try:
@@ -53,7 +53,7 @@ def lags(topology: Topology, tolerated_seconds: float) -> list[ReaderLag]:
 
 
 def server(writer: Endpoint) -> DatabaseServer:
-    """The server and the rights of this user there; also where no database was made yet. Raises DatabaseError."""
+    """The server and the rights of this user there; also if no database was made yet. Raises DatabaseError."""
     try:
         connection = connect(writer)
     except ReadModelMissing:

@@ -58,7 +58,7 @@ class Overview:
     """Looks at a pipeline, once or again and again: the rate is measured between two looks."""
 
     def __init__(self, wiring: Wiring, clock: Clock) -> None:
-        """Raises CqrsctlError where nothing can be asked at all, as where no region is known."""
+        """Raises CqrsctlError if nothing can be asked at all, as where no region is known."""
         self._looks = Looks(wiring, clock)
         self._clock = clock
         _ = wiring.dynamodb, wiring.streams
@@ -81,9 +81,9 @@ class Overview:
         return judged(facts, None if isinstance(found, CqrsctlError) else self._rate(found or _NOTHING_YET))
 
     def _rate(self, found: Inventory) -> float | None:
-        """Rows a second that the database was written since the last look; 0 where no checkpoint moved meanwhile.
+        """Rows a second that the database was written since the last look; 0 if no checkpoint moved meanwhile.
 
-        Whoever wrote them, bookkeeping too. None at the first look, or where the server began to count anew.
+        Whoever wrote them, bookkeeping too. None at the first look, or if the server's counters were reset.
         """
         now = _Counted(self._clock.monotonic(), found)
         before, self._before = self._before, now
@@ -129,7 +129,7 @@ def _stream(facts: Facts) -> Stream:
 
 def _unread(facts: Facts) -> Backlog | CqrsctlError:
     if isinstance(outcome(facts.existing_stream), CqrsctlError):
-        return NotAsked("they are not known without the stream")
+        return NotAsked("they are unknown without the stream")
     return outcome(facts.backlog)
 
 
@@ -158,7 +158,7 @@ def _read_model(projection: str, table: Table | None, found: Inventory | None) -
 
 
 def _table(facts: Facts) -> Table | None:
-    """None, too, where it cannot be asked: that is told of with the table."""
+    """None, too, if it cannot be looked up: that is reported with the table."""
     found = outcome(facts.table)
     return None if isinstance(found, CqrsctlError) else found
 

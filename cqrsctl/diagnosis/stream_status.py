@@ -54,7 +54,7 @@ def _positions(facts: Facts, note: Callable[[str], None]) -> Mapping[str, Positi
     """How far each shard was read by whoever is furthest behind; empty if nobody reads it, None if it is unknown."""
     found = outcome(facts.positions)
     if isinstance(found, StreamGap):
-        return None  # it is one of the gaps that are told of
+        return None  # it is one of the reported gaps
     if isinstance(found, CqrsctlError):
         note(f"No checkpoints: {found}" if isinstance(found, DatabaseError) else str(found))
         return None

@@ -68,8 +68,8 @@ class CommandFunction:
         return {**put.product.fields(), "Price": format(put.product.price, "f"), "outcome": outcome.value}
 
 
-def _done(answer: dict[str, Any], **told: Any) -> Done:
-    return Done(answer, {"Commands": 1, "Rejected": 0}, told or {"outcome": answer["outcome"]})
+def _done(answer: dict[str, Any], **details: Any) -> Done:
+    return Done(answer, {"Commands": 1, "Rejected": 0}, details or {"outcome": answer["outcome"]})
 
 
 def _refused(status: int, error: CqrsctlError, headers: Mapping[str, str] | None = None) -> Done:

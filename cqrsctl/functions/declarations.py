@@ -22,7 +22,7 @@ def to_json(projections: Sequence[Projection]) -> str:
 
 
 def from_json(text: str) -> tuple[Projection, ...]:
-    """The projections that `to_json` wrote. Raises ConfigurationError where the text is something else."""
+    """The projections that `to_json` wrote. Raises ConfigurationError if the text is something else."""
     try:
         return tuple(projection_of(content["name"], json.dumps(content)) for content in json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

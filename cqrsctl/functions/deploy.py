@@ -93,7 +93,7 @@ def plan_command(
 ) -> list[Part]:
     """The command function's parts; `kms_key` is the table's, if it has one of its own.
 
-    Raises AwsError where one of their names is not ours.
+    Raises AwsError if one of their names is not ours.
     """
     place = Place.of(table_arn)
     found = functions.find(clients("lambda"), COMMAND)
@@ -121,7 +121,7 @@ def plan_command(
 def plan_projector(
     clients: Clients, source: EventSource, access: Access, code: bytes, options: Options, now: datetime
 ) -> list[Part]:
-    """The projector's parts, with its queue and its mapping. Raises AwsError where one of their names is not ours."""
+    """The projector's parts, with its queue and its mapping. Raises AwsError if one of their names is not ours."""
     place = source.place
     found = functions.find(clients("lambda"), PROJECTOR)
     mapped = mappings.of_function(clients("lambda"), PROJECTOR) if found else []
@@ -177,7 +177,7 @@ class Maker:
     progress: Callable[[str], None]
 
     def make(self, parts: Sequence[Part]) -> None:
-        """Make all parts; where a call fails, the error names what was made before."""
+        """Make all parts; if a call fails, the error names what was made before."""
         make_in_order(((f"({part.name})", call) for part in parts for call in part.calls), self._make)
 
     def _make(self, call: ApiCall) -> None:
@@ -197,7 +197,7 @@ class Maker:
 
 
 def _network(options: Options, found: Function | None, access: Access) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Subnets and security groups: as asked for, else as they are, else the cluster's. Raises UsageError."""
+    """Subnets and security groups: the requested ones, else the present ones, else the cluster's. Raises UsageError."""
     subnets = options.subnets or (found.subnets if found else ()) or access.subnets
     groups = options.security_groups or (found.security_groups if found else ()) or access.security_groups
     if bool(subnets) is not bool(groups):
@@ -208,7 +208,7 @@ def _network(options: Options, found: Function | None, access: Access) -> tuple[
 
 
 def _destination_key(clients: Clients, destination: str) -> tuple[str | None, str]:
-    """The key of a destination, and what is said if AWS does not tell it."""
+    """The key of a destination, and a note if AWS does not report it."""
     try:
         return queue.destination_key(clients, destination), ""
     except AwsError as error:

@@ -25,7 +25,7 @@ class EventRefused(CqrsctlError):
 
 
 def changes_of(event: Any, table: str) -> tuple[ChangeRecord, ...]:
-    """The changes in an event of the table's stream; none where it is empty.
+    """The changes in an event of the table's stream; none if it is empty.
 
     Raises EventRefused, for the event as a whole.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RUNTIME = "python3.13"
-"""The newest of Lambda's runtimes whose Python this package declares to work with; AWS mends it until 2029."""
+"""The newest of Lambda's runtimes whose Python this package declares to work with; AWS patches it until 2029."""
 ARCHITECTURE = "arm64"
 MEMORY_MB = 256
 MEMORY_RANGE_MB = (128, 10_240)
@@ -26,9 +26,9 @@ _MISSING = "ResourceNotFoundException"
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """A function as asked for. None leaves a choice to what is there, or where there is nothing, to the default.
+    """The requested function. None keeps the present value, or takes the default if there is no function yet.
 
-    `reserved_concurrency` takes so many invocations at once out of the account's pool, and allows no more.
+    `reserved_concurrency`: the number of concurrent invocations that the account reserves for it, and the most it gets.
     """
 
     name: str
@@ -78,7 +78,7 @@ class FunctionSpec:
         return ApiCall("lambda", "CreateFunction", parameters)
 
     def part(self, found: Function | None) -> Part:
-        """What makes the function as asked for. Raises AwsError where one of its name is not ours."""
+        """The calls that bring the function to these settings. Raises AwsError if one of its name is not ours."""
         if found is None:
             return Part(self.title, "created", (self.create_call(), *self._concurrency_calls(None)))
         found.require_ours(self.environment[TABLE_VARIABLE])
@@ -108,7 +108,7 @@ class FunctionSpec:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function as Lambda describes it. `reason` is why it is in its state, where AWS tells."""
+    """A function as Lambda describes it. `reason` is why it is in its state, if AWS reports it."""
 
     name: str
     arn: str
@@ -133,7 +133,7 @@ class Function:
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Function:
-        """From GetFunction's answer. An endpoint that tells no state makes functions at once."""
+        """From GetFunction's answer. An endpoint that reports no state creates functions at once."""
         found = described["Configuration"]
         network = found.get("VpcConfig") or {}
         return cls(
@@ -188,12 +188,12 @@ class Function:
         }
 
     def require_ours(self, table: str) -> None:
-        """Raises AwsError where it was not made by cqrsctl, or for another table."""
+        """Raises AwsError if it was not made by cqrsctl, or for another table."""
         require_ours(f"Function {self.name!r}", self.tags)
         self.require_serving(table)
 
     def require_serving(self, table: str) -> None:
-        """Raises AwsError where it works on another table.
+        """Raises AwsError if it works on another table.
 
         The functions' names are one pipeline's; what is done for another one would take them away from it.
         """
@@ -222,12 +222,12 @@ _UNITS = {"MemorySize": " MB", "Timeout": " s", "Runtime": "", "Handler": ""}
 
 
 def code_sha256(code: bytes) -> str:
-    """A zip's hash as Lambda tells it."""
+    """A zip's hash as Lambda reports it."""
     return base64.b64encode(hashlib.sha256(code).digest()).decode()
 
 
 def find(client: Any, name: str) -> Function | None:
-    """The function, or None where there is none."""
+    """The function, or None if there is none."""
     try:
         return Function.of(ApiCall("lambda", "GetFunction", {"FunctionName": name}).make(client))
     except AwsError as error:
@@ -237,7 +237,7 @@ def find(client: Any, name: str) -> Function | None:
 
 
 def describe(client: Any, name: str) -> Function:
-    """The function. Raises AwsError (`function_missing`) where there is none."""
+    """The function. Raises AwsError (`function_missing`) if there is none."""
     found = find(client, name)
     if found is None:
         raise AwsError(

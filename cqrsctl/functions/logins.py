@@ -22,7 +22,7 @@ class SecretLogin:
         self._known: Login | None = None
 
     def __call__(self) -> Login:
-        """Raises AwsError, and CqrsctlError where the secret is not one of a database."""
+        """Raises AwsError, and CqrsctlError if the secret is not one of a database."""
         if self._known is None:
             self._known = Login(*database_secret(self._client, self._secret, self._user))
         return self._known
@@ -33,7 +33,7 @@ class SecretLogin:
 
 
 class TokenLogin:
-    """A token that the function's role signs: a password for 15 minutes, made anew for each connection."""
+    """A token that the function's role signs: a password for 15 minutes, a new one for each connection."""
 
     def __init__(self, client: Any, database: Database) -> None:
         """`client` is of RDS."""
@@ -41,7 +41,7 @@ class TokenLogin:
         self._database = database
 
     def __call__(self) -> Login:
-        """Raises ConfigurationError where there are no credentials to sign with."""
+        """Raises ConfigurationError if there are no credentials to sign with."""
         database, user = self._database, self._database.user or ""
         with aws_errors("rds generate-db-auth-token"):
             token = self._client.generate_db_auth_token(DBHostname=database.host, Port=database.port, DBUsername=user)

@@ -40,7 +40,7 @@ class LogLine:
 
 
 def find(client: Any, name: str) -> LogGroup | None:
-    """The log group, or None where there is none."""
+    """The log group, or None if there is none."""
     pages = ApiCall("logs", "DescribeLogGroups", {"logGroupNamePrefix": name}).pages(client)
     groups = (group for page in pages for group in page["logGroups"])
     found = next((group for group in groups if group["logGroupName"] == name), None)
@@ -67,7 +67,7 @@ def delete_call(name: str) -> ApiCall:
 def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: bool) -> Iterator[LogLine]:
     """The lines of a function's log, each once, in the order of their times as far as they are known by then.
 
-    Raises AwsError (`log_missing`) where there is no log yet.
+    Raises AwsError (`log_missing`) if there is no log yet.
     """
     seen: dict[str, int] = {}
     start = int(since.timestamp() * 1_000)
@@ -85,7 +85,7 @@ def lines(client: Any, function: str, since: datetime, clock: Clock, *, follow: 
 
 
 def _identity(event: dict[str, Any]) -> str:
-    """What tells a line from others; some emulators give no id."""
+    """What distinguishes a line from others; some emulators give no id."""
     return event.get("eventId") or f"{event.get('logStreamName')} {event['timestamp']} {event['message']}"
 
 

@@ -34,10 +34,10 @@ MOST_RETRIES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class MappingSpec:
-    """The mapping as asked for. None leaves a choice to what is there, else to the default.
+    """The requested mapping. None keeps the present value, or takes the default if there is no mapping yet.
 
     A batch that fails is tried again, in halves, with growing pauses of up to a minute or so: 1,000 times, which is
-    hours in which a database can be repaired, and an hour or less where each attempt fails at once. Bad records are
+    hours in which a database can be repaired, and an hour or less if each attempt fails at once. Bad records are
     dead letters and no errors, so only what may pass is tried again. The age of a record must not bound it sooner than
     the stream does (24 hours): Lambda discards what is older, also records that were never tried.
     """
@@ -83,9 +83,9 @@ class MappingSpec:
         return ApiCall("lambda", "CreateEventSourceMapping", parameters)
 
     def part(self, found: Sequence[Mapping], now: datetime | None = None) -> Part:
-        """What makes the mapping as asked for; mappings of the function on other streams are replaced by it.
+        """The calls that bring the mapping to these settings; it replaces the function's mappings on other streams.
 
-        Its note tells which changes are lost with that, or were lost by a pause until `now`.
+        Its note says which changes are lost with that, or were lost by a pause until `now`.
         """
         title = f"mapping of {self.function}"
         others = [mapping for mapping in found if mapping.stream_arn != self.stream_arn]
@@ -223,7 +223,7 @@ def serving(mappings: Sequence[Mapping], table: str, stream_arn: str | None) -> 
 
 
 def require(function: str, found: Sequence[Mapping]) -> Mapping:
-    """The function's mapping. Raises AwsError (`mapping_missing`) where there is none."""
+    """The function's mapping. Raises AwsError (`mapping_missing`) if there is none."""
     if not found:
         raise AwsError(
             f"No stream is mapped to the function {function!r}.",

@@ -39,7 +39,7 @@ NAMES = tuple(metric.name for metric in _METRICS)
 
 
 def last_hour(client: Any, function: str, now: datetime) -> dict[str, float | None]:
-    """Each number by name; None where the hour has no point, as where nothing was invoked.
+    """Each number by name; None if the hour has no point, as where nothing was invoked.
 
     Errors are those of the code, time-outs among them. The duration is the 99th percentile of the slowest minute.
     """
@@ -53,7 +53,7 @@ def last_hour(client: Any, function: str, now: datetime) -> dict[str, float | No
 
 def iterator_age_seconds(client: Any, function: str, now: datetime) -> float | None:
     """How old the last record of a batch was when the function was given it, at most, in the newest minute that has
-    a number; None where none of the last 15 has, as where nothing was invoked.
+    a number; None if none of the last 15 has, as where nothing was invoked.
 
     Source: "Using CloudWatch metrics with Lambda", Lambda Developer Guide.
     """

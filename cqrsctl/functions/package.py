@@ -43,7 +43,7 @@ class PackagingError(CqrsctlError):
 def build(projections: Sequence[Projection], ca_bundle: Path | None = None) -> bytes:
     """The zip; `ca_bundle` has the authorities that the database's certificate may come from.
 
-    Raises ConfigurationError where the bundle is unusable, PackagingError.
+    Raises ConfigurationError if the bundle is unusable, PackagingError.
     """
     files = {f"{_FOLDER}/{declarations.FILE_NAME}": declarations.to_json(projections).encode()}
     if ca_bundle is not None:

@@ -75,7 +75,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the deployment: what becomes of it, and by which calls; none where it is as it shall be."""
+    """A part of the deployment: what becomes of it, and by which calls; none if it is as it shall be."""
 
     name: str
     change: str = "unchanged"
@@ -114,11 +114,11 @@ def updated(name: str, changes: Mapping[str, str], calls: tuple[ApiCall, ...], n
 
 
 def require_ours(what: str, tags: Mapping[str, str]) -> None:
-    """Raises AwsError where something of our name was not made by cqrsctl: it is left alone."""
+    """Raises AwsError if something of our name was not made by cqrsctl: it is left alone."""
     if any(tags.get(key) != value for key, value in MANAGED_BY.items()):
         raise AwsError(
             f"{what} exists, but is not cqrsctl's: it has no tag managed-by=cqrsctl. Nothing was changed.",
-            hint="Remove or rename it; where it shall be cqrsctl's from now on, give it that tag.",
+            hint="Remove or rename it; if it shall be cqrsctl's from now on, give it that tag.",
             code="not_ours",
         )
 

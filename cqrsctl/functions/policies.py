@@ -44,7 +44,7 @@ def command(table: Resource, logs: Resource) -> Document:
 def projector(
     streams: Resource, login: Iterable[Statement], logs: Resource, destination: Iterable[Statement]
 ) -> list[Statement]:
-    """Read the table's stream, log in to the database, write the log, tell of batches that failed for good."""
+    """Read the table's stream, log in to the database, write the log, report batches that failed for good."""
     reading = [f"dynamodb:{operation}" for operation in ("DescribeStream", "GetRecords", "GetShardIterator")]
     return [
         _allow("ReadStream", reading, streams),
@@ -71,12 +71,12 @@ def token(user: Resource) -> Statement:
 
 
 def queue(resource: Resource) -> list[Statement]:
-    """Tell a queue of what failed."""
+    """Report to a queue what failed."""
     return [_allow("ReportFailures", ["sqs:SendMessage"], resource)]
 
 
 def destination(arn: str) -> list[Statement]:
-    """Tell a queue, a topic or a bucket of what failed.
+    """Report to a queue, a topic or a bucket what failed.
 
     Source: "Retain discarded batch records for a DynamoDB event source in Lambda", Lambda Developer Guide.
     """

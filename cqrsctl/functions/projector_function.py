@@ -36,14 +36,14 @@ class Renewable(Protocol):
     """A login that may be kept."""
 
     def forget(self) -> None:
-        """Get it anew at the next connection."""
+        """Read it again at the next connection."""
 
 
 @dataclass(slots=True)
 class Counts:
     """What an invocation did. `stale`: rows whose guard found the same or a newer version.
 
-    `gaps` are those of all projections now, `gap_found` tells whether this invocation marked one of them.
+    `gaps` are those of all projections now, `gap_found` is whether this invocation marked one of them.
     """
 
     applied: int = 0
@@ -124,7 +124,7 @@ class ProjectorFunction:
         return Done({"batchItemFailures": []}, measures, report)
 
     def _apply(self, changes: tuple[ChangeRecord, ...], holder: str) -> Counts:
-        """Apply once more on a new connection where a kept one broke: that it did says nothing of the server."""
+        """Apply once more on a new connection if a kept one broke: that it did says nothing of the server."""
         kept = self.connection is not None
         try:
             return self._apply_on_one(changes, holder)
@@ -163,14 +163,14 @@ class ProjectorFunction:
             raise
 
     def _roll_back(self, connection: Connection) -> None:
-        """Give up the transaction, and where that cannot be done the connection: then the server gives it up."""
+        """Roll back; if that fails, close the connection: then the server rolls back."""
         try:
             connection.rollback()
         except DatabaseError:
             self._close(connection)
 
     def _ready(self) -> Connection:
-        """The kept connection, or a new one. A refused login is got anew once: it may have been changed."""
+        """The kept connection, or a new one. A refused login is read again once: it may have been changed."""
         try:
             return self._opened()
         except DatabaseError as error:

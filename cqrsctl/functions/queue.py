@@ -59,7 +59,7 @@ def require_destination(arn: str) -> str:
 
 
 def find(client: Any, name: str, account: str | None = None) -> Queue | None:
-    """The queue, or None where there is none."""
+    """The queue, or None if there is none."""
     owner = {"QueueOwnerAWSAccountId": account} if account else {}
     try:
         url = ApiCall("sqs", "GetQueueUrl", {"QueueName": name, **owner}).make(client)["QueueUrl"]
@@ -93,7 +93,7 @@ def destination_key(clients: Callable[[str], Any], arn: str) -> str | None:
 
 
 def part(name: str, found: Queue | None) -> Part:
-    """What makes the queue as it shall be. Raises AwsError where one of its name is not ours."""
+    """What makes the queue as it shall be. Raises AwsError if one of its name is not ours."""
     title = f"queue {name}"
     if found is None:
         parameters: dict[str, Any] = {"QueueName": name, "Attributes": _ATTRIBUTES, "tags": MANAGED_BY}
@@ -113,8 +113,8 @@ def delete_calls(found: Queue) -> tuple[list[ApiCall], str]:
     """The call that deletes the queue if it is empty, and a remark if it is not."""
     require_ours(f"Queue {found.name!r}", found.tags)
     if found.depth:
-        told = f"Queue {found.name} is kept: {found.depth} of its messages report batches that failed."
-        return [], told
+        note = f"Queue {found.name} is kept: {found.depth} of its messages report batches that failed."
+        return [], note
     return [ApiCall("sqs", "DeleteQueue", {"QueueUrl": found.url})], ""
 
 

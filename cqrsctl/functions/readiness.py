@@ -1,4 +1,4 @@
-"""Waiting for what Lambda and IAM do in their own time; it goes on when nobody waits."""
+"""Waiting for Lambda and IAM, which continue their work even if nobody waits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_YET = (
     "ensure the role can perform",
     "KMS key is invalid for CreateGrant",
 )
-"""What Lambda says while a new role, or a policy of it, is not known everywhere yet."""
+"""Lambda's messages while a new role, or a policy of it, has not spread everywhere yet."""
 _BUSY = {"ResourceConflictException", "ResourceInUseException"}
 _ANOTHER_UPDATE = "in progress"
 _JUST_DELETED = {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}
@@ -47,7 +47,7 @@ def make(call: ApiCall, client: Any, clock: Clock) -> Any:
 
 
 def until_ready(client: Any, name: str, clock: Clock, progress: Callable[[str], None]) -> Function:
-    """Wait until a function is active and its last update is done. Raises AwsError where it failed."""
+    """Wait until a function is active and its last update is done. Raises AwsError if it failed."""
 
     def done(found: Function) -> bool:
         progress(f"{name} {found.state}, last update {found.last_update}")
@@ -90,7 +90,7 @@ def until_settled(
 ) -> Mapping:
     """Wait until a mapping is in the wanted state, or with None until it changes no more.
 
-    `uuid` None: the function's only one. Raises AwsError where there is none, or where it ended in another state.
+    `uuid` None: the function's only one. Raises AwsError if there is none, or if it ended in another state.
     """
 
     def look() -> Mapping:

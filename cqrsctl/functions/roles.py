@@ -80,7 +80,7 @@ def projector_policy(
     security_groups: Sequence[str] = (),
     keys: Iterable[Statement] = (),
 ) -> Document:
-    """Read the table's streams, log in to the database, write its own log, tell of what failed for good.
+    """Read the table's streams, log in to the database, write its own log, report what failed for good.
 
     The stream's ARN is left open at its label, so that a stream switched off and on needs no new policy. A function
     with security groups is in a VPC. `keys` are used for all that.
@@ -141,7 +141,7 @@ def token_statements(place: Place, resource_id: str, user: str) -> list[Statemen
 
 
 def find(client: Any, name: str) -> Role | None:
-    """The role with its policies, or None where there is none."""
+    """The role with its policies, or None if there is none."""
     try:
         described = ApiCall("iam", "GetRole", {"RoleName": name}).make(client)["Role"]
     except AwsError as error:
@@ -167,7 +167,7 @@ def find(client: Any, name: str) -> Role | None:
 
 
 def part(spec: RoleSpec, found: Role | None) -> Part:
-    """What makes the role as it shall be. Raises AwsError where one of its name is not ours."""
+    """What makes the role as it shall be. Raises AwsError if one of its name is not ours."""
     title = f"role {spec.name}"
     policy = ApiCall(
         "iam",
@@ -198,7 +198,7 @@ def part(spec: RoleSpec, found: Role | None) -> Part:
 
 
 def delete_calls(found: Role) -> tuple[list[ApiCall], str]:
-    """The calls that delete a role of ours, and a remark where policies of somebody else keep it."""
+    """The calls that delete a role of ours, and a remark if policies of somebody else keep it."""
     require_ours(f"Role {found.name!r}", found.tags)
     calls = []
     if found.policy is not None:

@@ -1,4 +1,4 @@
-"""The database's login in Secrets Manager, where RDS does not keep it there already."""
+"""The database's login in Secrets Manager, if RDS does not keep it there already."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def secret_name(environment: str) -> str:
 
 
 def find(client: Any, name: str, *, content: bool = False) -> Secret | None:
-    """The secret of a name or ARN, or None where there is none; its content only where asked for."""
+    """The secret of a name or ARN, or None if there is none; its content only if asked for."""
     try:
         found = ApiCall(SERVICE, "DescribeSecret", {"SecretId": name}).make(client)
     except AwsError as error:
@@ -53,7 +53,7 @@ def find(client: Any, name: str, *, content: bool = False) -> Secret | None:
 
 
 def part(name: str, user: str, password: str, found: Secret | None) -> Part:
-    """What makes the secret hold this login. Raises AwsError where one of its name is not ours."""
+    """What makes the secret hold this login. Raises AwsError if one of its name is not ours."""
     title = f"secret {name}"
     text = json.dumps({"username": user, "password": password})
     if found is None:

@@ -41,7 +41,7 @@ class Database:
 
 
 def table(variables: Mapping[str, str]) -> str:
-    """The write model's table. Raises ConfigurationError where it is not set."""
+    """The write model's table. Raises ConfigurationError if it is not set."""
     return _required(variables, TABLE)
 
 
@@ -80,7 +80,7 @@ def projections(folder: Path = _FOLDER) -> tuple[Projection, ...]:
 
 
 def ca_bundle(folder: Path = _FOLDER) -> Path | None:
-    """The authorities that the database's certificate may come from, where the zip has them."""
+    """The authorities that the database's certificate may come from, if the zip has them."""
     path = folder / CA_BUNDLE_NAME
     return path if path.is_file() else None
 

@@ -32,11 +32,11 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an invocation answers, what it measured, and what else its line tells."""
+    """What an invocation answers, what it measured, and what else its log line reports."""
 
     answer: dict[str, Any]
     measures: Mapping[str, float]
-    told: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_line(line: str) -> None:
@@ -53,7 +53,7 @@ class Telemetry:
     write: Callable[[str], None] = write_line
 
     def invoke(self, work: Callable[[], Done], context: Context) -> dict[str, Any]:
-        """The answer of the work. Raises what it raises, having told it."""
+        """The answer of the work. Logs and raises what it raises."""
         started = self.monotonic()
         try:
             done = work()
@@ -61,11 +61,11 @@ class Telemetry:
             self.write(error_line(error, context))
             raise
         measures = {**done.measures, "Milliseconds": round((self.monotonic() - started) * 1_000, 3)}
-        self.write(metrics_line(measures, done.told, context, self.now()))
+        self.write(metrics_line(measures, done.details, context, self.now()))
         return done.answer
 
 
-def metrics_line(measures: Mapping[str, float], told: Mapping[str, Any], context: Context, moment: datetime) -> str:
+def metrics_line(measures: Mapping[str, float], details: Mapping[str, Any], context: Context, moment: datetime) -> str:
     """A line in embedded metric format: its measures are metrics of the function, the rest can be searched for."""
     directive = {
         "Namespace": NAMESPACE,
@@ -75,7 +75,7 @@ def metrics_line(measures: Mapping[str, float], told: Mapping[str, Any], context
     content = {
         "level": "INFO",
         "requestId": context.aws_request_id,
-        **told,
+        **details,
         _DIMENSION: context.function_name,
         **measures,
         "_aws": {"Timestamp": int(moment.timestamp() * 1_000), "CloudWatchMetrics": [directive]},
@@ -84,7 +84,7 @@ def metrics_line(measures: Mapping[str, float], told: Mapping[str, Any], context
 
 
 def error_line(error: Exception, context: Context) -> str:
-    """An error as one line. Of one that nobody foresaw its class is told: its text may hold anything."""
+    """An error as one line. An unforeseen one is reported by its class alone: its text may hold anything."""
     foreseen = isinstance(error, CqrsctlError)
     content = {
         "level": "ERROR",

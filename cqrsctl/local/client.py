@@ -19,7 +19,7 @@ _ERROR = re.compile(r"ERROR |\S*(mariadb|mysql)[a-z-]*: ")
 def run(instance: ServerInstance, statements: str, patience_seconds: float = 60) -> list[dict[str, str]]:
     """Run statements as the server's root, one of which at most answers with rows: these, as text.
 
-    Raises CqrsctlError where the server refuses one, or does not answer.
+    Raises CqrsctlError if the server refuses one, or does not answer.
     """
     try:
         done = subprocess.run(

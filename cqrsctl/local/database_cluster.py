@@ -59,7 +59,7 @@ def servers(state: StackState) -> list[LocalServer]:
 
 
 def lag_seconds(state: StackState, name: str) -> float | None:
-    """How far a reader is behind, as it tells: 0.0 is caught up, None does not follow, or does not run."""
+    """How far a reader is behind by its own report: 0.0 is caught up, None does not follow, or is not running."""
     known = roster.load(state)
     if name not in known.servers or not (instance := known.instance(state, name)).service():
         return None
@@ -71,9 +71,9 @@ def lag_seconds(state: StackState, name: str) -> float | None:
 
 
 def add_reader(state: StackState, name: str, note: Callable[[str], None]) -> LocalServer:
-    """Make a reader from what the writer has, while that goes on taking writes; wait until it has caught up.
+    """Make a reader from a copy of the writer, which takes writes meanwhile; wait until it has caught up.
 
-    Raises CqrsctlError where the name is taken or no name. Where it was cut short it starts over.
+    Raises CqrsctlError if the name is taken or no name. Where it was cut short it starts over.
     """
     if not _NAME.fullmatch(name):
         raise CqrsctlError(
@@ -99,7 +99,7 @@ def add_reader(state: StackState, name: str, note: Callable[[str], None]) -> Loc
 
 
 def remove_reader(state: StackState, name: str) -> None:
-    """End a reader and remove its data. Raises CqrsctlError for the writer, and where there is no such reader."""
+    """End a reader and remove its data. Raises CqrsctlError for the writer, and if there is no such reader."""
     with state.locked():
         known = roster.load(state)
         if name == known.writer:
@@ -115,7 +115,7 @@ def failover(
 ) -> None:
     """Make a reader the writer, as planned: no write that was acknowledged is lost.
 
-    Raises CqrsctlError where the reader does not catch up in time; the old writer then takes writes again. A failover
+    Raises CqrsctlError if the reader does not catch up in time; the old writer then takes writes again. A failover
     that was cut short is finished by the next one, and by `up`.
     """
     with state.locked():
@@ -134,7 +134,7 @@ def failover(
             _catch_up(new, old, replication.freeze(old, patience_seconds), patience_seconds)
             roster.save(state, known.led_by(to))
         except BaseException:
-            obey(state)  # what the file says by now: the old writer goes on, or the new one begins
+            obey(state)  # what the file says by now: the old writer continues, or the new one begins
             raise
         obey(state)
         note(f"{to} is the writer.")
@@ -155,7 +155,7 @@ def remove_all(state: StackState) -> None:
 
 
 def up(state: StackState, note: Callable[[str], None], readers: int) -> None:
-    """Start what does not run, make all obey, seed anew who cannot follow, and add readers up to a number.
+    """Start stopped servers, make all obey, copy the writer again to those that cannot follow, and add readers.
 
     The caller holds the state's lock.
     """
@@ -175,7 +175,7 @@ def up(state: StackState, note: Callable[[str], None], readers: int) -> None:
 
 
 def needs_seeding(state: StackState, readers: int) -> bool:
-    """Whether so many readers are more than there are."""
+    """Whether there are fewer readers than that."""
     return readers > len(roster.load(state).readers)
 
 
@@ -202,7 +202,7 @@ def state_of(service: Service | None) -> Literal["running", "stopped", "crashed"
 
 
 def _start(state: StackState, known: Roster, note: Callable[[str], None]) -> list[str]:
-    """Start all that do not run, at once. The readers that do not start."""
+    """Start all that are not running, at once. Returns the readers that do not start."""
 
     def start(name: str) -> str | None:
         instance = known.instance(state, name)

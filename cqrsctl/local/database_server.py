@@ -81,7 +81,7 @@ class ServerInstance:
 
 
 def server_program(engine: Engine) -> str:
-    """The path of the server. Raises CqrsctlError with this system's install command where there is none."""
+    """The path of the server. Raises CqrsctlError with this system's install command if there is none."""
     found = _program(engine, engine.server, engine.server_packages)
     if engine is MYSQL and "MariaDB" in _version(found):
         raise CqrsctlError(

@@ -40,7 +40,7 @@ _OBJECTS_AT_ONCE = 20_000
 
 
 def check_installed() -> None:
-    """Raises CqrsctlError where moto's server is not installed."""
+    """Raises CqrsctlError if moto's server is not installed."""
     missing = [module for module in ("moto", "flask", "flask_cors") if importlib.util.find_spec(module) is None]
     if missing:
         raise CqrsctlError(
@@ -101,7 +101,7 @@ def serialised(
 
 def keep_records_in_streams() -> None:
     """moto gives each change to the functions that are mapped to the stream, which would need Docker, and takes it
-    off the stream even where that failed. Here functions are kept but not run, and the projector reads the stream."""
+    off the stream even if that failed. Here functions are kept but not run, and the projector reads the stream."""
     from moto.awslambda.models import LambdaBackend  # noqa: PLC0415 -- only the server process needs moto
 
     LambdaBackend.send_dynamodb_items = _deliver_nothing  # type: ignore[method-assign,assignment]

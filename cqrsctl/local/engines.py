@@ -42,7 +42,7 @@ class Engine:
     position: str
     reached: str
     contains: str
-    """Asks a writer whether it has all that a reader has; empty where a reader that has more stops by itself."""
+    """Asks a writer whether it has all that a reader has; empty if a reader that has more stops by itself."""
     dump_options: tuple[str, ...]
     dumps_by_name: bool
     after_load: str
@@ -89,7 +89,7 @@ MARIADB = Engine(
         "--auth-root-socket-user={account}",
         "--skip-test-db",
         "--skip-name-resolve",
-        "--force",  # or it fails where neither this machine's name nor localhost can be looked up
+        "--force",  # or it fails if neither this machine's name nor localhost can be looked up
     ),
     server_packages={
         "apt-get": "sudo apt-get install mariadb-server-core mariadb-client-core",
@@ -109,7 +109,7 @@ MARIADB = Engine(
         "--binlog-format=ROW",
         "--gtid-strict-mode",
         "--loose-slave-connections-needed-for-purge=0",  # from 11.4: a writer without readers would keep all
-        "--skip-slave-start",  # whom it follows is told to it when it runs
+        "--skip-slave-start",  # it is set to follow when it runs
     ),
     accounts="""\
 SET sql_log_bin = 0;
@@ -121,8 +121,8 @@ CREATE OR REPLACE USER {replica}@'127.0.0.1' IDENTIFIED BY '{replica_password}';
     words=("Slave", "Master"),
     status="SHOW SLAVE STATUS;",
     # Positions go through a variable: a server that sets one from another in one statement waits for itself.
-    # A server that was the writer goes on after its own last write, one that never was after the last that it
-    # replicated: that is what gtid_current_pos tells.
+    # A server that was the writer resumes after its own last write, one that never was after the last that it
+    # replicated: gtid_current_pos is just that.
     follow="""\
 STOP SLAVE;
 SET @position = @@GLOBAL.gtid_current_pos;
@@ -235,7 +235,7 @@ def of(state: StackState) -> Engine:
 def chosen(state: StackState, name: str | None) -> Engine:
     """The engine of a name, for a stack that has no data yet; without a name the one that the stack has.
 
-    Raises UsageError where the stack has the other one.
+    Raises UsageError if the stack has the other one.
     """
     now = of(state)
     if name is None or name == now.name:

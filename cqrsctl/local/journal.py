@@ -89,7 +89,7 @@ def read(path: Path) -> Iterator[tuple[int, list[Any]]]:
 
 
 def check(path: Path) -> None:
-    """Raises JournalDamaged where a line cannot be read."""
+    """Raises JournalDamaged if a line cannot be read."""
     for _ in read(path) if path.exists() else ():
         pass
 
@@ -141,7 +141,7 @@ def plain(value: Any) -> Any:
 
 
 def _restored(found: dict[str, Any]) -> Any:
-    """A time or bytes where one was written. An attribute of that name holds no text of its own, but a typed value."""
+    """A time or bytes if one was written. An attribute of that name holds no text of its own, but a typed value."""
     if len(found) == 1:
         if isinstance(text := found.get(_TIME), str):
             return datetime.fromisoformat(text)

@@ -18,7 +18,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def listener(preferred: int | None = None) -> socket.socket:
-    """A listening socket on the preferred port, or where that is taken, on any free one."""
+    """A listening socket on the preferred port, or if that is taken, on any free one."""
     for port in (preferred, 0):
         if port is None:
             continue
@@ -45,7 +45,7 @@ def free_port(preferred: int | None = None) -> int:
 def wait_until(
     answers: Callable[[], bool], service: Service, log: Path, begin: int, patience_seconds: float = 60
 ) -> None:
-    """Wait until a service answers, whose own log begins at a byte of the file. Raises CqrsctlError where it ends first
+    """Wait until a service answers, whose own log begins at a byte of the file. Raises CqrsctlError if it ends first
     or takes too long."""
     deadline = time.monotonic() + patience_seconds
     while not answers():
@@ -64,7 +64,7 @@ def ensure(
     loss: str,
     note: Callable[[str], None],
 ) -> None:
-    """Start a service unless it answers. One that crashed is named, with what is lost by it, and started anew."""
+    """Start a service unless it answers. One that crashed is named, with what is lost by it, and started again."""
     before = state.services().get(name)
     if before:
         process = before.process()

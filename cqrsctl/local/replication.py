@@ -1,4 +1,4 @@
-"""One server following another by GTID: what is told to a server, and what it tells.
+"""One server following another by GTID: the statements for it, and the server's status.
 
 The statements are the engine's. All servers write what they replicate into their own binlogs, so that each can be
 followed from any position that it knows.
@@ -36,7 +36,7 @@ class CopyFailed(CqrsctlError):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a server tells of its following. `error` is why it has stopped on its own, empty where it has not."""
+    """A replica's own report of its replication. `error`: why it stopped by itself; empty if it did not."""
 
     port: int
     connected: bool
@@ -50,13 +50,13 @@ class Status:
 
 
 def check_installed(engine: Engine) -> None:
-    """Raises CqrsctlError where the programs that seed and direct a reader are not installed."""
+    """Raises CqrsctlError if the programs that seed and direct a reader are not installed."""
     for name in (engine.client, engine.dump):
         client_program(engine, name)
 
 
 def require_port(instance: ServerInstance) -> int:
-    """Where a server can be followed. Raises CqrsctlError where it does not run."""
+    """Where a server can be followed. Raises CqrsctlError if it is not running."""
     service = instance.service()
     if service is None:
         raise CqrsctlError(
@@ -66,7 +66,7 @@ def require_port(instance: ServerInstance) -> int:
 
 
 def status(instance: ServerInstance, patience_seconds: float = 60) -> Status | None:
-    """How a server follows; None where it follows nobody."""
+    """How a server follows; None if it follows nobody."""
     rows = run(instance, instance.engine.status, patience_seconds)
     if not rows:
         return None
@@ -106,7 +106,7 @@ def forbid_writing(instance: ServerInstance) -> None:
 
 
 def follow(instance: ServerInstance, port: int) -> None:
-    """Make a server follow the one on that port; nothing changes where it does."""
+    """Make a server follow the one on that port; nothing changes if it does."""
     now = status(instance)
     if now and now.port == port and now.following:
         return
@@ -139,7 +139,7 @@ def freeze(instance: ServerInstance, patience_seconds: float) -> str:
 def settle(instance: ServerInstance, target: str, patience_seconds: float) -> tuple[Status | None, bool]:
     """Wait until a server follows and has come to a position. How it follows then, and whether it has come there.
 
-    Ends early where it has stopped on its own.
+    Ends early if it has stopped on its own.
     """
     deadline = time.monotonic() + patience_seconds
     while True:
@@ -155,7 +155,7 @@ def settle(instance: ServerInstance, target: str, patience_seconds: float) -> tu
 def copy(source: ServerInstance, target: ServerInstance) -> None:
     """Bring all databases to an empty server, which then can follow from where the source was when this began.
 
-    The source goes on taking writes. Raises CopyFailed.
+    The source takes writes meanwhile. Raises CopyFailed.
     """
     engine, before = source.engine, _databases(source)
     with tempfile.TemporaryFile() as said:

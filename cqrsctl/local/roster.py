@@ -37,7 +37,7 @@ class Roster:
         return replace(self, writer=name)
 
     def with_seeding(self, names: Iterable[str]) -> Roster:
-        """These are to be seeded, also where they were readers; a new one gets a number that none has."""
+        """These are to be seeded, also if they were readers; a new one gets a number that none has."""
         seeding = dict(self.seeding)
         known = {**self.servers, **self.seeding}
         for name in names:
@@ -63,7 +63,7 @@ def path(state: StackState) -> Path:
 
 
 def load(state: StackState) -> Roster:
-    """The roster; where there is no file yet, the first server alone."""
+    """The roster; if there is no file yet, the first server alone."""
     try:
         return Roster(**json.loads(path(state).read_text()))
     except FileNotFoundError:

@@ -77,9 +77,9 @@ class Running:
 def up(
     state: StackState, note: Callable[[str], None], readers: int = 0, database: str | None = None
 ) -> list[StackPart]:
-    """Start what does not run, and add readers up to a number; more stay. `database` names the engine of a new stack.
+    """Start what is not running, and add readers up to a number; more stay. `database`: the engine of a new stack.
 
-    Two at once make one stack; a part that crashed is named and started again. Raises UsageError where the stack has
+    Two at once make one stack; a part that crashed is named and started again. Raises UsageError if the stack has
     another engine.
     """
     emulator.check_installed()
@@ -131,7 +131,7 @@ def parts(state: StackState) -> list[StackPart]:
 
 
 def running(state: StackState) -> Running:
-    """How to reach the stack. Raises CqrsctlError where it does not run, or where not the emulator or the writer."""
+    """How to reach the stack. Raises CqrsctlError if it, its emulator or its writer is not running."""
     endpoint, writer, *readers = parts(state)
     dead = [part.name for part in (endpoint, writer) if part.state != "running"]
     if dead or endpoint.service is None or writer.service is None:
@@ -150,7 +150,7 @@ def running(state: StackState) -> Running:
 
 
 def endpoint_url(state: StackState) -> str:
-    """The emulator's address, also where the writer has ended. Raises as `running` where the emulator does not run."""
+    """The emulator's address, also if the writer has ended. Raises as `running` if the emulator is not running."""
     endpoint = parts(state)[0]
     if endpoint.state != "running" or endpoint.service is None:
         return running(state).endpoint_url

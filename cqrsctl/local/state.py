@@ -32,7 +32,7 @@ _REMEMBERING = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process that the stack started. A pid alone can be another process by now; its start time tells."""
+    """A process that the stack started, known by its pid and start time: the pid alone can be another's by now."""
 
     name: str
     pid: int
@@ -102,7 +102,7 @@ class StackState:
                 start_new_session=True,
             )
         service = Service(name, process.pid, psutil.Process(process.pid).create_time(), port)
-        process.returncode = 0  # it is meant to go on: keeps Popen from warning of that
+        process.returncode = 0  # it is meant to outlive us: keeps Popen from warning of that
         with _REMEMBERING:
             self._write({**self.services(), name: service})
         return service

@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ERROR = timedelta(seconds=1)
-"""Not all hosts of AWS have the same time; that it is told to the second is covered by the steps."""
+"""Not all hosts of AWS have the same time; that it is rounded to the second is covered by the steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeClock:
-    """Tells the time of changes. Theirs are rounded down, to the second, and to the minute by DynamoDB Local."""
+    """The clock of changes. Their times are rounded down to the second, and to the minute by DynamoDB Local."""
 
     wiring: Wiring
     own: Callable[[], datetime]
     """The time of this machine, which the embedded stack shares."""
 
     def now(self) -> datetime | None:
-        """The time; None where the endpoint does not tell it. Raises AwsError."""
+        """The time; None if the endpoint does not report it. Raises AwsError."""
         if self._is_own:
             return self.own()
         return table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
 
     def next_time(self) -> datetime | None:
-        """The first time that no change has yet; None where the endpoint tells no time. Raises AwsError."""
+        """The first time that no change has yet; None if the endpoint reports no time. Raises AwsError."""
         now = self.now()
         return None if now is None else self.next_step(now)
 

@@ -1,7 +1,7 @@
 """The embedded stack's cluster: real servers, and the emulator's RDS API kept true to them.
 
-The emulator knows RDS as records in its memory only. The servers are what counts: whatever the emulator does not know
-of them, or knows wrongly, because it was started anew or a command was killed, it is told before each command.
+The emulator's RDS is a set of records in its memory. The servers are what counts: before each command the records are
+brought up to date with them, since the emulator may have been started again, or a command killed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class EmbeddedServers:
     note: Callable[[str], None]
 
     def start(self) -> None:
-        """Start what does not run of the stack: a deleted cluster's writer is made anew."""
+        """Start what is not running of the stack: a deleted cluster's writer is made again."""
         from cqrsctl.local import stack  # noqa: PLC0415 -- needs the packages of an extra
 
         stack.up(self.state, self.note)

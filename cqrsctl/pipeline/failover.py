@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class FailoverOutcome:
-    """Who was the writer and who is, and for how long writes were refused; None where that could not be seen."""
+    """Who was the writer and who is, and for how long writes were refused; None if that could not be seen."""
 
     before: str
     after: str
@@ -45,7 +45,7 @@ class FailoverOutcome:
 
 
 def plan(aurora: Aurora, to: str | None) -> Plan:
-    """What a failover would do. Raises AwsError where there is no reader that could become the writer."""
+    """What a failover would do. Raises AwsError if there is no reader that could become the writer."""
     found = aurora.cluster()
     cluster.require_available(found)
     writer = found.writer
@@ -61,7 +61,7 @@ def plan(aurora: Aurora, to: str | None) -> Plan:
         reader = readers.require_reader(found, to)
         _require_ready(reader.name, reader.status)
         return Plan(found.name, writer.name, reader.name)
-    # AWS chooses by tier; the servers of an embedded stack have to be told.
+    # AWS chooses by tier; the embedded stack leaves the choice to us.
     first = min(found.readers, key=lambda reader: (reader.tier, reader.name))
     return Plan(found.name, writer.name, first.name if aurora.embedded else None)
 
@@ -113,7 +113,7 @@ class WriteProbe:
         return self
 
     def settled(self) -> float | None:
-        """Wait until the writer takes writes now; the longest time for which it did not, None where none ever did."""
+        """Wait until the writer takes writes now; the longest time for which it did not, None if none ever did."""
         now = time.monotonic()
         with self._news:
             if not self._answered:
@@ -139,22 +139,22 @@ class WriteProbe:
             try:
                 if writer is None or asked >= look_up_at:
                     look_up_at = asked + self.look_up_seconds
-                    writer = self.servers.anew().writer
+                    writer = self.servers.refresh().writer
                 with connect(writer) as connection:
                     connection.require_writable()
             except (TransientDatabaseError, TransientAwsError) as error:
                 failed_since = failed_since or asked
-                self._tell(error)
-            except CqrsctlError as error:  # no access from here: nothing can be measured, which is told as unknown
-                self._tell(error)
+                self._report(error)
+            except CqrsctlError as error:  # no access from here: nothing can be measured, and it is unknown
+                self._report(error)
                 return
             else:
                 if failed_since is not None:
                     self._gap_seconds = max(self._gap_seconds, time.monotonic() - failed_since)
                 failed_since = None
-                self._tell(None)
+                self._report(None)
 
-    def _tell(self, error: CqrsctlError | None) -> None:
+    def _report(self, error: CqrsctlError | None) -> None:
         with self._news:
             self._fault = error
             if error is None:

@@ -36,7 +36,7 @@ def unverifiable_server(environment: Environment) -> str | None:
 
 
 def secret_part(wiring: Wiring, clients: Clients) -> Part | None:
-    """What puts the login into a secret of our own; None where another secret, or a token, is used."""
+    """What puts the login into a secret of our own; None if another secret, or a token, is used."""
     if not needs_own_secret(wiring):
         return None
     name = secret.secret_name(wiring.environment.name)
@@ -45,7 +45,7 @@ def secret_part(wiring: Wiring, clients: Clients) -> Part | None:
 
 
 def access(wiring: Wiring, clients: Clients, place: Place) -> Access:
-    """Raises ConfigurationError where the environment names no database or no login, AwsError where AWS refuses."""
+    """Raises ConfigurationError if the environment names no database or no login, AwsError if AWS refuses."""
     settings = wiring.environment.database
     found = None
     if settings.host is None and settings.cluster and not wiring.environment.embedded:
@@ -100,7 +100,7 @@ def _resource_id(client: Any, name: str) -> str:
 
 
 def _subnets(client: Any, found: Cluster) -> tuple[str, ...]:
-    """The subnets of the cluster's group; none where it has no group, which is so on emulators only."""
+    """The subnets of the cluster's group; none if it has no group, which is so on emulators only."""
     if not found.subnet_group:
         return ()
     call = ApiCall("rds", "DescribeDBSubnetGroups", {"DBSubnetGroupName": found.subnet_group})

@@ -88,7 +88,7 @@ def before_creation(wiring: Wiring, stream_arn: str) -> StreamGap | None:
     """Mark a gap if a function is about to be deployed after changes have left the stream with nobody to read them.
 
     An earlier function of the name, or a projector, has projected until then. Without a read model, or a database that
-    can be reached, nothing tells that there was either.
+    can be reached, it is unknown whether there was either.
     """
     try:
         with connect(wiring.database) as connection:

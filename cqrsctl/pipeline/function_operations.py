@@ -84,7 +84,7 @@ class Functions:
         return self.clients[service]
 
     def package(self) -> bytes:
-        """The zip of both functions. Raises ConfigurationError where the projector would refuse the database."""
+        """The zip of both functions. Raises ConfigurationError if the projector would refuse the database."""
         remote = function_database.unverifiable_server(self.wiring.environment)
         if remote is not None:
             raise ConfigurationError(
@@ -102,7 +102,7 @@ class Functions:
     def plan(self, which: Which, options: Options, code: bytes) -> list[Part]:
         """Everything that a deployment consists of, with the calls that are needed; nothing is changed.
 
-        Raises UsageError, ConfigurationError, and AwsError where something of our names is not ours.
+        Raises UsageError, ConfigurationError, and AwsError if something of our names is not ours.
         """
         if options.on_failure is not None:
             queue.require_destination(options.on_failure)
@@ -124,7 +124,7 @@ class Functions:
     def deploy(self, which: Which, options: Options, code: bytes, *, wait: bool) -> list[Part]:
         """Make what differs, and wait until the functions are active and the mapping enabled.
 
-        What became of each part; `gap` tells if changes are lost by it. Raises AwsError, which names what was made
+        What became of each part; `gap` is set if changes are lost by it. Raises AwsError, which names what was made
         before it.
         """
         if which is not Which.COMMAND:
@@ -146,7 +146,7 @@ class Functions:
     def mappings(self) -> list[Mapping]:
         """The projector's mappings, also of a function that a template made.
 
-        Raises AwsError where there is none, or no function, or where it serves another table.
+        Raises AwsError if there is none, or no function, or if it serves another table.
         """
         functions.describe(self.client("lambda"), PROJECTOR).require_serving(self.wiring.environment.table)
         found = mappings.of_function(self.client("lambda"), PROJECTOR)
@@ -154,17 +154,17 @@ class Functions:
         return found
 
     def switch_calls(self, *, enabled: bool) -> list[ApiCall]:
-        """The calls that pause or resume the projector; none where that is so already."""
+        """The calls that pause or resume the projector; none if that is so already."""
         return [mappings.switch_call(each, enabled=enabled) for each in self.mappings() if each.paused is enabled]
 
     def paused_too_long(self) -> bool:
-        """Whether the projector is paused until changes may have left the stream, as far as AWS tells."""
+        """Whether the projector is paused for so long that changes may have left the stream, if AWS reports it."""
         return any(each.paused_too_long(self.clock.now()) for each in self.mappings())
 
     def switch(self, *, enabled: bool, wait: bool) -> bool:
-        """Pause or resume the projector, and wait until it is so; False where it was so already.
+        """Pause or resume the projector, and wait until it is so; False if it was so already.
 
-        `gap` tells if changes were lost by the pause.
+        `gap` is set if changes were lost by the pause.
         """
         self._settled()
         found = self.mappings()
@@ -182,7 +182,7 @@ class Functions:
     def invoke(self, payload: str) -> Any:
         """Send a command through the command function; its answer.
 
-        Raises UsageError where the payload is no JSON, AwsError, and FunctionFailed with the function's own message.
+        Raises UsageError if the payload is no JSON, AwsError, and FunctionFailed with the function's own message.
         """
         return _invoke_command(self.wiring, self.client("lambda"), invoke_call(payload))
 
@@ -192,7 +192,7 @@ class Functions:
         return logs.lines(self.client("logs"), name, since, self.clock, follow=follow)
 
     def removals(self, *, with_logs: bool) -> list[Removal]:
-        """All that a deletion does, in order; data stays. Raises AwsError where something is not ours.
+        """All that a deletion does, in order; data stays. Raises AwsError if something is not ours.
 
         The roles are last, so that they are there for as long as anything uses them.
         """
@@ -331,7 +331,7 @@ def put_call(product: Product, existence: Existence = Existence.ANY) -> ApiCall:
 def put_via_function(wiring: Wiring, call: ApiCall) -> dict[str, Any]:
     """Make a put_call; the function's answer: the product's fields and the `outcome`.
 
-    Raises AwsError where there is no such function, FunctionFailed where it refused.
+    Raises AwsError if there is no such function, FunctionFailed if it refused.
     """
     answer = _invoke_command(wiring, wiring.client("lambda"), call)
     if not isinstance(answer, dict):
@@ -340,7 +340,7 @@ def put_via_function(wiring: Wiring, call: ApiCall) -> dict[str, Any]:
 
 
 def invoke_call(payload: str) -> ApiCall:
-    """The call that sends a command. Raises UsageError where it is no JSON."""
+    """The call that sends a command. Raises UsageError if it is no JSON."""
     try:
         json.loads(payload)
     except ValueError as error:
@@ -353,7 +353,7 @@ def invoke_call(payload: str) -> ApiCall:
 def _invoke_command(wiring: Wiring, client: Any, call: ApiCall) -> Any:
     """Invoke the command function and wait for its answer.
 
-    Raises AwsError where there is no such function, and FunctionFailed with the function's own message.
+    Raises AwsError if there is no such function, and FunctionFailed with the function's own message.
     """
     if not wiring.environment.runs_functions:
         raise AwsError(
@@ -370,9 +370,9 @@ def _invoke_command(wiring: Wiring, client: Any, call: ApiCall) -> Any:
     except ValueError:
         content = text
     if answer.get("FunctionError"):
-        told = content.get("errorMessage") if isinstance(content, dict) else content
+        reason = content.get("errorMessage") if isinstance(content, dict) else content
         raise FunctionFailed(
-            f"Function {COMMAND!r} failed: {told or 'it does not say why'}",
+            f"Function {COMMAND!r} failed: {reason or 'it does not say why'}",
             hint="See its log with: cqrsctl function logs command",
         )
     return content

@@ -58,7 +58,7 @@ class Run:
 
 
 def chosen(projections: Sequence[Projection], names: Sequence[str]) -> tuple[Projection, ...]:
-    """The projections of those names, all where none is named. Raises UsageError on an unknown name."""
+    """The projections of those names, all if none is named. Raises UsageError on an unknown name."""
     known = {projection.name: projection for projection in projections}
     for name in names:
         if name not in known:
@@ -69,7 +69,7 @@ def chosen(projections: Sequence[Projection], names: Sequence[str]) -> tuple[Pro
 def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) -> Summary:
     """Project the table's stream until stopped, or with `once` until caught up.
 
-    Raises ConfigurationError where a projection's key is not the table's; and what Projector.run raises.
+    Raises ConfigurationError if a projection's key is not the table's; and what Projector.run raises.
     """
     environment = run.wiring.environment
     described = table.describe(run.wiring.dynamodb, environment.table)
@@ -81,7 +81,7 @@ def from_stream(run: Run, *, once: bool, beginning: Beginning, dry_run: bool) ->
         DrySink(run.wiring, run.projections, stream_arn)
         if dry_run
         else MySqlSink(
-            lambda: run.wiring.servers.anew().writer,
+            lambda: run.wiring.servers.refresh().writer,
             run.projections,
             stream_arn,
             run.clock.monotonic,
@@ -120,7 +120,7 @@ def from_file(run: Run, lines: Iterable[str]) -> Summary:
     """Replay change records, as `stream tail -o jsonl` writes them. Checkpoints stay as they are.
 
     Each record carries its version, so a replayed one never overwrites a newer row. Raises CqrsctlError (`bad_input`)
-    where one is not of this table, or of a later stream of it than there is: all changes to come would be stale then.
+    if one is not of this table, or of a later stream of it than there is: all changes to come would be stale then.
     """
     summary = Summary(caught_up=True)
     described = table.describe(run.wiring.dynamodb, run.wiring.environment.table)
@@ -143,7 +143,7 @@ def reads_since(wiring: Wiring, stream_arn: str) -> datetime | None:
 
 
 def require_keys(projections: Iterable[Projection], described: table.Table) -> None:
-    """Raises ConfigurationError where a projection's key is not the table's."""
+    """Raises ConfigurationError if a projection's key is not the table's."""
     key = {attribute for attribute, _ in described.key}
     for projection in projections:
         if projection.key_attributes != key:
@@ -156,7 +156,7 @@ def require_keys(projections: Iterable[Projection], described: table.Table) -> N
 
 
 def _state_of_function(run: Run, stream_arn: str) -> str | None:
-    """The state of the mapping of the projector function; that it reads now is told. None where there is none."""
+    """The state of the mapping of the projector function, with a note if it reads now. None if there is none."""
     from cqrsctl.pipeline import function_operations  # noqa: PLC0415 -- much code for one question
 
     state = function_operations.mapping_state(run.wiring, stream_arn)
@@ -207,17 +207,17 @@ class DrySink:
         return Applied(sum(len(rows) for rows in batch.rows.values()), 0)
 
     def beat(self) -> None:
-        """There is nothing to tell."""
+        """There is nothing to report."""
 
     def mark_gap(self, position: Position, followers: Collection[str]) -> None:
-        """The gap is told by the error alone."""
+        """The error alone reports the gap."""
 
     def close(self) -> None:
         """Nothing is open."""
 
 
 def _require_ours(stream_arn: str, described: table.Table) -> None:
-    """Raises ValueError where a stream is not the table's, or is a later one than its last."""
+    """Raises ValueError if a stream is not the table's, or is a later one than its last."""
     of_table = stream_arn.partition("/stream/")[0]
     if of_table != described.arn:
         raise ValueError(f"it is of {of_table}, and this environment's table is {described.arn}")

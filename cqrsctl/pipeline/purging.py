@@ -1,4 +1,4 @@
-"""Removing tombstones that nobody needs any more, where it is certain that nobody does."""
+"""Removing tombstones that nobody needs any more, if it is certain that nobody does."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _MOST_PROBES = 16
 
 
 def plan(wiring: Wiring, older_than: timedelta) -> list[Purge]:
-    """What is to be removed of each projection. Raises UsageError where tombstones so young may be needed yet.
+    """What is to be removed of each projection. Raises UsageError if tombstones so young may be needed yet.
 
     Raises Busy while a projection is rebuilt, StreamGap, AwsError, DatabaseError; and CqrsctlError (`unread_changes`)
-    where the projector has not read all that is older than a tombstone.
+    if the projector has not read all that is older than a tombstone.
     """
     purge.require_age(older_than)
     stream_arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
@@ -50,7 +50,7 @@ def plan(wiring: Wiring, older_than: timedelta) -> list[Purge]:
 
 
 def run(wiring: Wiring, plans: Sequence[Purge], progress: Callable[[int], None]) -> int:
-    """Remove what was planned; how many tombstones. Projectors go on meanwhile. Raises Busy, DatabaseError."""
+    """Remove the planned tombstones while projectors run; returns their number. Raises Busy, DatabaseError."""
     removed = 0
     with connect(wiring.database) as connection, connect(wiring.database) as removing:
         for each in plans:

@@ -42,7 +42,7 @@ class LetterOutcome(StrEnum):
 class Retried:
     """A dead letter that was tried again.
 
-    `error` says why it was refused: by the table behind the view, or where it was applied by one that is being built.
+    `error` says why it was refused: by the table behind the view, or, if it was applied, by one that is being built.
     """
 
     number: int
@@ -57,7 +57,7 @@ def listing(wiring: Wiring) -> Iterator[KeptLetter]:
 
 
 def show(wiring: Wiring, number: int) -> KeptLetter:
-    """One letter. Raises CqrsctlError where there is none of that number."""
+    """One letter. Raises CqrsctlError if there is none of that number."""
     with connect(wiring.database) as connection:
         return _require(connection, number)
 
@@ -66,7 +66,7 @@ def retry(wiring: Wiring, numbers: Sequence[int] | None) -> Iterator[Retried]:
     """Apply letters by the projections as they are declared now, each in a transaction; None: all of them.
 
     The guard decides, as for any change: a letter never overwrites what is newer. What is refused again stays.
-    Raises DatabaseError, also where the tables were made from another declaration.
+    Raises DatabaseError, also if the tables were made from another declaration.
     """
     prepare(wiring.database, wiring.environment.projections)
     projections = {projection.name: projection for projection in wiring.environment.projections}
@@ -77,7 +77,7 @@ def retry(wiring: Wiring, numbers: Sequence[int] | None) -> Iterator[Retried]:
 
 
 def discard(wiring: Wiring, numbers: Sequence[int]) -> list[int]:
-    """Remove letters for good; the numbers of those removed. Raises CqrsctlError where one is not there."""
+    """Remove letters for good; the numbers of those removed. Raises CqrsctlError if one is not there."""
     with connect(wiring.database) as connection:
         chosen = _chosen(connection, numbers)
         removed = [number for number in chosen if dead_letters.settle(connection, number, Settled.DISCARDED)]
@@ -90,7 +90,7 @@ def discard(wiring: Wiring, numbers: Sequence[int]) -> list[int]:
 class _LetterSink:
     """One dead letter: what applies it ends it in the same transaction, or remembers why it was refused again.
 
-    `retried` is None where somebody else ended it meanwhile.
+    `retried` is None if somebody else ended it meanwhile.
     """
 
     number: int
@@ -125,7 +125,7 @@ class _LetterSink:
 
 
 def _retried(connection: Connection, number: int, projections: Mapping[str, Projection]) -> Retried | None:
-    """Try one letter; None where another one retried or discarded it meanwhile."""
+    """Try one letter; None if another one retried or discarded it meanwhile."""
     letter = dead_letters.find(connection, number)
     connection.commit()
     if letter is None:

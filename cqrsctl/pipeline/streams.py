@@ -23,6 +23,6 @@ def glanced_tip(wiring: Wiring) -> Tip:
 
 
 def require_shard(client: shards.StreamsClient, stream_arn: str, shard_id: str) -> None:
-    """Raises UsageError where the stream has no such shard."""
+    """Raises UsageError if the stream has no such shard."""
     if shard_id not in shards.describe(client, stream_arn).shards:
         raise UsageError(f"The stream has no shard {shard_id!r}.", hint="See them with: cqrsctl stream status")

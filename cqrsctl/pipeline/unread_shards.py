@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UnreadShard:
-    """A shard's oldest change that was not read; `since` None where it was trimmed already."""
+    """A shard's oldest change that was not read; `since` None if it was trimmed already."""
 
     shard_id: str
     since: datetime | None

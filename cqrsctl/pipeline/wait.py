@@ -143,7 +143,7 @@ class Waiting:
                 pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
     def _views(self) -> list[_View]:
-        """What the views are to show now. Raises CqrsctlError where they cannot."""
+        """What the views are to show now. Raises CqrsctlError if they cannot."""
         read = products.get(self.wiring.dynamodb, self.wiring.environment.table, self.product_id)
         item = None if read is None else decode_item(read)
         views = []

@@ -38,7 +38,7 @@ def declaration_of(projection: Projection) -> str:
 
 
 def projection_of(name: str, declaration: str) -> Projection:
-    """The projection that has a declaration. Raises ValueError, KeyError or TypeError where the text is none."""
+    """The projection that has a declaration. Raises ValueError, KeyError or TypeError if the text is none."""
     content = json.loads(declaration)
     return Projection(
         name, content["view"], tuple(map(_column, content["columns"])), conditions(content.get("where", {}))
@@ -67,7 +67,7 @@ def _column(content: Mapping[str, Any]) -> Column:
 
 
 def _described(column: Column) -> str | list[str] | None:
-    """A default as text; in a list where the column's type does not tell whether the text was a number."""
+    """A default as text; in a list if the column's type does not show whether the text was a number."""
     if column.default is None:
         return None
     untold = column.type.kind in {Kind.JSON, Kind.DATETIME} and not isinstance(column.default, str)

@@ -52,7 +52,7 @@ class ColumnType:
         return {Kind.VARCHAR: 4, Kind.VARBINARY: 1}.get(self.kind, 0) * sum(self.sizes)
 
     def fit(self, value: Value) -> SqlValue:
-        """The column's value for an attribute's value. Raises Misfit where it would have to be bent."""
+        """The column's value for an attribute's value. Raises Misfit if it would have to be bent."""
         return FITTERS[self.kind](value, self.sizes)
 
     def default(self, declared: bool | int | str | None) -> Value:
@@ -196,7 +196,7 @@ def is_same(value: object, other: object) -> bool:
 
 
 def default_product() -> Projection:
-    """The projection of the Products table that applies where none is declared."""
+    """The projection of the Products table that applies if none is declared."""
     return Projection(
         name="product",
         view="Product",

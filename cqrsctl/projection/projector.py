@@ -1,7 +1,7 @@
 """The projector: takes pages from a source and applies them to a sink, exactly once and in order.
 
 What it is given: a sink (the read model's database), which holds the checkpoints, and a way to open a source (the
-stream) at checkpoints. After anything that leaves a transaction's outcome in doubt it opens both anew, at the
+stream) at checkpoints. After anything that leaves a transaction's outcome in doubt it opens both again, at the
 checkpoints that the sink holds then.
 """
 
@@ -41,7 +41,7 @@ _PATIENCE = timedelta(minutes=5)
 _WELL = timedelta(minutes=1)
 """A session without a change to apply went well if it followed for this long."""
 _HICCUPS = (TransientDatabaseError, Busy)
-"""After a cut connection the lock may be held by our own, which the server has not given up yet."""
+"""After a cut connection the lock may be held by our own, which the server has not ended yet."""
 
 
 class Source(Protocol):
@@ -66,10 +66,10 @@ class Sink(BatchSink, Protocol):
         """Connect, take the projector's lock, read each projection's checkpoints. Raises Busy, StreamGap."""
 
     def beat(self) -> None:
-        """Tell the database, now and then, that the projector lives."""
+        """Record in the database, now and then, that the projector lives."""
 
     def mark_gap(self, position: Position, followers: Collection[str]) -> None:
-        """Remember for good that a shard's changes were lost to some projections; where none is named, to all."""
+        """Remember for good that a shard's changes were lost to some projections; if none is named, to all."""
 
     def close(self) -> None:
         """Let go of lock and connection."""
@@ -110,7 +110,7 @@ class Projector:
     on_error: OnError = OnError.STOP
     summary: Summary = field(default_factory=Summary)
     _was_open: bool = False
-    _give_up_at: datetime | None = None
+    _deadline: datetime | None = None
     """When the patience with the database ends; None before its first hiccup."""
     _followed: timedelta = timedelta(0)
     """How long the running session has followed its source without an error."""
@@ -118,7 +118,7 @@ class Projector:
     def run(self, *, once: bool, stopped: Callable[[], bool]) -> Summary:
         """Project until `stopped`; with `once`, until every shard is caught up.
 
-        Raises BadRecord, StreamGap, Busy, AwsError, and DatabaseError where the database stays away too long.
+        Raises BadRecord, StreamGap, Busy, AwsError, and DatabaseError if the database stays away too long.
         """
         again = retries.of_transactions(self.clock.sleep, stopped)
         applier = Applier(self.sink, self.on_error, self.summary.count, again)
@@ -135,10 +135,10 @@ class Projector:
         return self.summary
 
     def _retrying(self, stopped: Callable[[], bool]) -> Retrying:
-        return retries.of_hiccups(self._is_hiccup, lambda: self._give_up_at, self.clock, self.notice, stopped)
+        return retries.of_hiccups(self._is_hiccup, lambda: self._deadline, self.clock, self.notice, stopped)
 
     def _is_hiccup(self, error: BaseException) -> bool:
-        """A database that did not answer at the start is told at once: more likely a setting is wrong."""
+        """A database that did not answer at the start is reported at once: more likely a setting is wrong."""
         return self._was_open and isinstance(error, _HICCUPS)
 
     def _session(self, applier: Applier, once: bool, stopped: Callable[[], bool]) -> bool:
@@ -154,8 +154,8 @@ class Projector:
             self.summary.lag_seconds, self.summary.caught_up = None, False
             self.sink.close()
             went_well = self.summary.changes > before or self._followed >= _WELL
-            if went_well or self._give_up_at is None:
-                self._give_up_at = self.clock.now() + _PATIENCE
+            if went_well or self._deadline is None:
+                self._deadline = self.clock.now() + _PATIENCE
             if not went_well:
                 raise
             self.notice(f"{error} Trying again.")

@@ -50,7 +50,7 @@ class BatchSink(Protocol):
     def apply(self, batch: Batch) -> Applied:
         """Apply a batch in one transaction, all of it or nothing.
 
-        Raises ValueRejected, TransactionConflict and TablesChanged, after which the sink can go on.
+        Raises ValueRejected, TransactionConflict and TablesChanged, after which the sink can still be used.
         """
 
 
@@ -76,7 +76,7 @@ class Applier:
     def apply(self, pages: Sequence[Page]) -> None:
         """Apply pages, at most one a shard.
 
-        Raises BadRecord where one does not fit and errors stop the projector: then everything before it in its
+        Raises BadRecord if one does not fit and errors stop the projector: then everything before it in its
         shard was applied. Raises what the sink raises.
         """
         while True:

@@ -35,12 +35,12 @@ class Row(NamedTuple):
 
 
 def row_of(projection: Projection, change: ChangeRecord) -> Row:
-    """The row that a change leaves behind. Raises Misfit where the item does not fit the columns exactly."""
+    """The row that a change leaves behind. Raises Misfit if the item does not fit the columns exactly."""
     return rows_of(projection, (change,))[0]
 
 
 def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row]:
-    """The rows that changes leave behind. Raises Misfit where one of them does not fit."""
+    """The rows that changes leave behind. Raises Misfit if one of them does not fit."""
     keys, values, key_attributes = projection.keys, projection.values, projection.key_attributes
     nothing: tuple[SqlValue, ...] = (None,) * len(values)
     rows = []
@@ -67,7 +67,7 @@ def rows_of(projection: Projection, changes: Iterable[ChangeRecord]) -> list[Row
 
 
 def left_out(projection: Projection, change: ChangeRecord) -> Row | None:
-    """What stands in a table for a change that does not fit its columns; None where not even the key does."""
+    """What stands in a table for a change that does not fit its columns; None if not even the key does."""
     try:
         key = tuple([column.of(change.keys) for column in projection.keys])
     except Misfit:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class PhysicalTable:
     """A projection's table of one version. `projection` is as it was declared when the table was made.
 
-    `since`: changes from before that time are in the snapshot that it was filled with; None where there was none.
+    `since`: changes from before that time are in the snapshot that it was filled with; None if there was none.
     """
 
     projection: Projection

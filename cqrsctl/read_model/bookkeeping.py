@@ -44,7 +44,7 @@ TABLES = {
         PRIMARY KEY (projection, stream, shard)
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
-    # One row: who projected last, and when. `beat_at` tells how stale a reader is, so that others renew it, too.
+    # One row: who projected last, and when. `beat_at` shows how stale a reader is, so others renew it, too.
     "cqrs_heartbeat": """
     CREATE TABLE IF NOT EXISTS cqrs_heartbeat (
         id           TINYINT      NOT NULL PRIMARY KEY,
@@ -116,7 +116,7 @@ TABLES = {
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
     """,
     # From before which time all changes are in the snapshot that a table was filled with: whatever brings one of them
-    # again (a dead letter, a replay, a projector that begins anew) is older than the table.
+    # again (a dead letter, a replay, a projector that starts over) is older than the table.
     "cqrs_snapshot": """
     CREATE TABLE IF NOT EXISTS cqrs_snapshot (
         projection VARCHAR(40)  NOT NULL,

@@ -34,8 +34,8 @@ _KEEP_FINISHED_DAYS = 7
 def read(connection: Connection, projections: Sequence[Projection], stream_arn: str) -> dict[str, dict[str, Position]]:
     """The stream's checkpoints of each projection, by its name. One that a rebuild fills for the first time has none.
 
-    Raises StreamGap where a projection has checkpoints of another stream only: what happened between the two streams
-    was recorded nowhere; and ConfigurationError where one has none at all while others have.
+    Raises StreamGap if a projection has checkpoints of another stream only: what happened between the two streams
+    was recorded nowhere; and ConfigurationError if one has none at all while others have.
     """
     names = [projection.name for projection in projections]
     marks = ", ".join(["%s"] * len(names))
@@ -173,7 +173,7 @@ def has_any(connection: Connection, projection: str, stream_arn: str) -> bool:
 
 
 def are_lost(connection: Connection, projection: str, stream_arn: str) -> bool:
-    """Whether a projection cannot go on from its checkpoints: one is a gap, or they are all of another stream."""
+    """Whether a projection cannot resume from its checkpoints: one is a gap, or they are all of another stream."""
     rows = connection.query("SELECT stream, state FROM cqrs_checkpoint WHERE projection = %s", (projection,))
     here = [row["state"] for row in rows if row["stream"] == stream_arn]
     return bool(rows) and (not here or ShardState.GAP.value in here)

@@ -190,7 +190,7 @@ class Connection:
     def load_file(self, sql: str) -> int:
         """Run a LOAD DATA LOCAL INFILE; the number of rows loaded. Rows whose key is there already are passed over.
 
-        Raises ValueRejected where the server changed a value to make it fit: then it only warns (MySQL 8.0 Reference
+        Raises ValueRejected if the server changed a value to make it fit: then it only warns (MySQL 8.0 Reference
         Manual, "LOAD DATA Statement": LOCAL has the effect of IGNORE).
         """
         with database_errors(self._endpoint), self._raw.cursor() as cursor:
@@ -200,12 +200,12 @@ class Connection:
             (warnings,) = cursor.fetchone() or (0,)
             if warnings > passed_over:
                 cursor.execute("SHOW WARNINGS LIMIT 5")
-                told = "; ".join(sorted({text for _, number, text in cursor.fetchall() if number != ER.DUP_ENTRY}))
-                raise ValueRejected(f"{self._endpoint}: {told}.", told)
+                reason = "; ".join(sorted({text for _, number, text in cursor.fetchall() if number != ER.DUP_ENTRY}))
+                raise ValueRejected(f"{self._endpoint}: {reason}.", reason)
             return loaded
 
     def require_writable(self) -> None:
-        """Raises TransientDatabaseError where the server is read-only, as a writer is after it was failed over."""
+        """Raises TransientDatabaseError if the server is read-only, as a writer is after it was failed over."""
         found = self.query("SELECT @@read_only AS by_setting, @@innodb_read_only AS by_storage")[0]
         if not {str(value) for value in found.values()} <= {"0", "OFF"}:
             raise TransientDatabaseError(
@@ -279,7 +279,7 @@ def connect(endpoint: Endpoint, *, with_database: bool = True, bulk: bool = Fals
 
 
 def literal(value: SqlValue) -> str:
-    """A value as PyMySQL writes it into a statement; much quicker than its parameters where there are many.
+    """A value as PyMySQL writes it into a statement; much quicker than its parameters if there are many.
 
     As there, backslashes escape: `connect` sets an sql_mode in which they do.
     """

@@ -77,7 +77,7 @@ def listing(connection: Connection) -> Iterator[KeptLetter]:
 
 
 def find(connection: Connection, number: int, *, for_update: bool = False) -> KeptLetter | None:
-    """One letter, or None; locked until the transaction ends where it is to be changed."""
+    """One letter, or None; locked until the transaction ends if it is to be changed."""
     lock = " FOR UPDATE" if for_update else ""
     rows = connection.query(f"SELECT * FROM cqrs_dead_letter WHERE id = %s AND settled IS NULL{lock}", (number,))
     return _kept(rows[0]) if rows else None
@@ -107,7 +107,7 @@ def failed_again(connection: Connection, number: int, error: str) -> None:
 
 
 def settle(connection: Connection, number: int, how: Settled) -> bool:
-    """End a letter within the running transaction; False where there is none of that number."""
+    """End a letter within the running transaction; False if there is none of that number."""
     sql = "UPDATE cqrs_dead_letter SET settled = %s, settled_at = NOW(6) WHERE id = %s AND settled IS NULL"
     return connection.execute(sql, (how.value, number)) > 0
 

@@ -1,4 +1,4 @@
-"""The servers of the read model, and which of them answers a query: the writer, or a reader that is fresh enough."""
+"""The servers of the read model, and the choice of one for a query: the writer, or a reader that is fresh enough."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ class Servers:
         self._known_until = 0.0
 
     def now(self) -> Topology:
-        """The servers, looked up where that is not remembered. Raises what the look-up raises."""
+        """The remembered servers, looked up if there are none. Raises what the look-up raises."""
         if self._known is None or self._monotonic() >= self._known_until:
-            return self.anew()
+            return self.refresh()
         return self._known
 
-    def anew(self) -> Topology:
-        """The servers, looked up: after a failure what is remembered may be wrong.
+    def refresh(self) -> Topology:
+        """The servers, looked up again: after a failure what is remembered may be wrong.
 
-        Where they cannot be looked up now, it is still the best there is.
+        If they cannot be looked up now, it is still the best there is.
         """
         try:
             self._known = self._look_up()
@@ -77,7 +77,7 @@ class Wanted:
 
 
 class Freshness:
-    """Tells how stale readers are: by Aurora's own word, elsewhere by the heartbeat.
+    """How stale readers are: by Aurora's own report, elsewhere by the heartbeat.
 
     A heartbeat older than what is tolerated proves nothing, so a new one is written then.
     """
@@ -101,7 +101,7 @@ class Freshness:
         return "nobody wrote a heartbeat yet" if self._aurora is None else "Aurora has reported no lag of it lately"
 
     def seconds(self, reader: Connection, name: str) -> float | None:
-        """How many seconds a reader is behind the writer at most; None where nothing tells."""
+        """How many seconds a reader is behind the writer at most; None if it is unknown."""
         if self._aurora is not None:
             return self._aurora.get(name)
         deadline = time.monotonic() + (_ARRIVAL_SECONDS if self._renewed else 0)
@@ -145,8 +145,8 @@ def aurora_lags(connection: Connection) -> dict[str, float] | None:
 def reading(servers: Servers, wanted: Wanted, rng: random.Random, *, measured: bool = False) -> Connection:
     """A connection for queries: to one of the readers, else to the writer.
 
-    Readers that are gone or too stale are passed over; with `measured` the log tells how stale the chosen one is.
-    Raises DatabaseError where no server answers.
+    Readers that are gone or too stale are passed over; with `measured` the log says how stale the chosen one is.
+    Raises DatabaseError if no server answers.
     """
     topology = servers.now()
     if wanted.writer or not topology.readers:
@@ -160,7 +160,7 @@ def reading(servers: Servers, wanted: Wanted, rng: random.Random, *, measured: b
         freshness = Freshness(topology.writer, _TOLERATED_SECONDS if limit is None else limit)
         chosen = _first(readers, freshness, limit)
     if chosen is None:
-        writer = servers.anew().writer
+        writer = servers.refresh().writer
         _log.info("%s answers (writer): no reader is there and fresh enough", _called(writer))
         return connect(writer)
     return chosen

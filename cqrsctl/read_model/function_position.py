@@ -62,7 +62,7 @@ class Gap:
         return _REASONS[self.reason]
 
     def __str__(self) -> str:
-        return _told(self.projection, self.reason)
+        return _sentence(self.projection, self.reason)
 
 
 def write(connection: Connection, changes: Sequence[ChangeRecord]) -> bool:
@@ -191,7 +191,7 @@ def gaps(connection: Connection, projections: Collection[str] | None = None) -> 
 def error(found: Iterable[Gap | tuple[str, Reason]]) -> StreamGap:
     """The error that names every gap; one that is not marked yet by projection and reason."""
     gaps = [(each.projection, each.reason) if isinstance(each, Gap) else each for each in found]
-    return StreamGap("; ".join(_told(*gap) for gap in gaps) + ".", followers=frozenset(name for name, _ in gaps))
+    return StreamGap("; ".join(_sentence(*gap) for gap in gaps) + ".", followers=frozenset(name for name, _ in gaps))
 
 
 def require_whole(found: Sequence[Gap]) -> None:
@@ -316,7 +316,7 @@ def handled_streams(connection: Connection) -> list[str]:
     return [row["stream"] for row in rows]
 
 
-def _told(projection: str, reason: Reason) -> str:
+def _sentence(projection: str, reason: Reason) -> str:
     return f"Projection {projection} lacks changes: {_REASONS[reason]}"
 
 

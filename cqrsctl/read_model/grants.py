@@ -44,7 +44,7 @@ _COLUMNS = re.compile(r" \([^)]*\)")
 class Grant:
     """Rights in one place: everywhere (`*.*`), a database, or something in one. `place` is as the server writes it.
 
-    `database` is a pattern where the rights are on whole databases: % and _ stand for any text and any character.
+    `database` is a pattern if the rights are on whole databases: % and _ stand for any text and any character.
     """
 
     privileges: frozenset[str]
@@ -96,7 +96,7 @@ def read(connection: Connection) -> Grants:
 
 
 def require(connection: Connection, database: str) -> None:
-    """Raises DatabaseError where the user lacks rights that a rebuild needs at its end, hours later. Rights that come
+    """Raises DatabaseError if the user lacks rights that a rebuild needs at its end, hours later. Rights that come
     by a role are unknown, and taken to be enough."""
     found = read(connection)
     connection.commit()

@@ -1,4 +1,4 @@
-"""The heartbeat: one row, written by whoever projects; read on a reader, it tells how stale that reader is at most.
+"""The heartbeat: one row, written by whoever projects; read on a reader, it shows how stale that reader is at most.
 
 Who only wants to know that renews it, and leaves alone who projected last, and when.
 """
@@ -46,7 +46,7 @@ def write(connection: Connection, holder: str) -> None:
 
 
 def last(connection: Connection) -> LastProjected | None:
-    """Who was the last to project; None where nobody ever did."""
+    """Who was the last to project; None if nobody ever did."""
     rows = connection.query(
         "SELECT holder, COALESCE(projected_at, beat_at) AS projected_at FROM cqrs_heartbeat WHERE id = 1"
     )
@@ -60,7 +60,7 @@ def by_function(connection: Connection) -> bool:
 
 
 def age_seconds(connection: Connection) -> float | None:
-    """How old the last heartbeat is that this server has, by its own clock; None where there never was one.
+    """How old the last heartbeat is that this server has, by its own clock; None if there never was one.
 
     All that was committed before that heartbeat is on this server.
     """
@@ -76,7 +76,7 @@ def age_seconds(connection: Connection) -> float | None:
 
 
 def renew(writer: Connection) -> bool:
-    """Beat without being a projector; False where the row is not there, just in use, or not this user's to write."""
+    """Beat without being a projector; False if the row is not there, just in use, or not this user's to write."""
     try:
         # NOWAIT: a projector holds the row until its transaction ends, and then the heartbeat is new anyway.
         if not writer.query("SELECT id FROM cqrs_heartbeat WHERE id = 1 FOR UPDATE NOWAIT"):

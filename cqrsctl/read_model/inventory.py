@@ -1,4 +1,4 @@
-"""What the database holds of the projections, and what tells who projects them: read over one connection.
+"""What the database holds of the projections, and who projects them, read over one connection.
 
 Only what is quick to ask: rows are the server's own estimate; `counted` counts them.
 """
@@ -51,7 +51,7 @@ class Building:
 
 @dataclass(frozen=True, slots=True)
 class StoredProjection:
-    """What there is of a projection. `rows` is an estimate; None, as `bytes`, where its table is gone.
+    """What there is of a projection. `rows` is an estimate; None, as `bytes`, if its table is gone.
 
     `differences` are those of its declaration, `narrowed` the columns that cannot hold what is declared.
     """
@@ -81,7 +81,7 @@ class Inventory:
     `checkpoints` are all that there are, of other projections and streams too. `function_gaps` are of changes that
     never reached the function, `unfilled` names projections whose rebuild has to load what was lost. `holder` is the
     projector that is at work, `last` whoever projected last. `progressed_at` is when checkpoints of the declared
-    projections last moved, by the server's clock, and `progress_seconds` how long that is ago; None where there are
+    projections last moved, by the server's clock, and `progress_seconds` how long that is ago; None if there are
     none. `rows_written` counts what the server was written since it began, whoever did it.
     """
 
@@ -101,7 +101,7 @@ class Inventory:
         return self.last is not None and self.last.by_function
 
     def of(self, projection: str) -> StoredProjection | None:
-        """What there is of a projection; None where it was never made."""
+        """What there is of a projection; None if it was never made."""
         return next((each for each in self.projections if each.name == projection), None)
 
     def lost_shards(self, projections: Collection[str], stream_arn: str | None) -> Iterator[tuple[str, str]]:
@@ -119,8 +119,8 @@ class Inventory:
         """Everything that is marked as lost: what never reached the function, and what a projector found trimmed."""
         found = [function_position.error([gap]) for gap in self.function_gaps if gap.projection in projections]
         for projection, shard in self.lost_shards(projections, stream_arn):
-            told = f"Projection {projection} lost changes of shard {shard}."
-            found.append(StreamGap(told, followers=frozenset({projection})))
+            loss = f"Projection {projection} lost changes of shard {shard}."
+            found.append(StreamGap(loss, followers=frozenset({projection})))
         return found
 
 
@@ -134,7 +134,7 @@ class Counted:
 
 
 def read(connection: Connection, database: str, projections: Sequence[Projection]) -> Inventory:
-    """Raises ReadModelMissing where nothing was made yet, DatabaseError."""
+    """Raises ReadModelMissing if nothing was made yet, DatabaseError."""
     known = registry.names(connection)
     try:
         found = _read(connection, database, [projection for projection in projections if projection.name in known])
@@ -217,7 +217,7 @@ def _building(connection: Connection, database: str, name: str) -> Building | No
 
 
 def _size(connection: Connection, table: str) -> dict[str, Any] | None:
-    # MySQL 8 answers from numbers that may be a day old, unless told otherwise; MariaDB does not know the variable.
+    # By default MySQL 8 answers from numbers that may be a day old; MariaDB does not have the variable.
     if connection.query(f"SHOW VARIABLES LIKE '{_STATISTICS_EXPIRY}'"):
         connection.execute(f"SET SESSION {_STATISTICS_EXPIRY} = 0")
     found = connection.query(

@@ -51,7 +51,7 @@ class Chunk:
 
 
 class Loader:
-    """Loads rows into one table: by file where the server takes files, else by multi-row inserts."""
+    """Loads rows into one table: by file if the server takes files, else by multi-row inserts."""
 
     def __init__(self, connection: Connection, table: PhysicalTable, *, by_file: bool | None = None) -> None:
         """`by_file` None: as the server allows. The connection is a bulk one."""
@@ -81,7 +81,7 @@ class Loader:
 
     @property
     def _as_of(self) -> str:
-        """When the snapshot has all changes from before; where that is unknown any change wins over it."""
+        """When the snapshot has all changes from before; if that is unknown any change wins over it."""
         return literal(checkpoints.naive(self._table.since or _NEVER))
 
     def _load_statement(self, path: str) -> str:

@@ -45,7 +45,7 @@ class Purge:
 
 
 def require_age(older_than: timedelta) -> None:
-    """Raises UsageError where tombstones so young may still be needed."""
+    """Raises UsageError if tombstones so young may still be needed."""
     if older_than < LEAST_AGE:
         raise UsageError(
             "--older-than: tombstones younger than 25 hours are kept. The stream holds older changes of the same "
@@ -105,7 +105,7 @@ def batches(connection: Connection, purge: Purge) -> Iterator[list[Key]]:
 def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
     """Remove tombstones in a transaction of their own; how many were still there and still old.
 
-    Raises Busy where a rebuild has begun, TransactionConflict with the transaction rolled back.
+    Raises Busy if a rebuild has begun, TransactionConflict with the transaction rolled back.
     """
     try:
         # As in the sink, the shared lock keeps a rebuild from changing the tables until this transaction has ended.
@@ -125,7 +125,7 @@ def remove(connection: Connection, purge: Purge, keys: Sequence[Key]) -> int:
 
 
 def _active(connection: Connection, projection: Projection, *, locked: bool = False) -> PhysicalTable:
-    """The table behind the view. Raises Busy where another one is being built, ReadModelMissing."""
+    """The table behind the view. Raises Busy if another one is being built, ReadModelMissing."""
     found = registry.read(connection, [projection], locked=locked)
     if found.building:
         raise _rebuilt(projection)
@@ -135,7 +135,7 @@ def _active(connection: Connection, projection: Projection, *, locked: bool = Fa
 def _rebuilt(projection: Projection) -> Busy:
     return Busy(
         f"Projection {projection.name} is being rebuilt: its tables are about to change.",
-        hint="Let the rebuild end, or give it up with `cqrsctl rebuild --discard`, and purge then.",
+        hint="Let the rebuild end, or abandon it with `cqrsctl rebuild --discard`, and purge then.",
     )
 
 
@@ -170,7 +170,7 @@ def _old_keys(connection: Connection, purge: Purge, after: Key | None) -> list[K
 
 
 def _key_after(connection: Connection, purge: Purge, after: Key | None) -> Key | None:
-    """The key of the last of the next rows; None where there are fewer rows left than are looked at together."""
+    """The key of the last of the next rows; None if there are fewer rows left than are looked at together."""
     names = _key_list(purge.table)
     where, parameters = _after(purge.table, after)
     rows = connection.query(

@@ -70,7 +70,7 @@ def read_only(connection: Connection, sql: str) -> Iterator[tuple[list[str], tup
 
 
 def require_reading(sql: str) -> None:
-    """Raises UsageError where a statement does not begin like a query.
+    """Raises UsageError if a statement does not begin like a query.
 
     Comments that MySQL or MariaDB would execute (`/*!`, `/*M!`) are no comments here.
     """

@@ -85,7 +85,7 @@ def restoring(columns: Sequence[Narrowed]) -> tuple[str, ...]:
 
 
 def how_to_restore(statements: Sequence[str]) -> str:
-    """What to do about narrowed columns. A rebuild is no way out: it goes on writing the table that serves."""
+    """What to do about narrowed columns. A rebuild is no way out: it still writes the table that serves."""
     return (
         f"Put them back: {' '.join(statements)} Then run `cqrsctl verify --repair`, for what was rounded or is missing."
     )

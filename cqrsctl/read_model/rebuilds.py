@@ -2,7 +2,7 @@
 
 A rebuild registers the next physical table as being built; from then on every projector writes both tables. It loads
 the snapshot, and once all changes up to the snapshot's end are in, puts the view over the new table. Whatever moment it
-dies in, this account tells how to go on, or how to give it up; the view serves all the while.
+dies in, this account has what is needed to resume or abandon it; the view serves all the while.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Rebuild:
     ended_gap: bool
 
 
-def be_patient(connection: Connection, seconds: int) -> None:
-    """Wait so long for queries and transactions that use a table or view which is to be changed."""
+def limit_lock_waits(connection: Connection, seconds: int) -> None:
+    """Let a change of a table or view wait at most that long for the transactions that use it."""
     connection.execute(f"SET SESSION lock_wait_timeout = {seconds}")
 
 
@@ -74,13 +74,13 @@ def take_lock(connection: Connection, database: str, projection: str) -> None:
 
 
 def require_lock(connection: Connection, database: str, projection: str) -> None:
-    """Raises TransientDatabaseError where the lock was lost. It also keeps the connection from being idle."""
+    """Raises TransientDatabaseError if the lock was lost. It also keeps the connection from being idle."""
     locks.require(connection, {locks.of_rebuild(database, projection): f"the rebuild of {projection}"})
     connection.commit()
 
 
 def find(connection: Connection, name: str) -> Rebuild | None:
-    """A projection's last rebuild, under way or done; None where there never was one."""
+    """A projection's last rebuild, under way or done; None if there never was one."""
     rows = connection.query(
         """
         SELECT rebuild.*, snapshot.since
@@ -108,8 +108,8 @@ def begin(
     is later than every change which came into the read model until then. All changes from before it have to be in the
     snapshot that is read later; whatever brings one of them again is stale for the new table.
 
-    Checkpoints from which no projector could go on (a gap, another stream) are replaced: the snapshot needs only what
-    comes from now on. Tables that earlier rebuilds left are dropped. Raises TransactionConflict where somebody reads
+    Checkpoints from which no projector could resume (a gap, another stream) are replaced: the snapshot needs only what
+    comes from now on. Tables that earlier rebuilds left are dropped. Raises TransactionConflict if somebody reads
     them, DatabaseError.
     """
     (active,) = registry.read(connection, [projection]).active
@@ -160,7 +160,7 @@ def begin(
 def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
     """Register the former table as being built: the changes since the cutover are read once more, and come into it.
 
-    The caller has the lock of the rebuild and that of the projector. Raises CqrsctlError where there is no way back.
+    The caller has the lock of the rebuild and that of the projector. Raises CqrsctlError if there is no way back.
     """
     done = find(connection, name)
     if done is None or done.state is not RebuildState.DONE:
@@ -186,10 +186,10 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
     return _require(connection, name)
 
 
-def give_up(connection: Connection, rebuild: Rebuild) -> None:
+def abandon(connection: Connection, rebuild: Rebuild) -> None:
     """Forget a rebuild that is under way: its table is dropped, and checkpoints that it replaced come back.
 
-    Raises CqrsctlError where the cutover has begun: then the view may be over the new table.
+    Raises CqrsctlError if the cutover has begun: then the view may be over the new table.
     """
     name = rebuild.table.projection.name
     if rebuild.state is RebuildState.CUTOVER:
@@ -259,15 +259,15 @@ def mark_loaded(connection: Connection, rebuild: Rebuild) -> None:
     """Remember that the snapshot is in, with its indexes."""
     connection.rollback()
     if (statement := schema.indexes_ddl(connection, rebuild.table)) is not None:
-        # An index may take an hour, and waits for transactions under way at its end: it is not to be given up then.
-        be_patient(connection, _INDEX_LOCK_SECONDS)
+        # An index may take an hour, and at its end waits for transactions under way: it must not fail then.
+        limit_lock_waits(connection, _INDEX_LOCK_SECONDS)
         connection.execute(statement)
-        be_patient(connection, VIEW_LOCK_SECONDS)
+        limit_lock_waits(connection, VIEW_LOCK_SECONDS)
     _set_state(connection, rebuild, RebuildState.LOADED)
 
 
 def cut_over(connection: Connection, rebuild: Rebuild) -> None:
-    """Put the view over the new table, and end writing the former one. It may be run again where it was cut short.
+    """Put the view over the new table, and end writing the former one. It may be run again if it was cut short.
 
     Both tables are written until the last step, so whoever reads either sees the same.
     """

@@ -59,7 +59,7 @@ def overwrite(
 ) -> bool:
     """Write the values of an item's row, or with None a tombstone, within the running transaction.
 
-    `known`: what was stored when the row was seen to differ. False where it is something else by now, so that nothing
+    `known`: what was stored when the row was seen to differ. False if it is something else by now, so that nothing
     was written. `moment`, by the clock of the changes: the item contains all earlier changes and no others. Raises
     ValueRejected, TransactionConflict, DatabaseError.
     """

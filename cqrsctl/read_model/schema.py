@@ -45,7 +45,7 @@ def create_database(connection: Connection, name: str) -> None:
 def create(connection: Connection, projections: Sequence[Projection], *, as_registered: bool = False) -> list[str]:
     """Make what is missing; the names of the views that were made.
 
-    Raises DatabaseError (`schema_differs`) where a projection is declared as neither the table behind its view was
+    Raises DatabaseError (`schema_differs`) if a projection is declared as neither the table behind its view was
     nor one that a rebuild fills, unless tables are filled `as_registered`. DDL commits by itself in MySQL; so a
     projection is registered last, and what a killed run left is made again.
     """
@@ -69,7 +69,7 @@ def create(connection: Connection, projections: Sequence[Projection], *, as_regi
 
 
 def create_missing(connection: Connection, projection: Projection) -> None:
-    """Make a projection's table and view where it has none, of whatever declaration."""
+    """Make a projection's table and view if it has none, of whatever declaration."""
     if not connection.query("SELECT name FROM cqrs_projection WHERE name = %s", (projection.name,)):
         _make(connection, PhysicalTable(projection, 1))
 
@@ -113,7 +113,7 @@ def table_ddl(table: PhysicalTable, *, indexed: bool = True) -> str:
 
 
 def indexes_ddl(connection: Connection, table: PhysicalTable) -> str | None:
-    """The statement that adds the declared indexes that a physical table lacks; None where it has them all."""
+    """The statement that adds the declared indexes that a physical table lacks; None if it has them all."""
     found = connection.query(
         "SELECT column_name AS name FROM information_schema.statistics"
         " WHERE table_schema = DATABASE() AND table_name = %s AND seq_in_index = 1",
@@ -129,7 +129,7 @@ def indexes_ddl(connection: Connection, table: PhysicalTable) -> str | None:
 def view_ddl(table: PhysicalTable) -> str:
     """The statement that puts the view over a physical table: live rows and business columns only.
 
-    It reads the table by the rights of who makes it, so a user with rights on the view alone goes on after a rebuild.
+    It reads the table by the rights of who makes it, so rights on the view alone are enough, also after a rebuild.
     """
     columns = ", ".join(quoted(column.name) for column in table.projection.columns)
     return (

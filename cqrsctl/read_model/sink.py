@@ -44,7 +44,7 @@ class MySqlSink:
         """`find_writer` is asked at each opening: after a failover the writer is another server.
 
         `beside_function`: a Lambda function projects this stream as well, and AWS keeps its position. Where it was the
-        last to project, the checkpoints are older than the read model: then reading begins anew, at the horizon, and
+        last to project, the checkpoints are older than the read model: then reading starts over at the horizon, and
         what the function applied is stale. `reads_since`: since when it has been reading the stream without a problem;
         asked if it handled nothing for so long that changes may be lost.
         """
@@ -62,7 +62,7 @@ class MySqlSink:
     def open(self) -> Followers:
         """Connect, make what is missing of the read model, take the lock, read the checkpoints.
 
-        Raises Busy where another projector holds the read model, StreamGap, DatabaseError.
+        Raises Busy if another projector holds the read model, StreamGap, DatabaseError.
         """
         self.close()
         writer = self._find_writer()
@@ -116,7 +116,7 @@ class MySqlSink:
         except (ValueRejected, TransactionConflict, TablesChanged):
             raise
         except BaseException:
-            # Whatever was under way is given up with its connection; the checkpoint tells how far it came.
+            # Whatever was under way ends with its connection; the checkpoint says how far it came.
             self.close()
             raise
         self._remember(moved)
@@ -130,7 +130,7 @@ class MySqlSink:
         }
 
     def _ended_gaps(self, moved: Mapping[str, Sequence[Position]]) -> list[tuple[str, Position]]:
-        """Positions that go on from what was marked as a gap, and turned out to be none."""
+        """Positions that resume from what was marked as a gap, and turned out to be none."""
         return [
             (name, position)
             for name, positions in moved.items()
@@ -149,7 +149,7 @@ class MySqlSink:
             self._connection.commit()
 
     def mark_gap(self, position: Position, followers: Collection[str]) -> None:
-        """Mark the checkpoints of projections in a shard as a gap, for good; where none is named, of all."""
+        """Mark the checkpoints of projections in a shard as a gap, for good; if none is named, of all."""
         lost = {
             name: [replace(known.get(position.shard_id, position), state=ShardState.GAP)]
             for name, known in self._followers.items()
@@ -183,7 +183,7 @@ class MySqlSink:
 def prepare(endpoint: Endpoint, projections: Sequence[Projection], *, as_registered: bool = False) -> list[str]:
     """Make the database, tables and views that are missing; the names of the views made.
 
-    Raises DatabaseError where tables were made from another declaration, unless they are taken `as_registered`.
+    Raises DatabaseError if tables were made from another declaration, unless they are taken `as_registered`.
     """
     with connect_making_database(endpoint) as connection:
         return schema.create(connection, projections, as_registered=as_registered)

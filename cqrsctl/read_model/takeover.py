@@ -41,7 +41,7 @@ def take_over(
 def _forget_checkpoints(connection: Connection, stream_arn: str, projections: Collection[str]) -> None:
     """Forget and commit where projections stand: these, and all others that nobody projects now.
 
-    Who holds one knows by itself where it stands, and goes on from there.
+    A projector that holds one knows its own position, and resumes there.
     """
     database = _database(connection)
     others = [name for name in registry.names(connection) if name not in projections]
@@ -72,7 +72,7 @@ def lost(
 ) -> dict[Reason, list[str]]:
     """Which projections a projector that takes over now would find a gap in, by reason.
 
-    `reads_since` tells since when the function has been reading the stream without a problem, None if it is not or
+    `reads_since`: since when the function has been reading the stream without a problem, None if it is not or
     that is unknown: it did not stand still if nothing changed. It is asked only if it matters.
     """
     names = function_position.left_to_function(connection, stream_arn, projections)

@@ -39,7 +39,7 @@ def look(
 ) -> Absence:
     """Ask for the shards that are absent, side by side.
 
-    Raises ShardLost where one does not exist any more and was needed; AwsError.
+    Raises ShardLost if one does not exist any more and was needed; AwsError.
     """
     missing = [
         (name, shard_id, position)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _REMEMBER_TIP = timedelta(hours=1)
 """How often it is written down that an idle shard was read to its tip."""
 _GONE_AFTER = timedelta(minutes=2)
-"""For so long each answer has to be that a shard is gone, where one may be wrong and nothing else tells."""
+"""How long each answer has to be that a shard is gone, if one may be wrong and nothing else shows it."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Following:
         """Shards that a listing should show and does not: pages that finish those that nobody needs, and the ids of
         those that are late, though they exist; their descendants wait for them.
 
-        Raises ShardLost where one does not exist any more and was needed; AwsError.
+        Raises ShardLost if one does not exist any more and was needed; AwsError.
         """
         now = self.now()
         found = absence.look(self.client, self.stream_arn, self.by_name, listed, self.executor, now)
@@ -88,7 +88,7 @@ class Following:
         )
 
     def healed(self, listed: Mapping[str, Shard]) -> Iterator[Page]:
-        """Look at each gap again, once: one answer may have been wrong. Raises ShardLost where it is one, AwsError."""
+        """Look at each gap again, once: one answer may have been wrong. Raises ShardLost if it is one, AwsError."""
         if self._gaps_checked:
             return
         for name, positions in self.by_name.items():

@@ -148,7 +148,7 @@ class Listing:
         return stream.shards
 
     def _list_children(self, parents: frozenset[str]) -> Mapping[str, Shard]:
-        """The known shards with the children of some; all again where the endpoint takes no filter, or shows none."""
+        """The known shards with the children of some; all again if the endpoint takes no filter, or shows none."""
         found = dict(self.known or {})
         try:
             for parent in sorted(parents):

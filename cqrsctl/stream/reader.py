@@ -59,7 +59,7 @@ class ReaderOptions:
     current_arn: Callable[[], str | None] | None = None
     """Asks for the table's stream as it is now: a stream that was switched off and on again is another one."""
     notice: Callable[[str], None] = lambda _: None
-    """Told what is waited out."""
+    """Called with each problem that is waited out."""
     worked: set[str] = field(default_factory=set)
     """Operations that succeeded in this process. From then on their refusals are waited out as well: credentials are
     renewed and policies repaired while a projector runs. Before, a refusal is a mistake, and stops it at once; so is an
@@ -128,7 +128,7 @@ class StreamReader:
     def take(self) -> list[Page]:
         """The pages that are there, after a moment's wait none. A page without changes brings a new position.
 
-        Raises ShardLost, and AwsError where AWS refuses, or does not answer for five minutes.
+        Raises ShardLost, and AwsError if AWS refuses, or does not answer for five minutes.
         """
         self._listing.begin_if_due()
         self._begin_reads()
@@ -155,7 +155,7 @@ class StreamReader:
             if not self._passes(error, _LISTING) or self._first or waited > PATIENCE_SECONDS:
                 raise
             self._listing.failed()
-            self._tell(error, waited)
+            self._note(error, waited)
             return []
         self._listing_fails_since = None
         self._options.worked.add(_LISTING)
@@ -180,7 +180,7 @@ class StreamReader:
         return {key: replace(listed[key], parent_id=None) for key in listed if key == only}
 
     def _wait_for(self, late: frozenset[str]) -> None:
-        """Raises AwsError where shards that exist were not listed for five minutes."""
+        """Raises AwsError if shards that exist were not listed for five minutes."""
         now = self._clock.monotonic()
         if not late:
             self._late_since = None
@@ -231,7 +231,7 @@ class StreamReader:
             if shard.shard_id not in self._polls:
                 reader = self._at_latest.pop(shard.shard_id, None) or self._reader_of(shard)
                 self._polls[shard.shard_id] = Poll(reader, self._clock.monotonic(), self._options.tip)
-        for poll in self._polls.values():  # a shard may be closed by now, which tells where it ends
+        for poll in self._polls.values():  # a shard may be closed by now, and then has an end
             poll.reader.shard = self._shards.get(poll.reader.position.shard_id, poll.reader.shard)
 
     def _reader_of(self, shard: Shard) -> ShardReader:
@@ -306,7 +306,7 @@ class StreamReader:
             if not self._passes(error, _READING):
                 raise
             poll.failed(error, now)
-            self._tell(error, poll.failing_seconds)
+            self._note(error, poll.failing_seconds)
             return
         except ShardLost as lost:
             if lost.position is None or lost.followers:
@@ -337,8 +337,8 @@ class StreamReader:
         is_hiccup = isinstance(error, TransientAwsError) and error.code != UNEXPECTED_ANSWER
         return is_hiccup or operation in self._options.worked
 
-    def _tell(self, error: Exception, failing_seconds: float) -> None:
-        """Say what is waited out: a refusal at once, a hiccup where it lasts; and not for each shard."""
+    def _note(self, error: Exception, failing_seconds: float) -> None:
+        """Say what is waited out: a refusal at once, a hiccup if it lasts; and not for each shard."""
         now = self._clock.monotonic()
         lasting = failing_seconds >= _FIRST_NOTICE_SECONDS or not isinstance(error, TransientAwsError)
         if lasting and now >= self._notice_due:

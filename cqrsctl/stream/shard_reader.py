@@ -86,7 +86,7 @@ class ShardReader:
     def read(self) -> Read:
         """One GetRecords call; `page.position.state` says whether it was the shard's last.
 
-        Raises ShardLost where records that come next were trimmed, TransientAwsError, AwsError.
+        Raises ShardLost if records that come next were trimmed, TransientAwsError, AwsError.
         """
         while self.ahead:
             require_kept(self.client, self.stream_arn, self.ahead[0], self.shard, self.now)
@@ -109,7 +109,7 @@ class ShardReader:
         self.position = replace(self.position, read_through=later(self.position.read_through, read_through(self.now())))
 
     def _attempted(self, step: Callable[[], Answer]) -> Answer | None:
-        """Take a step, once more with a new iterator where the old one is of no use; None where the shard is over."""
+        """Take a step, once more with a new iterator if the old one is of no use; None if the shard is over."""
         for _ in range(2):
             try:
                 return step()
@@ -130,7 +130,7 @@ class ShardReader:
         return step()
 
     def _missing(self, error: AwsError) -> None:
-        """The shard is said not to exist: it is over, where nothing was lost with it.
+        """The shard is said not to exist: it is over, if nothing was lost with it.
 
         DescribeStream may list shards that no longer exist, and one answer may be wrong: it is asked for again.
         """
@@ -236,7 +236,7 @@ class ShardReader:
 def require_kept(
     client: StreamsClient, stream_arn: str, position: Position, shard: Shard | None, now: Callable[[], datetime]
 ) -> None:
-    """Raises ShardLost where what comes after a position may have been trimmed; TransientAwsError, AwsError."""
+    """Raises ShardLost if what comes after a position may have been trimmed; TransientAwsError, AwsError."""
     if may_be_trimmed(position, now()):
         ShardReader(client, stream_arn, position, now, shard).begin()
 

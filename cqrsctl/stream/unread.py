@@ -37,7 +37,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """The first change of each shard that is not finished that a follower has not read; None where there is none.
+    """The first change of each shard that is not finished that a follower has not read; None if there is none.
 
     `childless` are shards that ended and of which no child is listed yet: what comes after them cannot be seen.
     """
@@ -67,7 +67,7 @@ _Answer = ChangeRecord | ShardLost | None
 def first_unread(
     asking: Asking, stream_arn: str, asked: Iterable[tuple[Position, Shard | None]]
 ) -> dict[str, ChangeRecord | ShardLost | None]:
-    """The first change after each position, as the stream has it now; ShardLost where changes may have been trimmed.
+    """The first change after each position, as the stream has it now; ShardLost if changes may have been trimmed.
 
     A few empty pages are taken for the tip of an open shard; a closed one is read to its end. Shards are asked in
     turns, with a pause between two reads of one. Raises TransientAwsError, AwsError.
@@ -136,7 +136,7 @@ def _read(look: _Look) -> ChangeRecord | ShardLost | _MoreToRead | None:
         return lost
     if read.page.changes:
         first = read.page.changes[0]
-        # A record that tells no time is as old as it can be.
+        # A record without a time is as old as it can be.
         return first if first.is_dated else first._replace(created_at=before.read_through or first.created_at)
     if look.reader.position.state is ShardState.FINISHED:
         return None
@@ -169,8 +169,8 @@ def unread_shards(asking: Asking, stream_arn: str, following: Followers, listed:
     """What some follower has not read yet, shard by shard.
 
     Who stands nowhere in a listed shard counts from its start, also in one that a listing does not show yet. `listed`
-    saves listing them again. Raises as `first_unread`, and ShardLost where a checkpoint is a gap, where changes were
-    trimmed, or where a shard vanished unread.
+    saves listing them again. Raises as `first_unread`, and ShardLost if a checkpoint is a gap, if changes were
+    trimmed, or if a shard vanished unread.
     """
     for name, positions in following.items():
         for position in positions.values():
@@ -194,7 +194,7 @@ def unread_shards(asking: Asking, stream_arn: str, following: Followers, listed:
 
 
 def _require_kept(asking: Asking, stream_arn: str, following: Followers, listed: Mapping[str, Shard]) -> None:
-    """Raises ShardLost where one of several followers lost changes: they are asked at the furthest behind only."""
+    """Raises ShardLost if one of several followers lost changes: they are asked at the furthest behind only."""
     if len(following) < 2:
         return
     distinct = {

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REJECT_FIELDS = ("Line", "Reason", "Text")
-"""More columns of a rejects file; Text is the row itself where its form was at fault. An import leaves them out, so
-that a mended rejects file can be imported."""
+"""More columns of a rejects file; Text is the row itself if its form was at fault. An import leaves them out, so
+that a corrected rejects file can be imported."""
 
 
 class Format(StrEnum):
@@ -52,7 +52,7 @@ class SourceRow:
     fault: str | None = None
 
     def fields(self) -> dict[str, object]:
-        """The row's fields. Raises InvalidProduct where the row is malformed."""
+        """The row's fields. Raises InvalidProduct if the row is malformed."""
         if self.fault:
             raise InvalidProduct(self.fault)
         return self.content
@@ -151,7 +151,7 @@ class _Lines:
         """Where the row begins."""
         self.row: list[str] = []
         self.is_open = False
-        """Whether the row's last cell goes on in a line that it did not get."""
+        """Whether the row's last cell continues in a line that it did not get."""
 
     def __iter__(self) -> _Lines:
         return self
@@ -272,7 +272,7 @@ class RejectsFile:
                 self._file.close()
 
     def add(self, reject: Reject) -> None:
-        """Add a row. Raises CqrsctlError where the file cannot be written."""
+        """Add a row. Raises CqrsctlError if the file cannot be written."""
         with self._written():
             if self._file is None:
                 self._file = self.path.open(

@@ -171,7 +171,7 @@ def delete_call(table: str, product_id: int) -> ApiCall:
 
 
 def delete(client: Any, table: str, product_id: int) -> bool:
-    """Delete a product; False where there was none."""
+    """Delete a product; False if there was none."""
     try:
         return "Attributes" in delete_call(table, product_id).make(client)
     except AwsError as error:

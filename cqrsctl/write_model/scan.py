@@ -59,7 +59,7 @@ class ScanPace:
         return max(1, min(_MOST_PAGE_ITEMS, int(self.units_a_second / self._units_an_item)))
 
     def used(self, units: float, items: int) -> None:
-        """Wait until so many units are allowed."""
+        """Wait until that many units are allowed."""
         if self.units_a_second is None:
             return
         with self._lock:
@@ -74,7 +74,7 @@ class ScanPace:
 def scan_segment(
     client: Any, table: str, segment: int, segments: int, after: dict[str, Any] | None, pace: ScanPace
 ) -> Iterator[ScanPage]:
-    """The items of one of so many segments, from after a key on, by consistent reads. Raises AwsError."""
+    """The items of one of `segments` segments, from after a key on, by consistent reads. Raises AwsError."""
     parameters = {
         "TableName": table,
         "Segment": segment,

@@ -33,7 +33,7 @@ _STREAM_OF_CREATION = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """The table as asked for. Capacities are units a second and count only where billing is provisioned."""
+    """The requested table. Capacities are units a second and count only if billing is provisioned."""
 
     name: str
     on_demand: bool = True
@@ -102,7 +102,7 @@ class Table:
     stream_arn: str | None
     view_type: str | None
     latest_stream_arn: str | None = None
-    """The table's last stream, also where it was switched off."""
+    """The table's last stream, also if it was switched off."""
     created_at: datetime | None = None
     table_class: str = "STANDARD"
 
@@ -151,7 +151,7 @@ def unrecorded_items(table: Table, now: datetime) -> str | None:
 
 
 def describe(client: Any, name: str) -> Table:
-    """The table. Raises AwsError (`table_missing`) where there is none."""
+    """The table. Raises AwsError (`table_missing`) if there is none."""
     return existing(client, name, find(client, name))
 
 
@@ -167,7 +167,7 @@ def existing(client: Any, name: str, found: Table | None) -> Table:
 
 
 def find(client: Any, name: str) -> Table | None:
-    """The table, or None where there is none."""
+    """The table, or None if there is none."""
     try:
         return Table.of(ApiCall("dynamodb", "DescribeTable", {"TableName": name}).make(client)["Table"])
     except AwsError as error:
@@ -177,14 +177,14 @@ def find(client: Any, name: str) -> Table | None:
 
 
 def server_time(client: Any, name: str) -> datetime | None:
-    """What time it is for DynamoDB, to the second; None where the endpoint does not tell."""
+    """DynamoDB's time, to the second; None if the endpoint does not report it."""
     answer = ApiCall("dynamodb", "DescribeTable", {"TableName": name}).make(client)
-    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return parsedate_to_datetime(told) if told else None
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date) if date else None
 
 
 def require_stream(table: Table) -> str:
-    """The ARN of the table's stream. Raises AwsError where it is off or has no new images."""
+    """The ARN of the table's stream. Raises AwsError if it is off or has no new images."""
     if table.stream_arn is None:
         raise AwsError(
             f"The stream of table {table.name!r} is off.",
@@ -211,7 +211,7 @@ def require_stream(table: Table) -> str:
 
 
 def require_product_table(client: Any, name: str) -> Table:
-    """The table, if its key is that of products. Raises AwsError where it is another."""
+    """The table, if its key is that of products. Raises AwsError if it is another."""
     table = describe(client, name)
     if table.key != ((KEY, "N"),):
         found = " and ".join(f"{attribute} ({kind})" for attribute, kind in table.key)
@@ -231,9 +231,9 @@ def differences(
     key: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Where the table is not as asked for, in words.
+    """How the table differs from the requested one, in words.
 
-    `recovery`, `key` (the KMS key asked for, as the table would name it) and `tags` are None where they are not known,
+    `recovery`, `key` (the requested KMS key, as the table would name it) and `tags` are None if they are unknown,
     or not to be compared. Tags that nobody asked for are no difference.
     """
     asked_and_there = [
@@ -257,7 +257,7 @@ def differences(
 
 
 def recovery_enabled(client: Any, name: str) -> bool | None:
-    """Whether point-in-time recovery is on; None where the endpoint cannot tell (DynamoDB Local)."""
+    """Whether point-in-time recovery is on; None if the endpoint does not report it (DynamoDB Local)."""
     try:
         answer = ApiCall("dynamodb", "DescribeContinuousBackups", {"TableName": name}).make(client)
     except AwsError as error:
@@ -341,7 +341,7 @@ def _check_same(
 
 
 def _tags(client: Any, table: Table, note: Callable[[str], None]) -> dict[str, str] | None:
-    """The table's tags; None where they are not told."""
+    """The table's tags; None if they are not reported."""
     pages = ApiCall("dynamodb", "ListTagsOfResource", {"ResourceArn": table.arn}).pages(client)
     try:
         return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags") or ()}

@@ -651,7 +651,7 @@ def test_a_rebuild_fills_the_next_table_swaps_and_can_be_undone(
     connection.commit()
     undoing = rebuilds.begin_undo(connection, "product", ARN)
     assert checkpoints.read(connection, [PRODUCT], ARN)["product"]["s"].sequence_number == 5
-    rebuilds.give_up(connection, undoing)
+    rebuilds.abandon(connection, undoing)
     assert checkpoints.read(connection, [PRODUCT], ARN)["product"]["s"].sequence_number == 9
     rebuilds.cut_over(connection, rebuilds.begin_undo(connection, "product", ARN))
     assert names(other) == {1: "Stale", 2: "New"}
@@ -663,7 +663,7 @@ def test_a_rebuild_that_is_given_up_brings_the_gap_back(connection: Connection) 
     connection.commit()
     begun = rebuilds.begin(connection, PRODUCT, ARN, 1)
     assert checkpoints.read(connection, [PRODUCT], ARN) == {"product": {}}
-    rebuilds.give_up(connection, begun)
+    rebuilds.abandon(connection, begun)
     assert checkpoints.read(connection, [PRODUCT], ARN) == {"product": {"s": gap}}
     assert rebuilds.under_way(connection, "product") is None
     assert schema.physical_tables(connection, "product") == ["product_v1"]

@@ -149,7 +149,7 @@ class History:
         }
         for _ in range(self.plan.randint(2, 8)):
             (step,) = self.plan.choices(list(steps), list(steps.values()))
-            self._tell(step.__name__)
+            self._log(step.__name__)
             step()
             self.let_pass(self.plan.uniform(1, 8))
             self._count_letters()
@@ -178,7 +178,7 @@ class History:
         """Nobody projects by hand for hours."""
         self.stop_followers()
         hours = self.plan.choice([1, 12, 22, 25, 30])
-        self._tell(f"{hours} h")
+        self._log(f"{hours} h")
         self.writers.begin(mean_pause_seconds=hours * 3600 / 40)
         self.let_pass(hours * 3600, step_seconds=600)
         self._resume_writing()
@@ -202,7 +202,7 @@ class History:
             function = _Deployment(self._wiring(), ProcessClock(self.processes), notice)
             function.invoke = invoke
             function.deploy(Which.PROJECTOR, Options(), b"", wait=True)
-            self._tell(f"gap: {function.gap}")
+            self._log(f"gap: {function.gap}")
 
         self._run("function deploy", deploy)
         self._look_for_gaps_of_function()
@@ -213,9 +213,9 @@ class History:
         enabled = self.functions.mapping.state != "Enabled"
 
         def switch() -> None:
-            function = Functions(self._wiring(), ProcessClock(self.processes), self._tell)
+            function = Functions(self._wiring(), ProcessClock(self.processes), self._log)
             function.switch(enabled=enabled, wait=True)
-            self._tell(f"enabled: {enabled}, gap: {function.gap}")
+            self._log(f"enabled: {enabled}, gap: {function.gap}")
 
         self._run("function switch", switch)
         self._look_for_gaps_of_function()
@@ -335,7 +335,7 @@ class History:
         clock = ProcessClock(self.processes)
         verification = Verification(self._wiring(), self.declared[name], clock, _ignore, repair=True)
         for row in verification.run():
-            self._tell(str(row))
+            self._log(str(row))
         misfits.append(verification.result.drift[DriftKind.MISFIT])
         if verification.result.left > misfits[-1]:
             raise Drift("some rows are not repaired")
@@ -343,7 +343,7 @@ class History:
     def _purge(self) -> None:
         def purge() -> None:
             plans = purging.plan(self._wiring(), timedelta(hours=self.plan.choice([25, 26, 48])))
-            self._tell(f"purged {purging.run(self._wiring(), plans, _ignore)}")
+            self._log(f"purged {purging.run(self._wiring(), plans, _ignore)}")
 
         self._run("read-model purge", purge)
 
@@ -426,7 +426,7 @@ class History:
 
     def _take_note(self, process: Process) -> None:
         failure = process.failure
-        self._tell(f"{process.name}: {process.result if failure is None else repr(failure)}")
+        self._log(f"{process.name}: {process.result if failure is None else repr(failure)}")
         if failure is not None and not isinstance(failure, (CqrsctlError, Killed)):
             raise failure
         if isinstance(failure, ConfigurationError) and failure.code == "projection_new":
@@ -437,7 +437,7 @@ class History:
 
     def _take_notice(self, names: Sequence[str], what: str) -> None:
         """That the stream does not hold all items is a gap of those that are filled from it."""
-        self._tell(what)
+        self._log(what)
         if "`cqrsctl rebuild` loads them" in what:
             self.gaps |= set(names)
 
@@ -513,7 +513,7 @@ class History:
 
         def rebuilt(one: Projection) -> Any:
             clock = ProcessClock(self.processes)
-            return Rebuilding(wiring, one, clock, _ignore, self._tell, None, unfit).run(undo=undo)
+            return Rebuilding(wiring, one, clock, _ignore, self._log, None, unfit).run(undo=undo)
 
         rebuilding.rebuild_all(chosen, rebuilt, lambda: rebuilding.with_gap(wiring, chosen), again=not undo)
 
@@ -535,7 +535,7 @@ class History:
             process = self.processes.start("function", handle)
             self.processes.until(lambda: not process.is_alive, _COMMAND_SECONDS)
             if process.failure is not None:
-                self._tell(f"function: {process.failure!r}")
+                self._log(f"function: {process.failure!r}")
                 raise TimeoutError from process.failure
 
         return invoke
@@ -605,7 +605,7 @@ class History:
         }
         return wiring
 
-    def _tell(self, what: str) -> None:
+    def _log(self, what: str) -> None:
         self.told.append(f"{self.clock.monotonic():9.1f} {what}")
 
 

@@ -126,7 +126,7 @@ def test_a_first_rebuild_that_is_left_unfinished_is_a_gap(seed: int, others: lis
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_anew(seed: int) -> None:
+def test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_again(seed: int) -> None:
     with world(seed) as history:
         history.processes.start("lambda", lambda: history.functions.work(history.processes.wait))
         deployed(history)

@@ -1,4 +1,4 @@
-"""All checks, and running them: one that cannot be made is told, and takes no other along."""
+"""All checks, and running them: one that cannot be made is reported, and the others are made all the same."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _ASKED = (
 NOT_LOOKED = "not_looked"
 """The code of a finding that says what could not be looked at."""
 PART_FAILING = "part_failing"
-"""The code of a finding that says which part is failing, where no check says why."""
+"""The code of a finding that says which part is failing, if no check says why."""
 _PARTS = {
     "shards": {"stream"},
     "mapping": {"function"},
@@ -83,7 +83,7 @@ def examine(facts: Facts, progress: Callable[[Check], None], checks: Sequence[Ch
 
 
 def _run(facts: Facts, progress: Callable[[Check], None], checks: Sequence[Check]) -> list[Found]:
-    """What the checks found. One that cannot be made is told of, and takes no other along."""
+    """What the checks found. One that cannot be made is reported, and the others are made all the same."""
     found: list[Found] = []
     refused: dict[tuple[str, str], list[Check]] = {}
     errors: dict[tuple[str, str], CqrsctlError] = {}

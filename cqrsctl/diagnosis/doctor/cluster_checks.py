@@ -80,7 +80,7 @@ def autoscaling_minimum(facts: Facts) -> Iterator[Finding]:
     else:
         yield note(
             "Autoscaling has the minimum 0.",
-            "It goes by the readers' metrics; where the reader that it did not make is removed, it never adds one.",
+            "It goes by the readers' metrics; if the reader that it did not make is removed, it never adds one.",
             "cqrsctl aurora autoscale set --metric cpu --target 60 --min 1",
         )
 
@@ -170,7 +170,7 @@ def support(facts: Facts) -> Iterator[Finding]:
 
 
 def _cluster(facts: Facts) -> Cluster | None:
-    """The cluster in AWS; None where there is none, or the environment names none."""
+    """The cluster in AWS; None if there is none, or the environment names none."""
     return facts.cluster() if facts.environment.own_cluster else None
 
 

@@ -70,7 +70,7 @@ Try = Callable[[Target], ApiCall | None]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action. `arn` is what IAM is asked about: * where the action is on nothing by itself.
+    """One action. `arn` is what IAM is asked about: * if the action is on nothing by itself.
 
     `tried` makes the call that tries the action and changes nothing, if there is one; None: there is nothing to try.
     `via` are the services that an action on a key is made through, if it is never made directly.
@@ -177,7 +177,7 @@ def _on_role(operation: str, **parameters: Any) -> Try:
 
 
 def _on_stream(operation: str, given: Callable[[Target], dict[str, Any]]) -> Try:
-    """A call on the stream; none where what it needs is not there."""
+    """A call on the stream; none if what it needs is not there."""
 
     def call(target: Target) -> ApiCall | None:
         parameters = given(target)

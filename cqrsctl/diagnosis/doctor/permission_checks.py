@@ -81,7 +81,7 @@ def simulated(facts: Facts) -> Iterator[Finding]:
 
 
 def identity_of(facts: Facts) -> str | None:
-    """The ARN of the user or role that calls; None where IAM cannot simulate it, as the root and federated users."""
+    """The ARN of the user or role that calls; None if IAM cannot simulate it, as the root and federated users."""
     arn: str = ApiCall("sts", "GetCallerIdentity", {}).make(facts.client("sts"))["Arn"]
     kind, _, name = arn.rpartition(":")[2].partition("/")
     if kind == "user":
@@ -132,7 +132,7 @@ def _needed(facts: Facts) -> list[Action]:
 
 
 def _target(facts: Facts) -> Target | None:
-    """None on the embedded stack, whose endpoint allows all; and without a table, whose ARN tells place and account."""
+    """None on the embedded stack, whose endpoint allows all; and without a table, whose ARN has region and account."""
     table = facts.table()
     if facts.environment.embedded or table is None:
         return None
@@ -164,7 +164,7 @@ def _answered(error: AwsError) -> bool:
 
 
 def _if_allowed(ask: Callable[[], _Answer]) -> _Answer | None:
-    """The answer, or None where this identity may not ask."""
+    """The answer, or None if this identity may not ask."""
     try:
         return ask()
     except AwsError as error:

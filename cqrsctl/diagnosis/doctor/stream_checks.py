@@ -135,7 +135,7 @@ def trimming(facts: Facts) -> Iterator[Finding]:
         if left is not None and left <= FEW_HOURS:
             waiting = duration(backlog.waiting_in(shard_id) or 0)
             what = f"Changes of shard {shard_id} have not been read for {waiting}."
-            yield _trimmed(what, left, "cqrsctl project; where the function projects: cqrsctl function status")
+            yield _trimmed(what, left, "cqrsctl project; if the function projects: cqrsctl function status")
 
 
 def iterator_age(facts: Facts) -> Iterator[Finding]:

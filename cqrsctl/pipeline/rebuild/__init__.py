@@ -1,1 +1,1 @@
-"""Making the read model anew: from the beginning to the cutover, with the snapshot and the projector beside it."""
+"""Rebuilding the read model: from the beginning to the cutover, with the snapshot and the projector beside it."""

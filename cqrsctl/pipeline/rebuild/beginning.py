@@ -1,4 +1,4 @@
-"""Which rebuild there is to be gone on with: the one that is under way, if it leads where it should, or a new one."""
+"""Which rebuild to resume: the one that is under way, if it leads where it should, or a new one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RebuildBeginning:
-    """Begins a rebuild, or goes on with it, through a connection that has its lock."""
+    """Begins a rebuild, or resumes it, through a connection that has its lock."""
 
     connection: Connection
     database: str
@@ -34,12 +34,12 @@ class RebuildBeginning:
     sleep: Callable[[float], None]
     notice: Callable[[str], None]
     floor: Callable[[], datetime | None]
-    """Tells a time that is later than all changes until now, as `rebuilds.begin` wants it."""
+    """Returns a time that is later than all changes until now, as `rebuilds.begin` needs it."""
     stream_has_all: bool
     """Whether the stream goes back to the table's first item, so that a projector alone fills a new table."""
 
     def rebuild(self) -> Rebuild:
-        """The rebuild to be gone on with. Raises Busy where another one than is asked for is under way."""
+        """The rebuild to resume. Raises Busy if another one than the requested one is under way."""
         again = retries.of_transactions(self.sleep)
         found = rebuilds.under_way(self.connection, self.projection.name)
         if found is not None and found.state is RebuildState.CUTOVER and not self._is_asked_for(found):
@@ -49,12 +49,12 @@ class RebuildBeginning:
         if found is not None and found.undoing != self.undo:
             raise Busy(
                 f"{'An undo' if found.undoing else 'A rebuild'} of projection {self.projection.name} is under way.",
-                hint=f"Finish it with `cqrsctl rebuild{' --undo' if found.undoing else ''}`, or give it up with "
+                hint=f"Finish it with `cqrsctl rebuild{' --undo' if found.undoing else ''}`, or abandon it with "
                 "`cqrsctl rebuild --discard`.",
             )
         if found is not None and (reason := self._unusable(found)):
             self.notice(f"A rebuild is under way, but {reason}: it begins again.")
-            again(rebuilds.give_up, self.connection, found)
+            again(rebuilds.abandon, self.connection, found)
             found = None
         if found is not None:
             self.notice(f"A rebuild is under way: it resumes with table {found.table.name}.")
@@ -81,7 +81,7 @@ class RebuildBeginning:
         )
 
     def _unusable(self, found: Rebuild) -> str | None:
-        """Why a rebuild that is under way cannot be gone on with."""
+        """Why a rebuild that is under way cannot be resumed."""
         if found.state is RebuildState.CUTOVER or found.undoing:
             return None
         if found.table.projection != self.projection:

@@ -27,7 +27,7 @@ _LOOK_SECONDS = 1.0
 class Companion:
     """Projects in a thread of its own, all projections that follow the stream together with the one that is rebuilt.
 
-    Those that another projector holds are left to it; where it holds the rebuilt one, this one stands by until it ends.
+    Those that another projector holds are left to it; if it holds the rebuilt one, this one stands by until it ends.
     A projection with a gap is left out: it needs a rebuild of its own.
     """
 
@@ -73,7 +73,7 @@ class Companion:
 
     def _project(self, others: dict[str, Projection]) -> None:
         """Project until stopped, with fewer of the others each time that one of them cannot be."""
-        told = False
+        noted = False
         candidates = dict(others)
         while not self._clock.stop.is_set():
             try:
@@ -81,9 +81,9 @@ class Companion:
             except Busy as busy:
                 if candidates.pop(busy.projection, None) is not None:
                     continue
-                if not told:
+                if not noted:
                     self._notice(f"{busy} It writes the new table too.")
-                    told = True
+                    noted = True
                 self._stand_by()
                 candidates = dict(others)
             except StreamGap as gap:
@@ -96,7 +96,7 @@ class Companion:
 
     def _stand_by(self) -> None:
         """Wait until no projector has the rebuilt projection any more, or the connection to see that is lost."""
-        writer = self._wiring.servers.anew().writer
+        writer = self._wiring.servers.refresh().writer
         lock = locks.of_projector(writer.database, self._projection.name)
         with suppress(TransientDatabaseError), connect(writer) as connection:
             while True:
@@ -119,7 +119,7 @@ class Companion:
 
     def _others(self) -> dict[str, Projection]:
         """The other projections that follow the stream, as their tables were declared."""
-        with connect(self._wiring.servers.anew().writer) as connection:
+        with connect(self._wiring.servers.refresh().writer) as connection:
             registered = registry.registered(connection)
             return {
                 name: projection

@@ -1,10 +1,10 @@
 """Rebuilding a projection's table from the write model, while the old one serves.
 
-The next table is registered as being built, so that every projector writes both; where none runs, one runs here. The
-snapshot is read after that and loaded where no change has come before it. Once all changes up to the snapshot's end
+The next table is registered as being built, so that every projector writes both; if none runs, one runs here. The
+snapshot is read after that and loaded if no change has come before it. Once all changes up to the snapshot's end
 are applied, the new table is nowhere older than the old one, and the view is put over it.
 
-Killed at any moment, the same command goes on; the account of it is in `read_model.rebuilds`.
+Killed at any moment, the same command resumes it; the account of it is in `read_model.rebuilds`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _LISTING_SECONDS = 2.0
 """A look at the stream lists all shards, as the projector does meanwhile: AWS takes ten such calls a second."""
 _MOST_PROBES = 16
 _SERVER_TIME_ERROR = timedelta(seconds=2)
-"""Times of records are rounded to the second, and so is the one that the server tells."""
+"""Times of records are rounded to the second, and so is the server's."""
 _STREAM_DELAY = timedelta(seconds=5)
 """A change may come into the stream a little after it can be read from the table."""
 
@@ -77,27 +77,27 @@ class Rebuilding:
     may_shrink: bool = True
     _done: RebuildProgress = field(init=False)
     _begun_at: float = field(init=False)
-    _give_up_at: datetime | None = field(default=None, init=False)
+    _deadline: datetime | None = field(default=None, init=False)
     """When hiccups of the database are not waited out any more; None before anything was begun."""
-    _began_anew: bool = field(default=False, init=False)
+    _began_again: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._done = RebuildProgress(self.projection.name)
         self._begun_at = self.clock.monotonic()
 
     def run(self, *, undo: bool = False) -> Rebuilt:
-        """Rebuild, or go on with a rebuild; with `undo` bring back the table from before the last one.
+        """Rebuild, or resume a rebuild; with `undo` bring back the table from before the last one.
 
-        Raises Busy while another one rebuilds, BadItems and BadRecord where something does not fit, StreamGap where
+        Raises Busy while another one rebuilds, BadItems and BadRecord if something does not fit, StreamGap if
         the rebuild itself fell behind for longer than the stream keeps changes, RowsWouldVanish just before the
         cutover unless it `may_shrink`, AwsError, DatabaseError.
         """
-        again = retries.of_hiccups(self._is_hiccup, lambda: self._give_up_at, self.clock, self.notice)
+        again = retries.of_hiccups(self._is_hiccup, lambda: self._deadline, self.clock, self.notice)
         return again(self._attempt, undo)
 
     def _is_hiccup(self, error: BaseException) -> bool:
-        """After a cut connection the lock may be held by our own, which the server has not given up yet."""
-        if self._give_up_at is None:
+        """After a cut connection the lock may be held by our own, which the server has not ended yet."""
+        if self._deadline is None:
             return False
         passes = isinstance(error, DatabaseError) and error.code == LOGIN_REFUSED  # passwords rotate meanwhile
         return passes or isinstance(error, (TransientDatabaseError, TransientAwsError, Busy))
@@ -107,11 +107,11 @@ class Rebuilding:
         stream_arn = table.require_stream(described)
         require_keys([self.projection], described)
         self._done.about = described.items
-        endpoint = self.wiring.servers.anew().writer
+        endpoint = self.wiring.servers.refresh().writer
         prepare(endpoint, [])
         with connect(endpoint, bulk=True) as connection:
             connection.require_writable()
-            rebuilds.be_patient(connection, rebuilds.VIEW_LOCK_SECONDS)
+            rebuilds.limit_lock_waits(connection, rebuilds.VIEW_LOCK_SECONDS)
             rebuilds.take_lock(connection, endpoint.database, self.projection.name)
             grants.require(connection, endpoint.database)
             mark_lost(
@@ -134,14 +134,14 @@ class Rebuilding:
             while True:
                 rebuild = beginning.rebuild()
                 self._done.items = self._done.resumed = loaded_segments.items(connection, self.projection.name)
-                self._got_on()
+                self._progressed()
                 try:
                     return self._built(connection, rebuild)
                 except StreamGap as gap:
-                    rebuilds.give_up(connection, rebuild)
-                    if undo or self._began_anew:
+                    rebuilds.abandon(connection, rebuild)
+                    if undo or self._began_again:
                         raise
-                    self._began_anew = True
+                    self._began_again = True
                     self.notice(f"{gap} The rebuild begins again.")
 
     @property
@@ -167,7 +167,7 @@ class Rebuilding:
                     self._wait_for_floor(rebuild.table.since, connection, companion)
                     self._load(connection, rebuild, companion)
                     again(rebuilds.mark_loaded, connection, rebuild)
-                    self._got_on()
+                    self._progressed()
                 self._catch_up(connection, rebuild, companion)
                 self._require_whole(connection, rebuild)
                 if not self.may_shrink:
@@ -193,7 +193,7 @@ class Rebuilding:
             self._done.items += items
             self._done.left_out += unfit
             self._done.loading_seconds = self.clock.monotonic() - begun
-            self._got_on()
+            self._progressed()
             self._report(Phase.LOADING)
 
         Snapshot(
@@ -209,8 +209,8 @@ class Rebuilding:
 
     def _catch_up(self, connection: Connection, rebuild: Rebuild, companion: Companion) -> None:
         """Wait until every change that is older than the end of the snapshot is applied."""
-        told = table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
-        until = (told or self.clock.now()) + _SERVER_TIME_ERROR
+        server_time = table.server_time(self.wiring.dynamodb, self.wiring.environment.table)
+        until = (server_time or self.clock.now()) + _SERVER_TIME_ERROR
         embedded = self.wiring.environment.embedded
         all_there = self.clock.now() + (timedelta(0) if embedded else _STREAM_DELAY)
 
@@ -221,9 +221,9 @@ class Rebuilding:
         def reached() -> bool:
             self._report(Phase.CATCHING_UP)
             is_all_there = self.clock.now() >= all_there
-            give_up_at = self.clock.now() + _PATIENCE
+            deadline = self.clock.now() + _PATIENCE
             look = retries.of_hiccups(
-                lambda error: isinstance(error, TransientAwsError), lambda: give_up_at, self.clock, self.notice
+                lambda error: isinstance(error, TransientAwsError), lambda: deadline, self.clock, self.notice
             )
             found = look(unread)
             read = all(change.created_at > until if change else is_all_there for change in found.first.values())
@@ -234,7 +234,7 @@ class Rebuilding:
             self._until(reached, connection, companion, _LOOK_SECONDS if embedded else _LISTING_SECONDS)
 
     def _require_whole(self, connection: Connection, rebuild: Rebuild) -> None:
-        """Raises CqrsctlError where changes are set aside, StreamGap where the table's stream is another one now."""
+        """Raises CqrsctlError if changes are set aside, StreamGap if the table's stream is another one now."""
         name = rebuild.table.projection.name
         letters = dead_letters.count(connection, name, since=rebuild.begun_at)
         if letters and self.unfit is Unfit.STOP:
@@ -263,10 +263,10 @@ class Rebuilding:
         """Raises what ends a rebuild while it waits or loads; asking for the lock keeps the connection alive, too."""
         companion.check()
         rebuilds.require_lock(connection, self.wiring.environment.database.name, self.projection.name)
-        self._got_on()
+        self._progressed()
 
-    def _got_on(self) -> None:
-        self._give_up_at = self.clock.now() + _PATIENCE
+    def _progressed(self) -> None:
+        self._deadline = self.clock.now() + _PATIENCE
 
     def _report(self, phase: Phase) -> None:
         self._done.phase = phase
@@ -277,7 +277,7 @@ class Rebuilding:
 def with_gap(wiring: Wiring, projections: Sequence[Projection]) -> list[Projection]:
     """The projections that lost changes, as one may while another is rebuilt. Raises AwsError, DatabaseError."""
     stream_arn = table.require_stream(table.describe(wiring.dynamodb, wiring.environment.table))
-    with connect(wiring.servers.anew().writer) as connection:
+    with connect(wiring.servers.refresh().writer) as connection:
         return [each for each in projections if checkpoints.are_lost(connection, each.name, stream_arn)]
 
 
@@ -290,7 +290,7 @@ def rebuild_all(
 ) -> list[Rebuilt]:
     """Rebuild one projection after the other; those that lost changes meanwhile once more, if that is possible.
 
-    `again` False: an undo of what was just undone would lead back. Raises StreamGap where one has a gap even then, and
+    `again` False: an undo of what was just undone would lead back. Raises StreamGap if one has a gap even then, and
     what `rebuild` raises.
     """
     done = {each.name: rebuild(each) for each in projections}
@@ -307,19 +307,19 @@ def rebuild_all(
 
 
 def discard(wiring: Wiring, projection: Projection) -> str | None:
-    """Give up a rebuild that is under way; the name of its table, None where there is none.
+    """Abandon a rebuild that is under way; the name of its table, None if there is none.
 
-    Raises Busy while it runs, CqrsctlError where its cutover has begun.
+    Raises Busy while it runs, CqrsctlError if its cutover has begun.
     """
-    endpoint = wiring.servers.anew().writer
+    endpoint = wiring.servers.refresh().writer
     try:
         with connect(endpoint, bulk=True) as connection:
             connection.require_writable()
-            rebuilds.be_patient(connection, rebuilds.VIEW_LOCK_SECONDS)
+            rebuilds.limit_lock_waits(connection, rebuilds.VIEW_LOCK_SECONDS)
             rebuilds.take_lock(connection, endpoint.database, projection.name)
             found = rebuilds.under_way(connection, projection.name)
             if found is not None:
-                rebuilds.give_up(connection, found)
+                rebuilds.abandon(connection, found)
     except ReadModelMissing:
         return None
     return found.table.name if found else None

@@ -71,7 +71,7 @@ class _Page:
 class Snapshot:
     """Loads what is not loaded yet of a rebuild's snapshot. A page and how far its segment is commit together.
 
-    `loaded` is told, after each page, how many items it had and how many of them did not fit; `watch` is called now
+    `loaded` gets, after each page, how many items it had and how many of them did not fit; `watch` is called now
     and then, and what it raises ends the loading.
     """
 
@@ -152,7 +152,7 @@ class Snapshot:
                 scanner.join()
 
     def _wait(self, seconds: float) -> None:
-        """A pause of a scanner. Raises _Stopped where it is to end: it would try again and again otherwise."""
+        """A pause of a scanner. Raises _Stopped if it is to end: it would try again and again otherwise."""
         if self._stop.wait(seconds):
             raise _Stopped
 

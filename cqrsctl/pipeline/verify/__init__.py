@@ -1,1 +1,1 @@
-"""Comparing items with their rows: verification of all, mending, and waiting for one."""
+"""Comparing items with their rows: verification of all, repairing, and waiting for one."""

@@ -41,14 +41,14 @@ class Difference:
 
 
 def expected(projection: Projection, item: Item | None) -> dict[str, Any] | None:
-    """What the view is to show of an item; None where there is none, or the view leaves it out. Raises Misfit."""
+    """What the view is to show of an item; None if there is none, or the view leaves it out. Raises Misfit."""
     if item is None or not projection.includes(item):
         return None
     return query.typed(projection, {column.name: column.of(item) for column in projection.columns})
 
 
 def difference(projection: Projection, item: Item | None, row: Mapping[str, Any] | None) -> Difference | None:
-    """How a row of the view differs from its item, None where it does not."""
+    """How a row of the view differs from its item, None if it does not."""
     try:
         asked = expected(projection, item)
     except Misfit as misfit:

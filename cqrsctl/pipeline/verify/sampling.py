@@ -37,7 +37,7 @@ _MOST_SEGMENTS = 1_000_000
 def products(
     wiring: Wiring, clock: Clock, executor: Executor, rng: random.Random, count: int, about: int
 ) -> Iterator[list[Item]]:
-    """So many items of a table of about so many, chosen at random; all, where there are no more. Raises AwsError."""
+    """`count` items of a table of `about` items, chosen at random; all, if there are no more. Raises AwsError."""
     total = min(max(about // max(_TOGETHER, count // _MOST_READS), 1), _MOST_SEGMENTS)
     pace = ScanPace(None, clock.monotonic, clock.sleep)
 
@@ -62,7 +62,7 @@ def products(
 def keys(
     connection: Connection, projection: Projection, rng: random.Random, starts: Sequence[Key], count: int
 ) -> Iterator[list[Key]]:
-    """So many keys of the view: some after each of a few random starts, then from the first on; all, where there are
+    """`count` keys of the view: some after each of a few random starts, then from the first on; all, if there are
     no more. Raises DatabaseError.
     """
     chosen: set[Key] = set()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _Member = TypeVar("_Member")
 
 READERS = 8
-"""So many BatchGetItem calls are under way at once."""
+"""The most BatchGetItem calls under way at once."""
 LOOKED_AT_ONCE = READERS * MOST_GETS
 ROWS_A_QUERY = 500
 
@@ -88,7 +88,7 @@ class Sides:
 
 
 def require_declared(connection: Connection, projection: Projection) -> None:
-    """Raises DatabaseError where the table behind the view was made from another declaration, ReadModelMissing."""
+    """Raises DatabaseError if the table behind the view was made from another declaration, ReadModelMissing."""
     (table,) = registry.read(connection, [projection]).active
     connection.commit()
     if table.projection == projection:
@@ -104,6 +104,6 @@ def require_declared(connection: Connection, projection: Projection) -> None:
 
 
 def chunks(members: Sequence[_Member], size: int) -> Iterator[Sequence[_Member]]:
-    """Members, so many at a time."""
+    """Members in lists of that size."""
     for begin in range(0, len(members), size):
         yield members[begin : begin + size]

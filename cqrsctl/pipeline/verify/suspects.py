@@ -1,8 +1,8 @@
 """Telling what is in flight from drift: keys that differ are looked at again and again, until it is clear.
 
-A projector that is at work applies a change within the patience. So it is drift where neither the row nor the item
-changes for so long. A row that gets new versions is being written, whole, by a projector: it is in flight, even where
-its item changes so often that the two never agree. And where only the item changes, longer than any projector that
+A projector that is at work applies a change within the patience. So it is drift if neither the row nor the item
+changes for so long. A row that gets new versions is being written, whole, by a projector: it is in flight, even if
+its item changes so often that the two never agree. And if only the item changes, longer than any projector that
 runs would take, nothing applies it: drift.
 """
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 Drift: TypeAlias = "list[tuple[Key, Difference]]"
 
 MOST = 5_000
-"""So many keys that differ are waited for together; more are not kept."""
+"""The most differing keys that are kept and waited for together."""
 PATIENCE_SECONDS = 5.0
 _PATIENCE_WITH_MOVING = 6
-"""So many times the patience is had with keys one side of which goes on changing."""
+"""By how much the patience is longer with keys one side of which keeps changing."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class _Verdict(Enum):
-    """What a look at a suspect tells."""
+    """What a look at a suspect shows."""
 
     WAIT = auto()
     IN_FLIGHT = auto()
@@ -77,11 +77,11 @@ class Suspects:
     clock: Clock
     patience_seconds: float = PATIENCE_SECONDS
     in_flight: int = field(default=0, init=False)
-    """So many turned out to be only that."""
+    """The number that turned out to be only that."""
     _waiting: dict[Key, _Watched | None] = field(default_factory=dict, init=False)
 
     def add(self, keys: Iterable[Key]) -> Iterator[Drift]:
-        """Take in keys; the drift among those that were there, where they became too many."""
+        """Take in keys; the drift among those that were there, if they became too many."""
         for key in keys:
             if len(self._waiting) >= MOST:
                 yield from self.settle()

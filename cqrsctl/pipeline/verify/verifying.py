@@ -3,7 +3,7 @@
 The table is scanned page by page, and each page compared with the same keys of the writer's view. Rows that have no
 item are then found by sums: for each of many groups of keys, one over the items that were scanned and one over the
 view's rows; only where they differ the group's items are read. What differs is looked at again, with consistent
-reads, until it is told whether it is in flight or drift. Memory grows with neither the table nor the drift.
+reads, until it is clear whether it is in flight or drift. Memory grows with neither the table nor the drift.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.pipeline.change_clock import EPOCH, ChangeClock
 from cqrsctl.pipeline.verify import sampling
 from cqrsctl.pipeline.verify.comparison import DriftKind, difference, key_of, misfitting
-from cqrsctl.pipeline.verify.mending import Mender, MendingOutcome
+from cqrsctl.pipeline.verify.repairing import Repairer, RepairOutcome
 from cqrsctl.pipeline.verify.sides import LOOKED_AT_ONCE, READERS, ROWS_A_QUERY, Items, Sides, chunks, require_declared
 from cqrsctl.pipeline.verify.suspects import PATIENCE_SECONDS, Suspects
 from cqrsctl.projection.fitting import Misfit
@@ -48,13 +48,13 @@ _KEYS_A_QUERY = 5_000
 
 @dataclass(frozen=True, slots=True)
 class DriftRow:
-    """One difference: the key, and for a stale row the columns that differ. `mended`: whether it is mended now."""
+    """One difference: the key, and for a stale row the columns that differ."""
 
     projection: str
     kind: DriftKind
     key: Key
     columns: tuple[str, ...] = ()
-    mended: bool = False
+    repaired: bool = False
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Verified:
     items: int = 0
     rows: int = 0
     in_flight: int = 0
-    mended: int = 0
+    repaired: int = 0
     not_in_former: int = 0
     drift: Counter[DriftKind] = field(default_factory=Counter)
     attributes: set[str] = field(default_factory=set)
@@ -76,12 +76,12 @@ class Verified:
     @property
     def left(self) -> int:
         """How many rows differ still."""
-        return self.drift.total() - self.mended
+        return self.drift.total() - self.repaired
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """So many products, and as many rows, are looked at only."""
+    """The number of products, and of rows, that are compared."""
 
     count: int
     rng: random.Random
@@ -89,7 +89,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Verification:
-    """Compares one projection's view with the table; with `repair` what differs is mended."""
+    """Compares one projection's view with the table; with `repair` what differs is repaired."""
 
     wiring: Wiring
     projection: Projection
@@ -100,9 +100,9 @@ class Verification:
     patience_seconds: float = PATIENCE_SECONDS
     result: Verified = field(init=False)
     _suspects: Suspects = field(init=False)
-    _mender: Mender | None = field(default=None, init=False)
+    _repairer: Repairer | None = field(default=None, init=False)
     _equal: int = field(default=0, init=False)
-    """So many were told to be drift, and became equal before they were mended."""
+    """The number that were clearly drift, and became equal before they were repaired."""
 
     def __post_init__(self) -> None:
         self.result = Verified(self.projection.name)
@@ -110,7 +110,7 @@ class Verification:
     def run(self) -> Iterator[DriftRow]:
         """Compare; each row of drift as it is found.
 
-        Raises DatabaseError where the declaration is not that of the view's table (`schema_differs`), AwsError; and
+        Raises DatabaseError if the declaration is not that of the view's table (`schema_differs`), AwsError; and
         if drift is to be repaired Busy while a rebuild is under way.
         """
         self.result.about = table.describe(self.wiring.dynamodb, self.wiring.environment.table).items
@@ -123,16 +123,16 @@ class Verification:
             sides = Sides(connection, self.projection, items)
             self._suspects = Suspects(sides, self.clock, self.patience_seconds)
             if self.repair:
-                self._mender = Mender(sides, self.clock.sleep, self._next_moment)
-                self._mender.table()
+                self._repairer = Repairer(sides, self.clock.sleep, self._next_moment)
+                self._repairer.table()
             for drift in self._sampled(sides, executor) if self.sample else self._all(sides, executor):
-                yield from self._told(drift)
+                yield from self._counted(drift)
             for drift in self._suspects.settle():
-                yield from self._told(drift)
+                yield from self._counted(drift)
             self._report()
 
     def _next_moment(self) -> datetime:
-        """Wait until a time that no change has had yet; the beginning of time where the endpoint tells none."""
+        """Wait until a time that no change has had yet; the beginning of time if the endpoint reports none."""
         changes = ChangeClock(self.wiring, self.clock.now)
         moment = changes.next_time()
         if moment is None:
@@ -218,21 +218,21 @@ class Verification:
         sides.connection.commit()
         return self._suspects.add(key for key in keys if difference(self.projection, items.get(key), rows.get(key)))
 
-    def _told(self, drift: Drift) -> Iterator[DriftRow]:
-        """Count drift and mend it, if that is asked for; what became equal meanwhile was in flight after all."""
+    def _counted(self, drift: Drift) -> Iterator[DriftRow]:
+        """Count drift, and repair it if requested; what became equal meanwhile was in flight after all."""
         keys = [key for key, found in drift if found.kind is not DriftKind.MISFIT]
-        outcomes = self._mender.mend(keys) if self._mender else {}
+        outcomes = self._repairer.repair(keys) if self._repairer else {}
         for key, found in drift:
-            outcome = outcomes.get(key, MendingOutcome.LEFT)
-            if outcome is MendingOutcome.EQUAL:
+            outcome = outcomes.get(key, RepairOutcome.LEFT)
+            if outcome is RepairOutcome.EQUAL:
                 self._equal += 1
                 continue
-            mended = outcome is MendingOutcome.MENDED
-            self.result.not_in_former = self._mender.not_in_former if self._mender else 0
+            repaired = outcome is RepairOutcome.REPAIRED
+            self.result.not_in_former = self._repairer.not_in_former if self._repairer else 0
             self.result.drift[found.kind] += 1
-            self.result.mended += mended
+            self.result.repaired += repaired
             self._report()
-            yield DriftRow(self.projection.name, found.kind, key, found.columns, mended)
+            yield DriftRow(self.projection.name, found.kind, key, found.columns, repaired)
 
     def _report(self) -> None:
         self.result.in_flight = self._suspects.in_flight + self._equal

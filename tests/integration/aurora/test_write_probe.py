@@ -25,7 +25,7 @@ class Moving:
     writer: Endpoint
     asked: int = 0
 
-    def anew(self) -> Topology:
+    def refresh(self) -> Topology:
         self.asked += 1
         return Topology(self.writer)
 

@@ -86,7 +86,7 @@ def letters(wiring: Wiring) -> list[str]:
 
 def repaired(wiring: Wiring) -> int:
     verify = Verification(wiring, PRODUCT, SystemClock(), lambda _: None, repair=True, patience_seconds=0.2)
-    return sum(row.mended for row in verify.run())
+    return sum(row.repaired for row in verify.run())
 
 
 def test_a_letter_from_just_before_a_rebuild_is_stale_after_it(wiring: Wiring) -> None:
@@ -214,7 +214,7 @@ def test_a_row_that_the_former_table_cannot_hold_is_counted(wiring: Wiring) -> N
     verification = Verification(
         declared(wiring, WIDER), WIDER, SystemClock(), lambda _: None, repair=True, patience_seconds=0.2
     )
-    assert [row.mended for row in verification.run()] == [True]
+    assert [row.repaired for row in verification.run()] == [True]
     assert verification.result.not_in_former == 1
 
 

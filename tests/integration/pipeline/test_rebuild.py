@@ -329,7 +329,7 @@ def test_a_gap_comes_back_with_the_old_table_where_the_rebuild_is_given_up(wirin
         projected(wiring)
 
 
-def test_a_rebuild_that_lost_changes_itself_begins_anew(wiring: Wiring) -> None:
+def test_a_rebuild_that_lost_changes_itself_begins_again(wiring: Wiring) -> None:
     put(wiring, 1)
     projected(wiring)
     with pytest.raises(Died):

@@ -18,7 +18,7 @@ from cqrsctl.errors import Busy, DatabaseError
 from cqrsctl.pipeline import project
 from cqrsctl.pipeline.verify import sampling, suspects, verifying
 from cqrsctl.pipeline.verify.comparison import DriftKind, item_key, key_of
-from cqrsctl.pipeline.verify.mending import Mender, MendingOutcome
+from cqrsctl.pipeline.verify.repairing import Repairer, RepairOutcome
 from cqrsctl.pipeline.verify.sides import Sides, chunks
 from cqrsctl.pipeline.verify.verifying import Sample, Verification
 from cqrsctl.projection.definition import Column, ColumnType, default_product
@@ -150,7 +150,7 @@ def test_each_planted_difference_is_found_and_named_and_nothing_else(filled: Wir
     drift = list(verifying.run())
 
     assert by_product(drift) == planted
-    assert not any(row.mended for row in drift)
+    assert not any(row.repaired for row in drift)
     assert (verifying.result.items, verifying.result.rows) == (PRODUCTS, PRODUCTS - 2)
     assert verifying.result.drift == {DriftKind.MISSING: 3, DriftKind.STALE: 4, DriftKind.ORPHAN: 1}
     assert verifying.result.in_flight == 0
@@ -244,7 +244,7 @@ def test_nothing_but_what_was_planted_is_found_under_load(cqrsctl: Cqrsctl, fill
         wait_until_caught_up(filled, load)
 
     assert by_product(drift) == planted
-    assert all(row.mended for row in drift)
+    assert all(row.repaired for row in drift)
     assert verifying.result.left == 0
 
 
@@ -261,8 +261,8 @@ def test_repair_mends_each_kind_of_drift_and_later_changes_win_as_ever(filled: W
     drift = list(verifying.run())
 
     assert by_product(drift) == planted
-    assert all(row.mended for row in drift)
-    assert (verifying.result.mended, verifying.result.left) == (len(planted), 0)
+    assert all(row.repaired for row in drift)
+    assert (verifying.result.repaired, verifying.result.left) == (len(planted), 0)
     assert rows(filled) == {entry.product_id: entry for entry in products(PRODUCTS)}
     assert list(verification(filled).run()) == []
 
@@ -278,7 +278,7 @@ def test_repair_mends_each_kind_of_drift_and_later_changes_win_as_ever(filled: W
 def test_repaired_rows_are_items_as_of_a_moment_and_all_others_stay_as_they_are(filled: Wiring) -> None:
     plant(filled)
 
-    repaired = {row.key[0] for row in repairing(filled).run() if row.mended}
+    repaired = {row.key[0] for row in repairing(filled).run() if row.repaired}
 
     found = versions(filled)
     assert repaired
@@ -310,9 +310,9 @@ def test_repair_loses_against_a_change_that_is_applied_while_it_reads_the_item(f
         return {key_of(PRODUCT, item): item for item in found}
 
     with connect(filled.database) as connection:
-        outcomes = Mender(Sides(connection, PRODUCT, items), Clock().sleep, moment).mend(keys)
+        outcomes = Repairer(Sides(connection, PRODUCT, items), Clock().sleep, moment).repair(keys)
 
-    assert outcomes == dict.fromkeys([stale, absent, buried, orphan], MendingOutcome.EQUAL)
+    assert outcomes == dict.fromkeys([stale, absent, buried, orphan], RepairOutcome.EQUAL)
     assert len(reads) == 3
     assert {number: rows(filled)[number] for (number,) in keys} == {entry.product_id: entry for entry in newer}
 
@@ -327,7 +327,7 @@ def test_a_row_that_the_database_refuses_is_left_and_its_neighbours_are_mended(f
 
     drift = list(repairing(filled).run())
 
-    assert {row.key[0]: row.mended for row in drift} == {3: False, 4: True}
+    assert {row.key[0]: row.repaired for row in drift} == {3: False, 4: True}
 
 
 def test_an_item_that_fits_no_column_is_told_and_not_mended(filled: Wiring) -> None:
@@ -339,7 +339,7 @@ def test_an_item_that_fits_no_column_is_told_and_not_mended(filled: Wiring) -> N
 
     (drift,) = verifying.run()
 
-    assert (drift.kind, drift.key, drift.columns, drift.mended) == (DriftKind.MISFIT, (7,), ("Price",), False)
+    assert (drift.kind, drift.key, drift.columns, drift.repaired) == (DriftKind.MISFIT, (7,), ("Price",), False)
     assert verifying.result.left == 1
 
 
@@ -362,7 +362,7 @@ def test_a_rebuild_that_begins_before_the_write_holds_it_up(filled: Wiring) -> N
         return {}
 
     with connect(filled.database) as connection, pytest.raises(Busy):
-        Mender(Sides(connection, PRODUCT, items), Clock().sleep, moment).mend([(9_007,)])
+        Repairer(Sides(connection, PRODUCT, items), Clock().sleep, moment).repair([(9_007,)])
     assert 9_007 in rows(filled)
 
 
@@ -385,7 +385,7 @@ def test_an_item_that_the_view_leaves_out_has_no_row(filled: Wiring) -> None:
 
     (drift,) = repairing(filled, sold_out).run()
 
-    assert (drift.kind, drift.key, drift.mended) == (DriftKind.ORPHAN, (71,), True)
+    assert (drift.kind, drift.key, drift.repaired) == (DriftKind.ORPHAN, (71,), True)
     assert list(verification(filled, projection=sold_out).run()) == []
 
 
@@ -444,7 +444,7 @@ def test_a_repaired_row_does_not_go_back_to_states_that_still_wait_in_the_stream
 
     (drift,) = repairing(filled, clock=SystemClock()).run()
 
-    assert (drift.key, drift.mended) == ((entry.product_id,), True)
+    assert (drift.key, drift.repaired) == ((entry.product_id,), True)
     assert rows(filled)[entry.product_id].name == "Second"
     project_once(filled)
     assert rows(filled)[entry.product_id].name == "Second"
@@ -458,16 +458,16 @@ def test_the_command_exits_7_names_the_drift_mends_it_and_exits_0(cqrsctl: Cqrsc
     execute(filled, "UPDATE product_v1 SET Name = 'x' WHERE ProductId = 7")
 
     found = cqrsctl("verify", "--patience", "1s", "-o", "jsonl")
-    mended = cqrsctl("verify", "--repair", "--patience", "1s", "-o", "json")
+    repaired = cqrsctl("verify", "--repair", "--patience", "1s", "-o", "json")
     after = cqrsctl("verify")
 
     assert found.code == 7
     assert found.lines() == [{"projection": "product", "kind": "stale", "key": "7", "columns": "Name"}]
-    assert mended.code == 0
-    assert mended.json() == [
+    assert repaired.code == 0
+    assert repaired.json() == [
         {"projection": "product", "kind": "stale", "key": "7", "columns": "Name", "repaired": True}
     ]
-    assert "drift: 1 (1 stale) · repaired: 1" in mended.err
+    assert "drift: 1 (1 stale) · repaired: 1" in repaired.err
     assert (after.code, after.out) == (
         0,
         f"write model: {PRODUCTS} products · read model: {PRODUCTS} products · drift: 0\n",

@@ -227,7 +227,7 @@ def test_servers_are_remembered_for_seconds_and_looked_up_anew_when_asked() -> N
     servers = Servers(look_up, lambda: now[0])
 
     assert servers.now() is servers.now()
-    assert servers.anew() is looked[1]
+    assert servers.refresh() is looked[1]
     now[0] = REMEMBERED_SECONDS
     assert servers.now() is looked[2]
     assert len(looked) == 3
@@ -245,8 +245,8 @@ def test_servers_that_cannot_be_looked_up_any_more_are_those_that_are_known() ->
 
     servers = Servers(look_up)
 
-    assert servers.anew() is there
-    assert servers.anew() is there
+    assert servers.refresh() is there
+    assert servers.refresh() is there
     assert answers == []
     with pytest.raises(CqrsctlError, match="down"):
         Servers(lambda: raised(CqrsctlError("it is down"))).now()

@@ -121,17 +121,17 @@ def test_a_new_stream_is_a_gap_and_is_applied_all_the_same(
     done = function({"Records": [of_stream(LATER, 2, 2)]}, "test")
 
     assert done.measures["Gaps"] == 1
-    assert done.told["level"] == "WARNING"
-    assert done.told["code"] == "stream_gap"
-    assert "Projection product lacks changes: the table's stream was replaced" in done.told["message"]
-    assert "cqrsctl rebuild" in done.told["hint"]
+    assert done.details["level"] == "WARNING"
+    assert done.details["code"] == "stream_gap"
+    assert "Projection product lacks changes: the table's stream was replaced" in done.details["message"]
+    assert "cqrsctl rebuild" in done.details["hint"]
     assert marked(connection) == [("product", Reason.STREAM_CHANGED)]
     assert names(wiring) == {1: "Lamp", 2: "Lamp"}
 
     again = function({"Records": [of_stream(LATER, 3, 3)]}, "test")
 
     assert again.measures["Gaps"] == 1  # until it is rebuilt, though it was reported
-    assert again.told == {}
+    assert again.details == {}
 
 
 def test_a_late_event_of_an_older_stream_is_applied_and_no_gap(

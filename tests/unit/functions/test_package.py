@@ -156,7 +156,7 @@ def test_other_projections_are_another_zip() -> None:
     assert package.build([PRODUCT]) != package.build([PRODUCT, PRODUCT])
 
 
-def test_the_checksum_is_the_one_that_lambda_tells() -> None:
+def test_the_checksum_is_the_one_that_lambda_reports() -> None:
     assert base64.b64decode(code_sha256(b"zip")) == hashlib.sha256(b"zip").digest()
 
 

@@ -350,8 +350,8 @@ class TestRejectsFile:
         with RejectsFile(path, Format.CSV) as rejects:
             for row in from_csv(f'{HEADER}\n1,"Öl, ""fein""\n",19;90,yes\n'):
                 rejects.add(row.rejected("Price: '19;90' is not a number"))
-        mended = path.read_text(encoding="utf-8").replace("19;90", "19.90", 1)
-        (row,) = from_csv(mended)
+        repaired = path.read_text(encoding="utf-8").replace("19;90", "19.90", 1)
+        (row,) = from_csv(repaired)
         valid = product(row.fields())
         assert (valid.name, valid.price, valid.out_of_stock) == ('Öl, "fein"\n', Decimal("19.90"), True)
 

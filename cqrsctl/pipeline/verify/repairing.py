@@ -1,7 +1,7 @@
-"""Mending drift: rows are made what their items are, unless a change comes first.
+"""Repairing drift: rows are made equal to their items, unless a change comes first.
 
 An item is read before and after a moment. If it is the same, it is what all changes from before that moment made of it:
-so the mended row takes later changes only, whatever still waits in the stream, and never goes back.
+so the repaired row takes later changes only, whatever still waits in the stream, and never goes back.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 _ROUNDS = 5
 
 
-class MendingOutcome(Enum):
+class RepairOutcome(Enum):
     """What became of a row that differed."""
 
-    MENDED = auto()
+    REPAIRED = auto()
     EQUAL = auto()
     """It became equal before it was written here."""
     LEFT = auto()
-    """It cannot be mended: the item does not fit, the database refuses it, or it goes on changing."""
+    """It cannot be repaired: the item does not fit, the database refuses it, or it keeps changing."""
 
 
 @dataclass(slots=True)
-class Mender:
-    """Mends rows of one projection."""
+class Repairer:
+    """Repairs rows of one projection."""
 
     sides: Sides
     sleep: Callable[[float], None]
     next_moment: Callable[[], datetime]
-    """Waits until a time that no change has had yet, and tells it."""
+    """Waits until a time that no change has had yet, and returns it."""
     not_in_former: int = 0
     """Repaired rows that the table which an undo would bring back cannot hold."""
     _written: set[Key] = field(default_factory=set, init=False)
@@ -57,14 +57,14 @@ class Mender:
         """The table behind the view. Raises Busy while a rebuild fills another one."""
         return self._only_active(locked=False)
 
-    def mend(self, keys: Sequence[Key]) -> dict[Key, MendingOutcome]:
+    def repair(self, keys: Sequence[Key]) -> dict[Key, RepairOutcome]:
         """Write the current items over rows that differ, and look at them again; at most some hundred at once.
 
         Raises Busy while a rebuild is under way, AwsError, DatabaseError.
         """
         self._written.clear()
         self._refused.clear()
-        outcomes: dict[Key, MendingOutcome] = {}
+        outcomes: dict[Key, RepairOutcome] = {}
         again = retries.of_transactions(self.sleep)
         for _ in range(_ROUNDS):
             table = self.table()
@@ -76,19 +76,19 @@ class Mender:
             steady = {key: each for key, each in seen.items() if each.item == differing[key].item}
             again(self._write, steady, table, moment)
         self._differing([key for key in keys if key not in outcomes], self.table(), outcomes)
-        return {key: outcomes.get(key, MendingOutcome.LEFT) for key in keys}
+        return {key: outcomes.get(key, RepairOutcome.LEFT) for key in keys}
 
     def _differing(
-        self, keys: Sequence[Key], table: PhysicalTable, outcomes: dict[Key, MendingOutcome]
+        self, keys: Sequence[Key], table: PhysicalTable, outcomes: dict[Key, RepairOutcome]
     ) -> dict[Key, Seen]:
         """What is still to be written; what became of the others is noted in `outcomes`."""
         differing = {}
         for key, seen in self.sides.look(keys, table).items():
             found = difference(self.sides.projection, seen.item, seen.row)
             if found is None:
-                outcomes[key] = MendingOutcome.MENDED if key in self._written else MendingOutcome.EQUAL
+                outcomes[key] = RepairOutcome.REPAIRED if key in self._written else RepairOutcome.EQUAL
             elif found.kind is DriftKind.MISFIT or key in self._refused:
-                outcomes[key] = MendingOutcome.LEFT
+                outcomes[key] = RepairOutcome.LEFT
             else:
                 differing[key] = seen
         return differing
@@ -141,7 +141,7 @@ class Mender:
 
 
 def _values(projection: Projection, item: Item | None) -> list[SqlValue] | None:
-    """The values of an item's row; None where the view has none for it. Raises Misfit."""
+    """The values of an item's row; None if the view has none for it. Raises Misfit."""
     if item is None or not projection.includes(item):
         return None
     return [column.of(item) for column in projection.values]
