@@ -109,23 +109,33 @@ MUTATIONS = (
     Mutation(
         "a projector continues while the rebuild that is to end its gap was left unfinished",
         "read_model/takeover.py",
-        "    require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))\n",
+        "    require_filled(name for name in unfilled(connection, projections) if not is_rebuilt(connection, name))\n",
         "",
         "tests/integration/read_model/test_takeover.py::test_a_gap_is_one_until_the_rebuild_that_loads_what_was_lost_is_done",
     ),
     Mutation(
         "a rebuild that was left unfinished resumes though changes were lost to the function meanwhile",
         "pipeline/rebuild/beginning.py",
-        """\
-        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn) or any(
-            gap.marked_at.replace(tzinfo=None) >= found.begun_at for gap in gaps
-        ):
-""",
-        """\
-        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn):
-""",
+        "            or any(gap.marked_at.replace(tzinfo=None) >= found.begun_at for gap in gaps)\n",
+        "",
         "tests/simulation/test_operations.py"
         "::test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_again",
+    ),
+    Mutation(
+        "a projector begins a view at the horizon because its first rebuild was left unfinished",
+        "read_model/checkpoints.py",
+        " and not is_rebuilt(connection, name)}",
+        " and False}",
+        "tests/simulation/test_operations.py"
+        "::test_a_first_rebuild_that_ended_before_anything_was_read_is_none_to_wait_for_a_day_later",
+    ),
+    Mutation(
+        "a first rebuild of which nothing was read resumes after the stream has lost changes",
+        "pipeline/rebuild/beginning.py",
+        "            (never_followed and not self.stream_has_all)\n            or checkpoints",
+        "            checkpoints",
+        "tests/simulation/test_operations.py"
+        "::test_a_first_rebuild_that_ended_before_anything_was_read_is_none_to_wait_for_a_day_later",
     ),
     Mutation(
         "a first rebuild that was left unfinished hides the items that it did not load",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cqrsctl.change import Position, SequenceNumber, ShardState
 from cqrsctl.errors import ConfigurationError, StreamGap
+from cqrsctl.read_model.locks import is_rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -32,10 +33,11 @@ _KEEP_FINISHED_DAYS = 7
 
 
 def read(connection: Connection, projections: Sequence[Projection], stream_arn: str) -> dict[str, dict[str, Position]]:
-    """The stream's checkpoints of each projection, by its name. One that a rebuild fills for the first time has none.
+    """The stream's checkpoints of each projection, by its name. One that is being rebuilt for the first time has none.
 
     Raises StreamGap if a projection has checkpoints of another stream only: what happened between the two streams
-    was recorded nowhere; and ConfigurationError if one has none at all while others have.
+    was recorded nowhere; and ConfigurationError if one has none at all while others have, and no process rebuilds it:
+    a rebuild that was left unfinished promised only what the stream held when it began.
     """
     names = [projection.name for projection in projections]
     marks = ", ".join(["%s"] * len(names))
@@ -44,10 +46,6 @@ def read(connection: Connection, projections: Sequence[Projection], stream_arn: 
         f" FROM cqrs_checkpoint WHERE projection IN ({marks})",
         names,
     )
-    building = connection.query(
-        f"SELECT name FROM cqrs_projection WHERE building_version IS NOT NULL AND name IN ({marks})", names
-    )
-    connection.commit()
     found: dict[str, dict[str, Position]] = {name: {} for name in names}
     for row in rows:
         if row["stream"] == stream_arn:
@@ -61,8 +59,9 @@ def read(connection: Connection, projections: Sequence[Projection], stream_arn: 
                 "recorded nowhere.",
                 followers=frozenset({name}),
             )
-    new = {name for name in names if not found[name]} - {row["name"] for row in building}
-    if new and any(found.values()):
+    new = {name for name in names if not found[name] and any(found.values()) and not is_rebuilt(connection, name)}
+    connection.commit()
+    if new:
         raise ConfigurationError(
             f"Projection {min(new)} is new to this stream, which others follow already.",
             hint=f"Bring it up first: cqrsctl rebuild --projection {min(new)}",
@@ -145,7 +144,7 @@ def forget(connection: Connection, stream_arn: str, projections: Collection[str]
     )
 
 
-def kept(connection: Connection, projection: str) -> str:
+def serialised(connection: Connection, projection: str) -> str:
     """A projection's checkpoints as text, to be put back later."""
     rows = connection.query(
         f"SELECT {', '.join(_COLUMNS)} FROM cqrs_checkpoint WHERE projection = %s ORDER BY stream, shard", (projection,)
@@ -153,8 +152,8 @@ def kept(connection: Connection, projection: str) -> str:
     return json.dumps(rows, default=datetime.isoformat)
 
 
-def put_back(connection: Connection, projection: str, text: str) -> None:
-    """Replace a projection's checkpoints by kept ones, within the running transaction."""
+def restore(connection: Connection, projection: str, text: str) -> None:
+    """Replace a projection's checkpoints by serialised ones, within the running transaction."""
     connection.execute("DELETE FROM cqrs_checkpoint WHERE projection = %s", (projection,))
     for row in json.loads(text):
         connection.execute(

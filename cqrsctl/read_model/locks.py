@@ -69,3 +69,14 @@ def holder(connection: Connection, projection: str) -> str:
 def is_held(connection: Connection, lock: str) -> bool:
     """Whether any connection has a lock."""
     return connection.query("SELECT IS_USED_LOCK(%s) AS holder", (lock,))[0]["holder"] is not None
+
+
+def is_rebuilt(connection: Connection, projection: str) -> bool:
+    """Whether a process is at the rebuild of a projection, as opposed to one that was left unfinished."""
+    return is_held(connection, of_rebuild(database(connection), projection))
+
+
+def database(connection: Connection) -> str:
+    """The database that a connection is in."""
+    name: str = connection.query("SELECT DATABASE() AS name")[0]["name"]
+    return name

@@ -125,8 +125,8 @@ def begin(
     since = floor()
     replaced = None
     if checkpoints.are_lost(connection, projection.name, stream_arn):
-        replaced = checkpoints.kept(connection, projection.name)
-        checkpoints.put_back(connection, projection.name, "[]")
+        replaced = checkpoints.serialised(connection, projection.name)
+        checkpoints.restore(connection, projection.name, "[]")
     connection.execute(
         """
         REPLACE INTO cqrs_rebuild
@@ -169,9 +169,9 @@ def begin_undo(connection: Connection, name: str, stream_arn: str) -> Rebuild:
         raise refusal
     _lock_tables(connection, name)
     dead_letters.unsettle(connection, name, since=done.ended_at)
-    now = checkpoints.kept(connection, name)
+    now = checkpoints.serialised(connection, name)
     (account,) = connection.query("SELECT cutover_checkpoints FROM cqrs_rebuild WHERE projection = %s", (name,))
-    checkpoints.put_back(connection, name, account["cutover_checkpoints"])
+    checkpoints.restore(connection, name, account["cutover_checkpoints"])
     _exchange(connection, name)
     connection.execute(
         """
@@ -202,7 +202,7 @@ def abandon(connection: Connection, rebuild: Rebuild) -> None:
     _set_building(connection, name, None)
     (account,) = connection.query("SELECT replaced_checkpoints FROM cqrs_rebuild WHERE projection = %s", (name,))
     if account["replaced_checkpoints"] is not None:
-        checkpoints.put_back(connection, name, account["replaced_checkpoints"])
+        checkpoints.restore(connection, name, account["replaced_checkpoints"])
     if rebuild.undoing:
         _exchange(connection, name)
         connection.execute(
@@ -293,7 +293,7 @@ def cut_over(connection: Connection, rebuild: Rebuild) -> None:
             cutover_checkpoints = %s, ended_at = NOW(6)
         WHERE projection = %s
         """,
-        (checkpoints.kept(connection, name), name),
+        (checkpoints.serialised(connection, name), name),
     )
     loaded_segments.forget(connection, name)
     connection.commit()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cqrsctl.errors import StreamGap
 from cqrsctl.read_model import checkpoints, function_position, heartbeat, locks, registry
 from cqrsctl.read_model.function_position import STANDSTILL_LIMIT, Reason
+from cqrsctl.read_model.locks import is_rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -31,9 +32,9 @@ def take_over(
     """
     mark_lost(connection, stream_arn, projections, reads_since)
     function_position.require_whole(
-        [gap for gap in function_position.gaps(connection, projections) if not _is_rebuilt(connection, gap.projection)]
+        [gap for gap in function_position.gaps(connection, projections) if not is_rebuilt(connection, gap.projection)]
     )
-    require_filled(name for name in unfilled(connection, projections) if not _is_rebuilt(connection, name))
+    require_filled(name for name in unfilled(connection, projections) if not is_rebuilt(connection, name))
     if beside_function and heartbeat.by_function(connection):
         _forget_checkpoints(connection, stream_arn, projections)
 
@@ -43,7 +44,7 @@ def _forget_checkpoints(connection: Connection, stream_arn: str, projections: Co
 
     A projector that holds one knows its own position, and resumes there.
     """
-    database = _database(connection)
+    database = locks.database(connection)
     others = [name for name in registry.names(connection) if name not in projections]
     free = [name for name in others if locks.take(connection, locks.of_projector(database, name))]
     checkpoints.forget(connection, stream_arn, [*projections, *free])
@@ -109,16 +110,6 @@ def require_filled(names: Iterable[str]) -> None:
             "done.",
             followers=frozenset(left),
         )
-
-
-def _is_rebuilt(connection: Connection, projection: str) -> bool:
-    """Whether a process is at the rebuild of a projection, as opposed to one that was left unfinished."""
-    return locks.is_held(connection, locks.of_rebuild(_database(connection), projection))
-
-
-def _database(connection: Connection) -> str:
-    name: str = connection.query("SELECT DATABASE() AS name")[0]["name"]
-    return name
 
 
 def _stood_still(connection: Connection, stream_arn: str, reads_since: Callable[[], datetime | None]) -> bool:

@@ -552,10 +552,10 @@ def test_checkpoints_that_are_kept_as_text_can_be_put_back(connection: Connectio
     )
     connection.commit()
     before = checkpoints.listing(connection)
-    text = checkpoints.kept(connection, "product")
+    text = checkpoints.serialised(connection, "product")
     checkpoints.forget(connection, ARN, ["product"])
     assert checkpoints.listing(connection) == []
-    checkpoints.put_back(connection, "product", text)
+    checkpoints.restore(connection, "product", text)
     assert checkpoints.listing(connection) == before
 
 

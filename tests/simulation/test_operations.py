@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cqrsctl.errors import StreamGap, TransientAwsError, TransientDatabaseError
+from cqrsctl.errors import ConfigurationError, StreamGap, TransientAwsError, TransientDatabaseError
 from cqrsctl.pipeline.rebuild import rebuilding
 from cqrsctl.pipeline.rebuild.progress import Unfit
-from cqrsctl.read_model import checkpoints, rebuilds
+from cqrsctl.read_model import checkpoints, locks, rebuilds
 from cqrsctl.read_model.connection import connect
 from tests.simulation.history import PROJECTIONS
 from tests.simulation.processes import Killed
@@ -145,6 +145,37 @@ def test_a_rebuild_left_unfinished_while_the_function_stood_still_begins_again(s
         history.project_once(["there"])
         history.compare("in the end", ["there"])
 
+        assert not history.wrong + history.eye.wrong, "\n".join(history.told)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_first_rebuild_that_ended_before_anything_was_read_is_none_to_wait_for_a_day_later(seed: int) -> None:
+    with world(seed, ["product"]) as history:
+        history.project_once(["product"])
+        with connect(history.endpoint) as connection:
+            # Somebody projects "there" already, so that its rebuild waits, and ends before anything is read for it.
+            assert locks.take(connection, locks.of_projector(history.endpoint.database, "there"))
+            while not rebuilds.under_way(connection, "there"):
+                history._run("rebuild", lambda: history._rebuilt(["there"], Unfit.SKIP), killed_after=5)
+            assert not checkpoints.has_any(connection, "there", history.stream.arn)
+        written(history)
+        history.follow(["product"])
+        history.let_pass(30 * 3600, step_seconds=600)
+        history.stop_followers()
+        new = failed(history, ["product"])
+        with connect(history.endpoint) as connection:
+            while not checkpoints.has_any(connection, "there", history.stream.arn):
+                history._run("rebuild", lambda: history._rebuilt(["there"], Unfit.SKIP), killed_after=1)
+        unfinished = failed(history, ["product"])
+        history.rebuild(["there"], to_its_end=True)
+        history.eye.blind.discard("there")
+        history.project_once(["product", "there"])
+        history.compare("in the end", ["product", "there"])
+
+        assert isinstance(new, ConfigurationError)
+        assert new.code == "projection_new"
+        assert isinstance(unfinished, StreamGap)
+        assert unfinished.followers == {"there"}
         assert not history.wrong + history.eye.wrong, "\n".join(history.told)
 
 

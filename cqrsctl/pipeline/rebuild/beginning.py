@@ -89,8 +89,11 @@ class RebuildBeginning:
         if found.stream_arn != self.stream_arn:
             return "of another stream"
         gaps = function_position.gaps(self.connection, {self.projection.name})
-        if checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn) or any(
-            gap.marked_at.replace(tzinfo=None) >= found.begun_at for gap in gaps
+        never_followed = function_position.is_unfilled(self.connection, self.projection.name)
+        if (
+            (never_followed and not self.stream_has_all)
+            or checkpoints.are_lost(self.connection, self.projection.name, self.stream_arn)
+            or any(gap.marked_at.replace(tzinfo=None) >= found.begun_at for gap in gaps)
         ):
             return "changes left the stream before they came into its table"
         return None
