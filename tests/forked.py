@@ -75,7 +75,7 @@ def _forks() -> ForkServerContext:
     forks = multiprocessing.get_context("forkserver")
     package = Path(cqrsctl.__file__).parent
     own = [".".join(file.relative_to(package.parent).with_suffix("").parts) for file in package.rglob("[!_]*.py")]
-    forks.set_forkserver_preload([*_LIBRARIES, *own])
+    forks.set_forkserver_preload([*_LIBRARIES, *own, "tests.preloaded"])
     return forks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import nullcontext
@@ -22,8 +23,10 @@ from cqrsctl.projection.recovery import OnError
 from cqrsctl.stream.reader import Beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from cqrsctl.cli.invocation import Invocation
+    from cqrsctl.projection.definition import Projection
     from cqrsctl.projection.projector import Summary
 
 _NOTE_SECONDS = 60.0
@@ -49,6 +52,9 @@ def project(
         str | None, typer.Option(metavar="FILE|-", help="Replay change records that `stream tail -o jsonl` wrote.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Map every change to its rows; write nothing.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Run in the background, beside the embedded stack, until `local down`.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run the projector: changes become rows of the read model.
@@ -61,12 +67,18 @@ def project(
       cqrsctl project --once
       cqrsctl project
       cqrsctl project --on-error dead-letter
+      cqrsctl project --detach
       cqrsctl project --input changes.jsonl
     """
     if input is not None and (once or dry_run):
         raise UsageError("--input goes with neither --once nor --dry-run.")
+    if detach and (once or dry_run or input is not None):
+        raise UsageError("--detach goes with none of --once, --dry-run and --input.")
     invocation = of(ctx)
     chosen = projecting.chosen(invocation.environment.projections, projection or ())
+    if detach:
+        _detach(invocation, chosen, from_, on_error, output)
+        return
     clock = invocation.clock
     invocation.follows = input is None and not once
     invocation.stops_by_itself = input is None  # standard input may leave it waiting for ever
@@ -81,6 +93,28 @@ def project(
     if invocation.stop.is_set():
         invocation.note("Stopped. Resume with the same command: it starts from the checkpoints.")
         raise typer.Abort
+
+
+def _detach(
+    invocation: Invocation, chosen: Sequence[Projection], beginning: Beginning, on_error: OnError, output: Output
+) -> None:
+    from cqrsctl.pipeline import detached
+
+    if not invocation.environment.embedded:
+        raise UsageError(
+            "Only an embedded stack has a projector in the background.",
+            hint="Run `cqrsctl project` under a supervisor, such as systemd, or deploy the function: "
+            "cqrsctl function deploy",
+        )
+    options = ["--from", beginning, "--on-error", on_error, "--log-format", invocation.log_format]
+    options += ["-v"] * invocation.verbosity + [f"--projection={each.name}" for each in chosen]
+    _, *arguments = shlex.split(invocation.addressed(f"cqrsctl project {shlex.join(options)}"))
+    service = detached.start(invocation.wiring, chosen, arguments)
+    invocation.note(
+        f"Projecting in the background (pid {service.pid}). See it with `cqrsctl local status`, its log with "
+        f"`cqrsctl local logs projector`. Stop it with: kill {service.pid}"
+    )
+    render.outcome(output, {"name": service.name, "pid": service.pid})
 
 
 def _replay(run: projecting.Run, name: str) -> Summary:

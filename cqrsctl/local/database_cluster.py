@@ -28,7 +28,10 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
-_RESERVED = {"emulator", *engines.NAMES}
+PROJECTOR = "projector"
+"""The projector in the background: not started with the stack, but ended with it."""
+_OTHERS = {"emulator", PROJECTOR}
+_RESERVED = _OTHERS | engines.NAMES
 _AT_ONCE = 8
 _PATIENCE_SECONDS = 30.0
 _ASKING_SECONDS = 5.0
@@ -276,7 +279,7 @@ def _sweep(state: StackState, known: Roster) -> None:
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if (state.directory / "data").exists():
         found.add(engines.of(state).name)
-    for name in (found | state.services().keys()) - known.servers.keys() - {"emulator"}:
+    for name in (found | state.services().keys()) - known.servers.keys() - _OTHERS:
         database_server.remove(database_server.ServerInstance(state, name, 0))
 
 

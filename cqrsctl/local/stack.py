@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cqrsctl.errors import CqrsctlError
 from cqrsctl.local import database_cluster, database_server, emulator, engines, replication
+from cqrsctl.local.database_cluster import PROJECTOR
 from cqrsctl.local.journal import JournalDamaged, counted
 from cqrsctl.local.ports import LOOPBACK, ensure
 
@@ -40,7 +41,10 @@ _OWN_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class StackPart:
-    """A part of the stack as it is now: `running`, `stopped`, or `crashed` (it ended on its own)."""
+    """A part of the stack as it is now: `running`, `stopped`, or `crashed` (it ended on its own).
+
+    A projector in the background that is no longer running has `ended`: it may have been stopped in order.
+    """
 
     name: str
     role: str
@@ -49,7 +53,7 @@ class StackPart:
 
     @property
     def address(self) -> str | None:
-        if self.service is None or self.state != "running":
+        if self.service is None or not self.service.port or self.state != "running":
             return None
         scheme = "http://" if self.name == emulator.NAME else ""
         return f"{scheme}{LOOPBACK}:{self.service.port}"
@@ -122,17 +126,21 @@ def down(state: StackState, *, wipe: bool) -> list[Service]:
 
 
 def parts(state: StackState) -> list[StackPart]:
-    """Every part of the stack with its state: the emulator, the writer, the readers by name."""
-    service = state.services().get(emulator.NAME)
+    """Every part of the stack with its state: the emulator, the writer, the readers by name, and the projector."""
+    services = state.services()
+    service = services.get(emulator.NAME)
     servers = [
         StackPart(server.name, server.role, server.state, server.service) for server in database_cluster.servers(state)
     ]
-    return [StackPart(emulator.NAME, "", database_cluster.state_of(service), service), *servers]
+    found = [StackPart(emulator.NAME, "", database_cluster.state_of(service), service), *servers]
+    if projector := services.get(PROJECTOR):
+        found.append(StackPart(PROJECTOR, "", "running" if projector.process() else "ended", projector))
+    return found
 
 
 def running(state: StackState) -> Running:
     """How to reach the stack. Raises CqrsctlError if it, its emulator or its writer is not running."""
-    endpoint, writer, *readers = parts(state)
+    endpoint, writer, *others = parts(state)
     dead = [part.name for part in (endpoint, writer) if part.state != "running"]
     if dead or endpoint.service is None or writer.service is None:
         what = "is not running" if len(dead) == 2 else f"is broken: {dead[0]} has ended"
@@ -144,7 +152,7 @@ def running(state: StackState) -> Running:
     return Running(
         endpoint_url=emulator.endpoint_url(endpoint.service),
         writer=(writer.name, writer.service.port),
-        readers={part.name: part.service.port for part in readers if part.service and part.state == "running"},
+        readers={part.name: part.service.port for part in others if part.service and part.address},
         database_password=state.password(),
     )
 
@@ -158,8 +166,11 @@ def endpoint_url(state: StackState) -> str:
 
 
 def _stop(state: StackState, names: list[str]) -> None:
-    """End processes, all at once: each may take its time."""
+    """End processes, all at once, as each may take its time; the projector first, which needs the others to the end."""
     services = [service for name, service in state.services().items() if name in names]
+    for service in services:
+        if service.name == PROJECTOR:
+            service.stop()
     for service in services:
         service.ask_to_stop()
     for service in services:

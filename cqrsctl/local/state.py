@@ -38,6 +38,7 @@ class Service:
     pid: int
     started: float
     port: int
+    """0: it does not listen."""
 
     def process(self) -> psutil.Process | None:
         """The process, if it is still the one that was started and has not ended."""
@@ -87,18 +88,30 @@ class StackState:
             ) from error
         return {name: Service(**service) for name, service in content.items()}
 
-    def launch(self, name: str, command: list[str], port: int, *, inherited: Sequence[int] = ()) -> Service:
-        """Start a process that outlives this one, with a log, and remember it."""
+    def launch(
+        self,
+        name: str,
+        command: list[str],
+        port: int = 0,
+        *,
+        inherited: Sequence[int] = (),
+        directory: Path | None = None,
+        of_aws: bool = False,
+    ) -> Service:
+        """Start a process that outlives this one, with a log, and remember it.
+
+        One that is no client of AWS (`of_aws` False) gets no variables of AWS: a profile that does not exist would make
+        the emulator fail. `directory` is its working folder, by default the root, so that no folder is kept in use.
+        """
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
-                # The emulator is no client of AWS: a profile that does not exist would make it fail.
-                env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+                env={name: value for name, value in os.environ.items() if of_aws or not name.startswith("AWS_")},
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd="/",
+                cwd=directory or "/",
                 start_new_session=True,
             )
         service = Service(name, process.pid, psutil.Process(process.pid).create_time(), port)

@@ -53,6 +53,7 @@ NOT_RUN = {
     "stream tail": "follows",
     "project": "follows",
     "project --on-error dead-letter": "follows",
+    "project --detach": "follows",
     "lag --watch": "follows",
     "status --watch": "follows",
 }

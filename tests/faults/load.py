@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PRODUCTS = 300
 """Few enough that each is changed, deleted and put again many times."""
 _BATCH = 25
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 _MOST_CHANGES = 100_000
 _MOST_SECONDS = 250.0
 
