@@ -130,6 +130,14 @@ MUTATIONS = (
         "::test_a_first_rebuild_that_ended_before_anything_was_read_is_none_to_wait_for_a_day_later",
     ),
     Mutation(
+        "when a projector last tried counts before a function's deployment, not how far it read",
+        "read_model/function_position.py",
+        "COALESCE(read_through, record_time, updated_at) < NOW(6)",
+        "updated_at < NOW(6)",
+        "tests/integration/functions/test_function_gaps.py"
+        "::test_a_first_function_after_a_projector_has_a_gap_if_changes_left_the_stream_unread",
+    ),
+    Mutation(
         "a first rebuild of which nothing was read resumes after the stream has lost changes",
         "pipeline/rebuild/beginning.py",
         "            (never_followed and not self.stream_has_all)\n            or checkpoints",

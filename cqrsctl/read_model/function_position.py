@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cqrsctl.change import RETENTION, SequenceNumber, stream_label_micros
+from cqrsctl.change import RETENTION, SequenceNumber, ShardState, stream_label_micros
 from cqrsctl.errors import StreamGap
 from cqrsctl.read_model import heartbeat
 from cqrsctl.read_model.checkpoints import aware, naive
@@ -201,21 +201,25 @@ def require_whole(found: Sequence[Gap]) -> None:
 
 
 def without_projector(connection: Connection, stream_arn: str, limit: timedelta) -> list[str]:
-    """The registered projections for which no projector has read the stream lately, so that only the function could.
+    """The registered projections of which no projector has read all of the stream that is older than `limit`.
 
-    A projector that works moves its checkpoints every few hours even if nothing changes: shards close and are replaced.
+    A projector that works writes down at least every hour how far it read an idle shard. One that stopped again and
+    again at the same record came no further, however lately it tried.
     """
     rows = connection.query(
         """
-        SELECT name FROM cqrs_projection
-        LEFT JOIN cqrs_checkpoint ON projection = name AND stream = %s
-        GROUP BY name
-        HAVING COALESCE(MAX(updated_at) < NOW(6) - INTERVAL %s SECOND, TRUE)
+        SELECT name, shard, parent, state,
+            COALESCE(read_through, record_time, updated_at) < NOW(6) - INTERVAL %s SECOND AS is_old
+        FROM cqrs_projection LEFT JOIN cqrs_checkpoint ON projection = name AND stream = %s
         ORDER BY name
         """,
-        (stream_arn, limit.total_seconds()),
+        (limit.total_seconds(), stream_arn),
     )
-    return [row["name"] for row in rows]
+    parents = {(row["name"], row["parent"]) for row in rows}
+    unread = [
+        row for row in rows if row["state"] != ShardState.FINISHED.value or (row["name"], row["shard"]) not in parents
+    ]
+    return sorted({row["name"] for row in unread if row["is_old"] is None or row["is_old"]})
 
 
 def is_unfilled(connection: Connection, projection: str) -> bool:

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
 _MOST_TRIES = 60
 _TRIES_WITH_MISHAPS = 5
-_COMMAND_SECONDS = 3_600
+_COMMAND_SECONDS = 3 * 3_600
+"""Of a shard that was merged no child is ever listed: each rebuild waits minutes for one, and again after a hiccup."""
 MOST_SKEW_SECONDS = 299
 
 

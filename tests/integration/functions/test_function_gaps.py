@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,21 +233,40 @@ def test_a_function_that_is_deployed_again_after_a_day_has_a_gap(operated: Opera
     assert marked(operated) == ({"product": Reason.STOOD_STILL} if gap else {})
 
 
-@pytest.mark.parametrize(("hours", "gap"), [(24, True), (23, False)])
-def test_a_first_function_after_a_projector_that_stood_still_for_a_day_has_a_gap(
-    operated: Operated, hours: int, gap: bool
+@pytest.mark.parametrize(
+    ("parent_hours", "hours", "moved_hours", "gap"),
+    [
+        pytest.param(30, 24, 24, True, id="it stood still"),
+        pytest.param(30, 24, 0, True, id="it tried lately, and came no further than a day ago"),
+        pytest.param(30, 23, 23, False, id="what it had not read is in the stream"),
+        pytest.param(30, None, 24, True, id="an earlier release did not write how far it read"),
+        pytest.param(30, None, 23, False, id="an earlier release moved it within a day"),
+        pytest.param(None, 23, 23, False, id="its parent is not known"),
+        pytest.param(None, 24, 23, True, id="its parent is not known, and it stood still"),
+    ],
+)
+def test_a_first_function_after_a_projector_has_a_gap_if_changes_left_the_stream_unread(
+    operated: Operated, parent_hours: float | None, hours: float | None, moved_hours: float, gap: bool
 ) -> None:
     arn = stream_arn(operated)
     for mapping in operated.mappings():
         operated.client("lambda").delete_event_source_mapping(UUID=mapping.uuid)
+    shard = position("shard-2", "shard-1", hours)
+    parent = replace(position("shard-1", None, parent_hours), state=ShardState.FINISHED)
     with connect(operated.wiring.database) as connection:
-        checkpoints.write(connection, arn, {"product": [Position("shard-1", None, SequenceNumber("7"))]})
-        connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL %s HOUR", (hours,))
+        checkpoints.write(connection, arn, {"product": [shard] if parent_hours is None else [parent, shard]})
+        connection.execute("UPDATE cqrs_checkpoint SET updated_at = NOW(6) - INTERVAL %s HOUR", (moved_hours,))
         connection.commit()
 
     operated.deploy(Which.PROJECTOR, Options(), ZIP, wait=False)
 
     assert marked(operated) == ({"product": Reason.STOOD_STILL} if gap else {})
+
+
+def position(shard_id: str, parent_id: str | None, read_hours_ago: float | None) -> Position:
+    """How far a shard was read."""
+    through = None if read_hours_ago is None else datetime.now(UTC) - timedelta(hours=read_hours_ago)
+    return Position(shard_id, parent_id, SequenceNumber("7"), read_through=through)
 
 
 @pytest.mark.parametrize("projected", [False, True])
